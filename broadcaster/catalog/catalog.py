@@ -304,9 +304,8 @@ class Catalog:
         return known
 
     async def views(self) -> list[Recording | Clip]:
-        """All recordings and clips, also in the bin."""
-        tables = self.recordings, self.clips
-        return [view for table in tables for view in (*await table.all(), *await table.bin())]
+        """All recordings and clips, also in the bin, and until their last object is deleted."""
+        return [*await self.recordings.every(), *await self.clips.every()]
 
     async def due(self, most: int) -> list[str]:
         """Keys of objects to delete now, oldest first; none while the disk fails."""

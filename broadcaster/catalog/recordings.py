@@ -86,6 +86,10 @@ class ViewTable(Generic[T]):
         """The recordings or clips in the bin, newest first."""
         return await self._where(f"deleted > 0 ORDER BY {self._newest}")
 
+    async def every(self) -> list[T]:
+        """The recordings or clips, also in the bin, and those whose objects are being deleted."""
+        return await self._where("true")
+
     async def expired(self) -> list[T]:
         """The recordings or clips to remove."""
         return await self._where(f"{self._complete} AND ({rows.EXPIRED})")

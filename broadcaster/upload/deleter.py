@@ -117,7 +117,7 @@ async def sweep(
     Objects with keys in ``keep`` stay. Raises StorageError, and NotPossible if the bucket has recordings that
     the catalog does not know, or another broadcaster works below the prefix.
     """
-    known = {view.folder for view in await catalog.views()}
+    known = {view.id for view in await catalog.views()}
     keys: list[str] = []
     total = 0
     page: dict[str, int] = {}
@@ -132,7 +132,9 @@ async def sweep(
     async for key, size in store.objects(f"{prefix}/", deadline=DEADLINE):
         name = key.removeprefix(f"{prefix}/")
         view = VIEW.match(name)
-        if view and view[1] not in known and name.endswith((".json", ".m3u8")):
+        # A folder is named by the ID, or by the ID and a secret.
+        is_unknown = view and known.isdisjoint((view[1], view[1].rpartition("-")[0]))
+        if view and is_unknown and name.endswith((".json", ".m3u8")):
             raise NotPossible(
                 f"{prefix}/{view[0]} is not known here: 'broadcaster recordings rebuild' brings it back"
             )

@@ -100,5 +100,7 @@ async def walk_through(operator: Operator) -> None:
     assert (await operator.ask("POST", f"/api/bin/{recording['id']}/restore"))[0] == 202
     assert (await operator.ask("DELETE", f"/api/bin/{clip['id']}"))[0] == 202
     assert (await operator.ask("DELETE", "/api/bin/none"))[0] == 404
-    assert (await operator.ask("POST", "/api/recordings/sweep?dry-run=1"))[1]["deleted"] is False
+    status, swept = await operator.ask("POST", "/api/recordings/sweep?dry-run=1")
+    assert status == 200, swept
+    assert swept["deleted"] is False
     assert (await operator.ask("POST", "/api/recordings/rebuild"))[1]["failed"] == 0

@@ -174,6 +174,24 @@ async def test_strays(room: RecorderFixture) -> None:
     assert set(room.store.objects_) == before - set(strays)
 
 
+async def test_what_is_being_deleted_is_known(room: RecorderFixture) -> None:
+    """Until the objects of a deleted clip are gone, it is not unknown to a sweep, and not brought back."""
+    room.restart(30 * DAY)
+    room.studio.publish(count=9)
+    room.studio.channel.end()
+    catalog = room.studio.catalog
+    clip = await catalog.clips.make("", START, START + 5 * SECOND)
+    room.upload()
+    await room.recorder.write()
+    for at_once in (False, True):  # into the bin, where its address is another, and out of it
+        catalog.clips.delete(clip.id, at_once=at_once)
+        assert (await sweep(room.store, catalog, "live", (), dry_run=True))["objects"] == 0
+        async with catalog.writer:
+            assert (await rebuild(room.store, catalog, "live"))["clips"] == 0
+    await room.recorder.write()
+    assert not [key for key in room.store.objects_ if "/clips/" in key]
+
+
 async def test_asked_for_twice(room: RecorderFixture) -> None:
     """Two that look into the bucket at once bring all back once, and nobody else suffers."""
     room.restart(30 * DAY)

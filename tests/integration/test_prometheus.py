@@ -165,7 +165,11 @@ async def wait_for_the_next(player: aiohttp.ClientSession, text: str) -> None:
 @pytest.mark.takes(20)
 async def test_dashboard_and_rules_on_the_running_service(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Each panel's query returns data, each rule names metrics that exist, and a dead service is noticed."""
-    settings = {"BROADCASTER_MIRROR": "true"}
+    settings = {
+        "BROADCASTER_MIRROR": "true",
+        "BROADCASTER_EDGE_URL": "http://127.0.0.1:9",  # nothing answers there
+        "BROADCASTER_EDGE_KEY": "0" * 64,
+    }
     async with (
         running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
         relaying(service.address) as relayed,

@@ -226,7 +226,8 @@ class Episode:
         async def is_still() -> bool:
             nonlocal seen, since
             self._be_live()
-            listed = sum("listed" in fact for fact in facts(self._record))
+            numbers = [(fact["variant"], fact["number"]) for fact in facts(self._record) if "listed" in fact]
+            listed = len(numbers)
             busy = await self._backlog() != 0
             if busy or listed != seen:
                 seen, since = listed, loop.time()
@@ -234,7 +235,8 @@ class Episode:
                 return False
             # Numbers do not tell: what perished on the disks may have been shown before the cut.
             evidence = await self._evidence(watcher)
-            return loop.time() - since > QUIET or not evidence.lost(deleted=self._mode.deleted)
+            is_seen = all(watcher.last(variant) >= number for variant, number in numbers)
+            return loop.time() - since > QUIET or (is_seen and not evidence.lost(deleted=self._mode.deleted))
 
         async def only_listed_is_left() -> bool:
             stored = await objects(self._bucket, self._prefix)

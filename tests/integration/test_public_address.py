@@ -56,9 +56,8 @@ async def test_each_is_named(tmp_path: Path, bucket: SeaweedBucket) -> None:
             verdict = (await dashboard(session, service))["verdict"]
             health = await service.health()
             assert time.monotonic() - began < NAMED_WITHIN
-            assert (verdict["parts"]["viewers"], health["http"]) == (
-                ("failing", 503) if told else ("ok", 200)
-            )
+            expected = ("failing", 503) if told else ("ok", 200)
+            assert (verdict["parts"]["viewers"], health["http"]) == expected, (name, health)
             failing = await metric(session, service, "broadcaster_guest_check_failing")
             assert failing == bool(told)
             if told:

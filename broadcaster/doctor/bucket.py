@@ -61,7 +61,7 @@ async def negotiated(url: str) -> str | None:
 
 
 PUT_DEADLINE = 3.0  # seconds
-CLEANUP = 2.0  # seconds
+CLEANUP = 6.0  # seconds: on a thin uplink, the rest of an upload that was given up goes first
 SETTLE = 1.0  # seconds in which the bucket may still store an object whose upload was given up
 
 

@@ -221,7 +221,7 @@ async def test_a_link_too_thin_for_the_stream(
 ) -> None:
     """While the backlog grows, the trouble that is told has both rates; no upload fails meanwhile."""
     for module in ("body", "client"):  # a busy machine stands still for longer than the short form's STALL
-        monkeypatch.setattr(f"broadcaster.bucket.{module}.STALL", 2)
+        monkeypatch.setattr(f"broadcaster.bucket.{module}.STALL", 10)
     # In the 6 s that are measured then, the link carries ten times what buffers hold.
     monkeypatch.setattr("broadcaster.upload.pipeline.TICK", 0.1)
     case = Case((5.0, 1.0), 3.0, 3.1, 0.0)

@@ -1,13 +1,18 @@
 """Real servers for the tests that need them."""
 
 import gc
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.pacing import paced
 from tests.support.servers.shared_bucket import OneBucket, one_bucket
+
+UNIT_TESTS = Path(__file__).parent / "unit"
 
 # A machine that is busy is no fault of what is tested.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -48,6 +53,16 @@ def pytest_collection_finish() -> None:
     """What is there now stays: the garbage collector need not look through it during each test."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test with servers that runs beside others begins when the machine can bear it."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None or UNIT_TESTS in item.path.parents:
+        return (yield)
+    with paced(run):
+        return (yield)
 
 
 def takes(item: pytest.Item) -> float:

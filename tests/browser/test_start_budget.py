@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext
+from playwright.async_api import Browser
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.judges.start_requests import Start, start_of
-from tests.support.servers.end_to_end import end_to_end
+from tests.support.servers.end_to_end import EndToEnd, end_to_end
 from tests.support.servers.small_owncast import small_owncast
 from tests.support.servers.viewer_process import metrics
 
@@ -18,6 +18,8 @@ from tests.support.servers.viewer_process import metrics
 REQUESTS = 8
 FILES = 'broadcaster_requests_total{route="viewer",status="200"}'
 BYTES = 215_000  # of these, head and body as they came over the network
+# A browser that needs longer is short of processor time, and may choose the variant anew before its picture.
+SECONDS = 4
 
 
 def table(start: Start) -> str:
@@ -31,22 +33,34 @@ def table(start: Start) -> str:
     return "\n".join([*lines, total])
 
 
+async def first_and_second(browser: Browser, on: EndToEnd) -> tuple[Start, Start, float]:
+    """Two visits with one new profile, and how many files the service sent for the first."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 860})
+    try:
+        sent = (await metrics(on.service)).get(FILES, 0)
+        first = await start_of(context, f"{on.service.address}/")
+        files = (await metrics(on.service))[FILES]
+        again = await start_of(context, f"{on.service.address}/")
+        assert (await metrics(on.service))[FILES] == files, "a revisit asked for files"
+    finally:
+        await context.close()
+    print(f"{table(first)}\n{table(again)}")
+    return first, again, files - sent
+
+
 @pytest.mark.takes(15)
-async def test_a_start_asks_for_little(
-    tmp_path: Path, bucket: SeaweedBucket, context: BrowserContext
-) -> None:
+async def test_a_start_asks_for_little(tmp_path: Path, bucket: SeaweedBucket, browser: Browser) -> None:
     """At most 8 requests and 215 kB before the first picture; a revisit asks for page and playlists alone."""
     owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
     async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
         await on.live_with(4)
-        first = await start_of(context, f"{on.service.address}/")
-        files = await metrics(on.service)
-        again = await start_of(context, f"{on.service.address}/")
-        assert (await metrics(on.service))[FILES] == files[FILES], "a revisit asked for files"
-    print(f"{table(first)}\n{table(again)}")
+        for _ in range(3):
+            first, again, files = await first_and_second(browser, on)
+            if max(first.seconds, again.seconds) < SECONDS:
+                break
     assert len(first.page) <= REQUESTS, table(first)
     assert first.bytes <= BYTES, table(first)
-    assert files[FILES] == len([one for one in first.page if one.path.startswith("/assets/")])
+    assert files == len([one for one in first.page if one.path.startswith("/assets/")])
     for start in (first, again):  # none twice; the other variant's playlist may be wanted, too
         playlists = [one.path for one in start.page if one.path.endswith("/playlist.m3u8")]
         assert len(set(playlists)) == len(playlists) >= 2, table(start)

@@ -98,6 +98,7 @@ async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
 async def test_it_holds_no_secret(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Neither its environment, its memory's files nor its open files lead to keys, journal or spool."""
     async with live(tmp_path, bucket) as on:
+        assert await answered(on.service) == 200  # before that, it may not even have read its own code
         process = audience_of(on.service)
         folder = Path(f"/proc/{process.pid}")
         if os.geteuid():  # nobody but root may look into it, which is as good

@@ -1,7 +1,7 @@
 """What several tests use. A helper with one user lies beside that user.
 
 ``waiting`` waits for events, ``length`` chooses the short or the full form of a test (``make soak``),
-``documents`` reads README and docs/.
+``documents`` reads README and docs/, ``pacing`` holds tests back while the machine is busy.
 
 ``fakes/``: stand-ins within the process of the test, and made-up input.
     The pipeline's neighbours: ``pipeline_parts``, ``ffmpeg``, ``multipart_uploads``, ``owncast_api``,

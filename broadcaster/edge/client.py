@@ -9,6 +9,7 @@ list of pieces: a new piece, or the begin and end of a piece of the text before;
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,7 +24,9 @@ from broadcaster.errors import EdgeError
 
 VERSION = 1  # of the protocol
 TIMEOUT = 10.0  # seconds for one request
-MAX_ANSWER = 2 * 2**20  # bytes
+MAX_PUSH = 4 * 2**20  # bytes of a push in gzip: the Worker's limit
+MAX_ANSWER = 4 * 2**20  # bytes: a thousand reports
+CHUNK = 2**16  # bytes
 GZIP_LEVEL = 6
 VIEW, PROBE = "view", "probe"  # channels: what viewers see, and a trial
 
@@ -78,7 +81,9 @@ class EdgeClient:
         self._headers = {"Authorization": f"Bearer {key}"}
 
     async def push(self, body: bytes, channel: str = VIEW) -> EdgeAnswer:
-        """Send an encoded push; raises EdgeError."""
+        """Send an encoded push, unless the Worker would refuse its size; raises EdgeError."""
+        if len(body) > MAX_PUSH:
+            return EdgeAnswer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, EdgeStatus(reason="size"))
         more = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
         return _read(*await self.request("PUT", f"/origin/v1/{channel}", body, more))
 
@@ -98,11 +103,11 @@ class EdgeClient:
             async with self._session.request(
                 method,
                 f"{self._url}{path}",
-                data=body,
+                data=None if body is None else io.BytesIO(body),
                 headers={**self._headers, **(headers or {})},
                 allow_redirects=False,
             ) as response:
-                return response.status, await response.content.read(MAX_ANSWER)
+                return response.status, await _read_all(response.content)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise EdgeError(f"no answer of the edge ({str(error) or type(error).__name__})") from None
 
@@ -113,6 +118,16 @@ async def open_edge(url: str, key: str) -> AsyncIterator[EdgeClient]:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
         yield EdgeClient(session, url, key)
+
+
+async def _read_all(content: aiohttp.StreamReader) -> bytes:
+    """The body of an answer; raises EdgeError if it is too long."""
+    body = bytearray()
+    async for chunk in content.iter_chunked(CHUNK):
+        body += chunk
+        if len(body) > MAX_ANSWER:
+            raise EdgeError("the edge's answer is too long")
+    return bytes(body)
 
 
 def _read(http: int, body: bytes) -> EdgeAnswer:

@@ -7,6 +7,7 @@ import itertools
 import re
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -41,8 +42,13 @@ async def answer(port: int, request: bytes) -> bytes:
     return body
 
 
-async def crawl(port: int, every: int = 1) -> dict[int, int]:
-    """Send them all, or one of so many; returns how often each status came."""
+async def crawl(
+    port: int, every: int = 1, excused: Callable[[int, bytes], bool] = lambda *_: False
+) -> dict[int, int]:
+    """Send them all, or one of so many; returns how often each status came.
+
+    ``excused`` says of a status and its request whether another program than ours answers so.
+    """
     places, statuses = asyncio.Semaphore(AT_ONCE), dict[int, int]()
 
     async def one(request: bytes) -> None:
@@ -50,7 +56,7 @@ async def crawl(port: int, every: int = 1) -> dict[int, int]:
             body = await answer(port, request)
         for status in map(int, STATUS.findall(body)):
             statuses[status] = statuses.get(status, 0) + 1
-            assert status < 500, (status, request[:300])
+            assert status < 500 or excused(status, request), (status, request[:300])
         assert SECRET not in body, request[:300]
         assert b"root:x:0" not in body, request[:300]
         assert b"broadcaster_requests_total" not in body, request[:300]

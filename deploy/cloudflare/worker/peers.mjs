@@ -2,7 +2,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { NO_STORE, answer, parsed } from "./http.mjs";
 
-const MOST_REPORTS = 2000, OF_ALL = { rate: 100, burst: 2000 }, OF_AN_ADDRESS = { rate: 5, burst: 100 }, MOST_ADDRESSES = 10_000;
+const MOST_REPORTS = 1000, OF_ALL = { rate: 100, burst: 1000 }, OF_AN_ADDRESS = { rate: 25, burst: 500 }, MOST_ADDRESSES = 10_000; // as the service's
 const MOST_SOCKETS = 5000, SOCKETS_OF_AN_ADDRESS = 500, MOST_SWARMS = 10, MOST_OFFERS = 10, MOST_MESSAGE = 65_536, MOST_SDP = 16_384;
 const INTERVAL = 20; // seconds between two announces
 

@@ -1,9 +1,9 @@
 /** The stream as the service pushed it last: texts by name, events, and the requests held for what comes next. */
 import { DurableObject } from "cloudflare:workers";
-import { HLS, JSON_TYPE, NO_STORE, age, answer, busy, json, parsed, textOf } from "./http.mjs";
+import { HLS, JSON_TYPE, NO_STORE, age, answer, busy, json, parsed, textOf, tried } from "./http.mjs";
 
 const VERSION = 1; // of the protocol; the version before it is understood as well
-const MOST_BODY = 16 * 2 ** 20, MOST_TEXTS = 2000, MOST_WAITING = 1500, RING = 60; // bytes; texts; requests; events that are remembered
+const MOST_VIEW = 16 * 2 ** 20, MOST_TEXTS = 2000, MOST_WAITING = 1500, RING = 60; // bytes; texts; requests; events that are remembered
 const CHUNK = 500_000; // characters of a stored row, which may have 2 MiB
 const HOLD = 20_000, LONGEST_HOLD = 90_000, SILENT = 30_000; // ms
 const EMPTY = { epoch: 0, serial: 0, at: 0, skew: 0, floors: {}, state: {}, sampling: {}, silenced: false };
@@ -21,8 +21,7 @@ function kept({ keep, live, target, seconds, at }) {
 
 export class Stage extends DurableObject {
   texts = new Map(); // by name: {text, tag, at}, and what the service says of it: last, live, target, seconds, keep, modified
-  waiting = new Set();
-  woken = 0;
+  waiting = new Set(); woken = 0; // requests
   constructor(ctx, env) { super(ctx, env); ctx.blockConcurrencyWhile(() => this.load()); }
   async load() {
     const rows = await this.ctx.storage.list(), now = Date.now();
@@ -33,8 +32,8 @@ export class Stage extends DurableObject {
       [name, { ...about, text: Array.from({ length: parts }, (_, i) => rows.get(`${name} ${i}`)).join("") }]));
   }
   async fetch(request) {
-    const url = new URL(request.url), { method } = request, name = decodeURIComponent(url.pathname.slice(1));
-    if (method === "PUT") return this.push(await textOf(request, MOST_BODY));
+    const url = new URL(request.url), { method } = request, name = tried(() => decodeURIComponent(url.pathname.slice(1))) ?? "?";
+    if (method === "PUT") return this.push(await textOf(await request.blob(), request.headers, MOST_VIEW));
     if (method === "DELETE") await this.ctx.storage.deleteAll().then(() => this.load());
     if (method === "DELETE" || name === "") return json(this.about(), NO_STORE);
     const [, kind, after] = name.match(/^live\/(events|segments)\/(now|\d{1,16})$/) ?? [];
@@ -52,10 +51,11 @@ export class Stage extends DurableObject {
     if (body === null) return this.refuse(413, "size");
     const told = parsed(body), { v, epoch, serial, base, texts, events = [], segments = [], state, sampling, now: theirs } = told ?? {};
     if (v !== undefined && v !== VERSION && v !== VERSION - 1) return this.refuse(400, "version");
-    if (![v, epoch, serial, theirs].every(Number.isFinite) || ![texts, state, sampling].every((one) => one && typeof one === "object")) return this.refuse(400, "body");
+    const isView = [v, epoch, serial, theirs].every(Number.isFinite) && [texts, state, sampling].every((one) => one && typeof one === "object");
+    if (!isView || ![events, segments].every(Array.isArray)) return this.refuse(400, "body");
     const { head, rings } = this, now = Date.now(), whole = base === null, floors = { ...head.floors };
     if (epoch < head.epoch) return this.refuse(409, "epoch");
-    if (epoch === head.epoch && serial <= head.serial) return json(this.about(), NO_STORE); // a replay
+    if (epoch === head.epoch && serial <= head.serial) return this.refuse(200); // a replay
     if (!whole && (epoch !== head.epoch || base !== head.serial)) return this.refuse(409, "base");
     let next;
     try { next = this.applied(texts, whole, `${epoch.toString(36)}-${serial.toString(36)}`, floors); }

@@ -1,14 +1,13 @@
 /** The edge: what the service pushed last, for any number of viewers; no request of theirs reaches the service. */
 import { WorkerEntrypoint } from "cloudflare:workers";
-import { NO_STORE, age, answer, busy, digested, hex, json, negotiated, parsed, textOf } from "./http.mjs";
+import { NO_STORE, age, answer, bodyOf, busy, digested, hex, json, negotiated, parsed, textOf } from "./http.mjs";
 
 export { Stage } from "./stage.mjs";
 export { Swarm, Tally } from "./peers.mjs";
 
-const MOST_WIRE = 4 * 2 ** 20, MOST_REPORT = 1024; // bytes
+const MOST_PUSH = 4 * 2 ** 20, MOST_REPORT = 1024; // bytes; the service knows the first, too
 const SHORTEST_KEY = 43; // characters of 256 bits in Base64
-const SHOWN = 48; // recordings that a list shows at once
-const SILENT = 30_000; // ms after which the service is said to be silent
+const SHOWN = 48, SILENT = 30_000; // recordings that a list shows at once; ms after which the service is said to be silent
 const KEPT = ["_HLS_msn", "_HLS_part", "_HLS_skip"]; // of a query: all else says nothing
 const PATHS = /^\/(|config\.json|health|recordings|recordings\/[^/]+\.json|(watch|c)\/[^/]+|live\/.+\.m3u8|live\/(events|segments)\/[^/]+)$/;
 const ORIGIN = /^\/origin\/v1\/([a-z]{1,20})\/?(.*)$/; // channel, and what of it
@@ -50,8 +49,8 @@ export class Shown extends WorkerEntrypoint {
     return answer(status, whole, age(5), "text/html; charset=utf-8", { etag: `"${hex(await digested(whole)).slice(0, 32)}"` });
   }
   async health() {
-    const swarms = this.env.SWARM.getByName("live").counts(), reason = "the service is silent";
-    const [about, told, counts] = await Promise.all([asked(this.env, "live", "").then((one) => one.json()), this.text("health"), swarms]);
+    const asking = [asked(this.env, "live", "").then((one) => one.json()), this.text("health"), this.env.SWARM.getByName("live").counts()];
+    const [about, told, counts] = await Promise.all(asking), reason = "the service is silent";
     const body = { status: "failing", stream: "offline", reason, warning: null, ...told, ...(told?.signaling && counts) };
     if (about.silent > SILENT) Object.assign(body, ["starting", "live"].includes(body.stream) ? { status: "failing", reason } : { warning: reason });
     return json(body, age(1), body.reason ? 503 : 200);
@@ -59,17 +58,16 @@ export class Shown extends WorkerEntrypoint {
 }
 /** What the service, and the operator's check, ask; the channel "view" is what viewers see, any other is a trial. */
 async function origin(request, env, [, channel, path]) {
-  if (!(await isKnown(request, [env.EDGE_KEY, env.EDGE_KEY_BEFORE]))) return answer(401, "", NO_STORE);
+  const known = await isKnown(request, [env.EDGE_KEY, env.EDGE_KEY_BEFORE]), body = await bodyOf(request, known ? MOST_PUSH : 0);
   const stage = channel === "view" ? "live" : channel, { method, headers } = request;
+  if (!known) return answer(401, "", NO_STORE);
   if (method === "DELETE" || (method === "GET" && path)) return asked(env, stage, path + new URL(request.url).search, { method });
   if (method === "GET") {
     const page = hex(await digested(await (await env.ASSETS.fetch("https://assets/index.html")).arrayBuffer()));
     return json({ ...(await (await asked(env, stage, "")).json()), page }, NO_STORE);
   }
-  if (method !== "PUT" || +(headers.get("content-length") ?? 0) > MOST_WIRE) return answer(method === "PUT" ? 413 : 405, "", NO_STORE);
-  let found;
-  try { found = await env.STAGE.getByName(stage).fetch(request.url, { method, headers, body: request.body }); }
-  catch { return busy("The edge is away.\n"); } // the body is gone: the service pushes again
+  if (method !== "PUT" || body === null) return answer(method === "PUT" ? 413 : 405, "", NO_STORE);
+  const found = await asked(env, stage, "", { method, headers, body });
   if (!found.ok || channel !== "view") return found;
   const [reports, counts] = await Promise.all([env.TALLY.getByName("live").take(), env.SWARM.getByName("live").counts()]);
   return json({ ...(await found.json()), ...counts, reports }, NO_STORE);
@@ -82,9 +80,8 @@ async function isKnown(request, keys) {
 }
 /** A page's report, kept for the service. */
 async function report(request, env) {
-  if (+(request.headers.get("content-length") ?? Infinity) > MOST_REPORT) return answer(413, null, NO_STORE);
-  const text = await textOf(request, MOST_REPORT), told = parsed(text);
-  if (!Number.isFinite(told?.seconds) || !/^[0-9a-f]{16}$/.test(told.viewer ?? "0".repeat(16))) return answer(400, "This is no report.\n", NO_STORE);
+  const body = await bodyOf(request, MOST_REPORT), text = await textOf(body, request.headers, MOST_REPORT), told = parsed(text);
+  if (!Number.isFinite(told?.seconds) || !/^[0-9a-f]{16}$/.test(told.viewer ?? "0".repeat(16))) return answer(body ? 400 : 413, "This is no report.\n", NO_STORE);
   const taken = await env.TALLY.getByName("live").report(request.headers.get("cf-connecting-ip") ?? "", text);
   return taken ? answer(204, null, NO_STORE) : answer(429, null, NO_STORE, undefined, { "retry-after": "30" });
 }

@@ -21,12 +21,18 @@ RIG = Path(__file__).with_name("worker_rig.mjs")
 
 
 class Worker:
-    """A Worker at ``address``, whose state is in ``folder``."""
+    """A Worker at ``address``, whose state is in ``folder``.
 
-    def __init__(self, folder: Path) -> None:
+    A ``bare`` one is the least that holds requests: a GET waits for the next PUT, and has its body; ``/held``
+    says how many wait.
+    """
+
+    def __init__(self, folder: Path, *, bare: bool = False) -> None:
         (port,) = free_ports(1)
         self.address = f"http://127.0.0.1:{port}"
         self.key = secrets.token_urlsafe(32)
+        self.log = folder / "worker.log"
+        self._bare = bare
         self._folder = folder
         self._port = port
         self._child: Child | None = None
@@ -47,8 +53,9 @@ class Worker:
             self._folder / "state",
             self.key,
             PAGE,
+            *(["bare"] if self._bare else []),
         ]
-        self._child = await Child.start("worker", command, self._folder / "worker.log")
+        self._child = await Child.start("worker", command, self.log)
         await self._child.until(poll(self._answers), within=60)
 
     async def stop(self) -> None:
@@ -76,6 +83,12 @@ class Worker:
         async with aiohttp.ClientSession() as session, session.post(f"{self.address}/rig/evict") as response:
             assert response.status == 204
 
+    async def asked(self) -> dict[str, int]:
+        """How often the Stage was asked for each path since its start."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.address}/rig/asked") as response:
+            counts: dict[str, int] = await response.json()
+            return counts
+
     @asynccontextmanager
     async def client(self, key: str = "") -> AsyncIterator[EdgeClient]:
         """A client with the Worker's key, or another."""
@@ -86,7 +99,7 @@ class Worker:
         try:
             async with (
                 aiohttp.ClientSession() as session,
-                session.get(f"{self.address}/live/events/now") as response,
+                session.get(f"{self.address}/{'held' if self._bare else 'live/events/now'}") as response,
             ):
                 return response.status == 200
         except (aiohttp.ClientConnectionError, ConnectionError):
@@ -104,9 +117,9 @@ def require_worker() -> None:
 
 
 @asynccontextmanager
-async def running_worker(folder: Path) -> AsyncIterator[Worker]:
+async def running_worker(folder: Path, *, bare: bool = False) -> AsyncIterator[Worker]:
     """A Worker that runs, and is stopped at the end."""
-    worker = Worker(folder / "worker")
+    worker = Worker(folder / ("bare" if bare else "worker"), bare=bare)
     try:
         await worker.start()
         yield worker

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broadcaster.edge import client
 from broadcaster.edge import publisher as module
 from broadcaster.edge.publisher import EdgePublisher, splice, texts_of
 from broadcaster.events import Event
@@ -54,12 +55,13 @@ class Fed:
         self.edge = edge
         self.reports: list[tuple[str, str]] = []
         self.report = HealthReport("offline", 0, None)
+        self.pong = Pong(())
         self.publisher = EdgePublisher(
             edge.address,
             key,
             PageTexts({"eventsUrl": "/live/events"}, folder),
             report=lambda: self.report,
-            pong=lambda: Pong(()),
+            pong=lambda: self.pong,
             on_reports=self.reports.extend,
             wall=lambda: datetime.now(UTC),
         )
@@ -221,11 +223,39 @@ async def test_an_edge_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert metrics["edge_refusing"] == 0
 
 
-async def test_reports_are_passed_on(tmp_path: Path) -> None:
-    """Reports that the edge has collected reach the service, each once."""
+async def test_a_push_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push that the Worker would refuse for its size is not sent, and said; a smaller one follows."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(client, "MAX_PUSH", 10)
     async with pushing(tmp_path) as fed:
-        fed.edge.reports = [("192.0.2.1", "{}")]
+        fed.publish(3)
+        await until(fed, fault="too large")
+        assert fed.edge.most_at_once == 0
+        monkeypatch.setattr(client, "MAX_PUSH", 2**20)
+        await fed.until_same()
+        await eventually(lambda: fed.publisher.fault is None)
+
+
+async def test_each_push_has_the_share_of_reports(tmp_path: Path) -> None:
+    """A share that is a little less goes with the next push; one that is much less makes its own."""
+    async with pushing(tmp_path) as fed:
+        fed.pong = Pong((), share=0.9, every=30.0)
+        fed.publish(3)
+        await fed.until_same()
+        assert fed.edge.pushes[-1]["sampling"].items() >= {"share": 0.9, "every": 30.0}.items()
+        fed.pong = Pong((), share=0.2, every=400.0)
+        told = ["reports", {"share": 0.2, "every": 400.0}]
+        await changes(fed.edge.changed, lambda: told in fed.edge.pushes[-1]["events"])
+        assert fed.edge.pushes[-1]["sampling"].items() >= {"share": 0.2, "every": 400.0}.items()
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+async def test_reports_are_passed_on(tmp_path: Path, count: int) -> None:
+    """Reports that the edge has collected reach the service, each once, however many there are."""
+    reports = [(f"192.0.2.{number % 250}", "{%s}" % ('"' * number)) for number in range(count)]
+    async with pushing(tmp_path) as fed:
+        fed.edge.reports = list(reports)
         fed.publish(3)
         await fed.until_same()
         await eventually(lambda: fed.reports)
-        assert fed.reports == [("192.0.2.1", "{}")]
+        assert fed.reports == reports

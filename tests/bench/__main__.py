@@ -9,6 +9,7 @@ from tests.bench import (
     fetching,
     first_frame,
     long_run,
+    origin,
     playlist_rate,
     publish_overhead,
     recordings,
@@ -31,18 +32,23 @@ BENCHES = {
     "long-run": long_run.measure,
     "recordings": recordings.measure,
     "relay": relay.measure,
+    "origin": origin.measure,
     "fetching": fetching.measure,
 }
+IN_FULL = {"origin": origin.measure_in_full}  # what takes long
 
 
 def main() -> int:
     """Run the benches named (all by default); the exit status is 1 when a promise is not kept."""
     parser = argparse.ArgumentParser(prog="tests.bench")
     parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="which benches (default: all)")
-    names = parser.parse_args().names or list(BENCHES)
+    parser.add_argument("--full", action="store_true", help=f"nothing scaled: {', '.join(IN_FULL)}")
+    arguments = parser.parse_args()
+    benches = {**BENCHES, **IN_FULL} if arguments.full else BENCHES
+    names = arguments.names or list(IN_FULL if arguments.full else BENCHES)
     figures: list[Figure] = []
     for name in names:
-        figures += BENCHES[name]()
+        figures += benches[name]()
     return show(figures)
 
 

@@ -1,140 +1,77 @@
-"""What reaches the service when a caching edge stands between it and its audience.
+"""What reaches the service behind nginx from an audience: every route, every byte of both ways.
 
-The original's case is one variant of 6-second segments for 40 minutes, 400 segments, and 600 viewers. Here
-the segments are shorter, so that a test sees enough of them. What is counted is requests per segment, all of
-them, the start included; 400 times that is the original's case.
-
-That is fair from segments of two seconds on, because both kinds of requests come once per version, whatever
-its length: a blocking reload by its number, and a plain playlist because a cache keeps it until the next
-version is due. With one-second segments it would be too good: cache lifetimes are whole seconds, nginx counts
-whole seconds of the clock, and so it would skip every other version. What does not shrink with the segments
-is nginx's own timeouts: ``test_edge_rules.py`` has longer waits.
-
-At full length (``SOAK=1``) it is the original itself, nothing scaled: it takes its 40 minutes.
+Pages are simulated, hundreds of them. The original's case is one variant of 6-second segments for 40 minutes,
+and 600 viewers: at full length (``SOAK=1``) it is that, nothing scaled.
 """
 
-import asyncio
-import random
+from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support import length
-from tests.support.fakes.hls_writer import HlsWriter
-from tests.support.judges.hls_viewers import Audience, watching
-from tests.support.servers.edge import running_edge
-from tests.support.servers.service import Service, running_service
-from tests.support.waiting import eventually
+from tests.support.judges.origin_costs import Case, Costs, costs
+from tests.support.servers.counted_origin import EVENTS, PLAYLISTS, REPORTS, Traffic
 
-VIEWERS = length.seconds(600, 150)
-LENGTH = 2400  # seconds of the original
-ORIGINAL_SECONDS = 6  # of a segment
-SHORT_SEGMENTS = 8
-CASES = [(1, ORIGINAL_SECONDS), (3, 2)] if length.SOAK else [(3, 2)]  # variants, seconds of a segment
-JITTER = 0.2  # seconds by which a segment comes early or late
-LISTED = 10
+LENGTH = 2400  # seconds of the original's case
+MOST_BYTES = 45e6  # in that time
+ORIGINAL = Case(variants=1, segment_seconds=6, viewers=600, join_within=60, watch=240, leave=0.1)
+SHORT = Case(variants=3, segment_seconds=2, viewers=150, join_within=4, watch=8)
+CASES = [
+    replace(ORIGINAL, watch=LENGTH - ORIGINAL.settling),
+    replace(ORIGINAL, variants=3, segment_seconds=2),
+]
 
 
-class Encoder:
-    """Writes a folder in real time; ``published`` is when each segment was listed there (the loop's time)."""
-
-    def __init__(self, root: Path, variants: int, seconds: int) -> None:
-        self.published: dict[int, float] = {}
-        self._root = root
-        self._writers = [HlsWriter(root / str(index)) for index in range(variants)]
-        for writer in self._writers:
-            writer.seconds = seconds
-        self._seconds = seconds
-        self._begin = 0.0
-
-    async def until(self, segments: int) -> None:
-        """Write until there are so many, about one in each segment's duration."""
-        loop, chance = asyncio.get_running_loop(), random.Random(segments)
-        self._begin = self._begin or loop.time()
-        for number in range(len(self.published), segments):
-            due = self._begin + number * self._seconds + chance.uniform(-JITTER, JITTER)
-            await asyncio.sleep(due - loop.time())
-            self.write(number)
-
-    def write(self, number: int) -> None:
-        self.published[number] = asyncio.get_running_loop().time()
-        for writer in self._writers:
-            writer.segment(number)
-            writer.playlist(range(max(0, number + 1 - LISTED), number + 1))
-        if number == 0:
-            lines = [
-                f"#EXT-X-STREAM-INF:BANDWIDTH={one + 1}000\n{one}/stream.m3u8\n"
-                for one in range(len(self._writers))
-            ]
-            (self._root / "stream.m3u8").write_text("#EXTM3U\n" + "".join(lines))
+@pytest.mark.takes(25)
+@pytest.mark.parametrize("case", CASES if length.SOAK else [SHORT], ids=lambda one: f"{one.variants}")
+async def test_hundreds_of_pages(tmp_path: Path, bucket: SeaweedBucket, case: Case) -> None:
+    """Each version is asked for once, over few connections; no page sees an older playlist than before."""
+    found = await costs(tmp_path, bucket, case)
+    show(found)
+    watching, figures = found.watching, found.pages.figures
+    # One of each variant is under way at the begin.
+    assert watching.requests(PLAYLISTS) <= 1.1 * (found.versions + case.variants)
+    assert watching.requests(EVENTS) <= 1.5 * found.versions
+    blocked = [count for path, count in watching.paths(PLAYLISTS).items() if "_HLS_msn=" in path]
+    assert set(blocked) == {1}
+    assert max(found.joining.most_open, watching.most_open) <= 20
+    assert watching.bytes <= MOST_BYTES * watching.seconds / LENGTH
+    assert figures.requests(PLAYLISTS) >= case.viewers * found.versions / case.variants
+    assert figures.fell == []
+    assert {status for _, status in figures.answers} <= {200, 204, 503}  # 503: a busy machine is too late
+    if length.SOAK:
+        assert figures.refused() == {}
+        assert figures.stalls == 0
+        assert max(watching.by_second(REPORTS).values()) <= 1.7 * 5
+    if case in CASES[:1]:
+        both = found.joining, watching
+        assert sum(one.requests() - one.requests(REPORTS) for one in both) <= 700
+        assert sum(one.requests(REPORTS) for one in both) <= 5 * LENGTH
+        assert sum(one.bytes for one in both) <= MOST_BYTES
 
 
-@pytest.mark.takes(20)
-@pytest.mark.parametrize(("variants", "seconds"), CASES)
-async def test_hundreds_of_viewers(
-    tmp_path: Path, bucket: SeaweedBucket, variants: int, seconds: int
-) -> None:
-    """Under 1,000 requests reach the origin in the original's case, and no viewer falls behind."""
-    segments = LENGTH // seconds if length.SOAK else SHORT_SEGMENTS
-    encoder = Encoder(tmp_path / "hls", variants, seconds)
-    async with (
-        running_service(tmp_path, tmp_path / "hls", bucket) as service,
-        running_edge(tmp_path, service.address) as edge,
-    ):
-        encoder.write(0)
-        await service.until_health(stream="live")
-        join_within = segments * seconds / 3
-        async with watching(
-            edge.address, encoder.published, count=VIEWERS, join_within=join_within
-        ) as audience:
-            await encoder.until(segments)
-            await asyncio.sleep(seconds)  # the last one's time
-            reached = await requests(service) + await waiting(service)
-            asked = audience.requests
-            await audience.until_seen(segments - 1, within=120)
-        encoder.write(segments)  # the answer to what the edge still waits for
-        await eventually(lambda: waiting(service), lambda found: not found)
-        in_all = await requests(service)
-        await edge.stop()
-    assert sum(one.from_origin for one in edge.log()) == in_all
-    assert audience.answers.keys() <= {200, 503}  # for a segment that a busy machine writes too late
-    print(
-        f"\n{VIEWERS} viewers, {variants} variants, {segments} segments of {seconds} s: {asked} requests, "
-        f"{reached} of them at the origin, {reached / segments:.2f} per segment; "
-        f"in 40 minutes {LENGTH / seconds * reached / segments:.0f}, with segments of {ORIGINAL_SECONDS} s "
-        f"{LENGTH / ORIGINAL_SECONDS * reached / segments:.0f}"
-    )
-    show_lateness(audience)
-    if variants == 1:
-        assert LENGTH / ORIGINAL_SECONDS * reached / segments < 1000
+@pytest.mark.skipif(not length.SOAK, reason="make soak runs it")
+async def test_few_reports(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """With a report in ten seconds all requests of the original's case are fewer than 1,000."""
+    found = await costs(tmp_path, bucket, ORIGINAL, BROADCASTER_REPORTS_PER_SECOND="0.1")
+    show(found)
+    times = (LENGTH - found.joining.seconds) / found.watching.seconds
+    assert found.joining.requests() + times * found.watching.requests() < 1000
 
 
-def show_lateness(audience: Audience) -> None:
-    for blocks, late in audience.late.items():
-        late.sort()
+def show(found: Costs) -> None:
+    figures = found.pages.figures
+    print(f"\n{len(found.pages.pages)} pages, {figures.requests()} requests, {figures.stalls} stalls")
+    for name, traffic in (("joining", found.joining), ("watching", found.watching)):
         print(
-            f"viewers that {'block' if blocks else 'poll'} know of a segment after "
-            f"{late[len(late) // 2]:.2f} s (median), {late[len(late) * 99 // 100]:.2f} s (p99)"
+            f"{name}, {traffic.seconds:.0f} s: {traffic.requests()} requests, {traffic.bytes} bytes, ", end=""
         )
+        print(f"{traffic.mean_open:.1f} connections, {traffic.most_open} at most; {found.versions} versions")
+        show_routes(traffic)
 
 
-async def requests(service: Service) -> int:
-    """How many requests for playlists the service has answered."""
-    return await metric(service, "broadcaster_requests_total", "_playlist")
-
-
-async def waiting(service: Service) -> int:
-    return await metric(service, "broadcaster_waiters", "")
-
-
-async def metric(service: Service, name: str, label: str) -> int:
-    """The sum of a metric's values with this text among its labels."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"{service.admin_address}/metrics") as response,
-    ):
-        lines = (await response.text()).splitlines()
-    rows = [line.rpartition(" ") for line in lines if not line.startswith("#")]
-    return int(sum(float(value) for key, _, value in rows if key.partition("{")[0] == name and label in key))
+def show_routes(traffic: Traffic) -> None:
+    for name, route in sorted(traffic.routes.items()):
+        print(f"  {name}: {route.requests} requests, {route.bytes} bytes, {route.most_open} connections")

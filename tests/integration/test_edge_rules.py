@@ -15,13 +15,14 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import free_ports
 from tests.support.fakes.pipeline_parts import START, variants_listed
 from tests.support.fakes.viewer_app import MEDIA, ViewerApp
-from tests.support.judges.hls_viewers import ACCEPT_ENCODINGS, ORIGINS
 from tests.support.servers.edge import running_edge
 from tests.support.servers.edge_fixture import Front, running_front, serving
 from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
 
 MAIN = "/live/playlist.m3u8"
+ACCEPT_ENCODINGS = ("gzip, deflate, br, zstd", "gzip, deflate, br", "gzip, deflate", "identity")
+ORIGINS = ("https://live.example.com", "https://club.example.org", "null")
 
 
 async def test_one_copy_for_all(front: Front) -> None:

@@ -20,14 +20,14 @@
     ``fake_origin`` serves playlists and segments for the page alone, ``viewer_app_server`` those of a long
     window; ``relay`` and the ``relay_origin`` that it follows; ``edge`` is nginx, ``edge_fixture`` an
     application behind it; ``r2_rules`` refuses what R2 refuses, ``upload_fixture`` is the admin's listener
-    before it; ``counting_proxy``, ``static_site``, ``network`` (a network namespace), ``chromium``,
-    ``built_page``, ``clips``.
+    before it; ``counting_proxy`` (of the bucket), ``counted_origin`` (of the service), ``static_site``,
+    ``network`` (a network namespace), ``chromium``, ``built_page``, ``clips``.
 ``faults/``: what goes wrong on purpose.
     ``fault_proxy`` (of the bucket), ``delay_proxy``, ``slow_clients``, ``small_disk``, ``hanging_mount``,
     ``broken_files``, ``other_user``.
 ``judges/``: what decides whether a result is right.
     ``playlist_rules`` are the rules of a live playlist, ``watcher`` holds a service to them,
-    ``hls_viewers`` reload as hls.js does, ``page`` and ``page_layout`` are what a viewer sees,
-    ``start_requests`` what a visit costs, ``scanner_judge`` what a scan of the folder found,
-    ``check_command`` what ``broadcaster check`` prints.
+    ``simulated_pages`` ask for what pages ask for, ``origin_costs`` is what they cost the origin,
+    ``page`` and ``page_layout`` are what a viewer sees, ``start_requests`` what a visit costs,
+    ``scanner_judge`` what a scan of the folder found, ``check_command`` what ``broadcaster check`` prints.
 """

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,26 +14,35 @@ VARIANTS = ("0", "1")
 LISTED = 15  # segments
 
 
-def made(folder: Path, seconds: int, *, segment_seconds: int = 2) -> EncodedRecording:
-    """Encode so many seconds."""
+def made(folder: Path, seconds: int, *, segment_seconds: int = 2, repeated: int = 1) -> EncodedRecording:
+    """Encode so many seconds, as a film that is ``repeated``."""
     count = seconds // segment_seconds
     return encoded_recording(
-        folder, runs=1, segments=count, segment_seconds=segment_seconds, fps=10, repeated=1
+        folder, runs=1, segments=count, segment_seconds=segment_seconds, fps=10, repeated=repeated
     )
 
 
 class Playout:
-    """Two variants of a film in ``hls``, live.
+    """Variants of a film in ``hls``, live.
 
     ``lost`` are the segments, by variant and number, that are listed and whose files never come. ``number``
-    is the last one listed. With ``ahead`` so many segments come at once.
+    is the last one listed, ``published`` when each was (the loop's time). With ``ahead`` so many segments
+    come at once.
     """
 
     def __init__(
-        self, source: EncodedRecording, hls: Path, *, segment_seconds: int = 2, ahead: int = 5
+        self,
+        source: EncodedRecording,
+        hls: Path,
+        *,
+        segment_seconds: int = 2,
+        ahead: int = 5,
+        variants: Sequence[str] = VARIANTS,
     ) -> None:
         self.lost: Collection[tuple[str, int]] = ()
         self.number = -1
+        self.published: dict[int, float] = {}
+        self._variants = variants
         self._source = source
         self._hls = hls
         self._seconds = segment_seconds
@@ -41,11 +50,11 @@ class Playout:
         self._run = 0
         self._listed: list[tuple[int, float, str, bool]] = []  # number, time, name, whether a run begins
         self._changed = asyncio.Event()
-        for variant in VARIANTS:
+        for variant in variants:
             (hls / variant).mkdir(parents=True, exist_ok=True)
         streams = [
-            f"#EXT-X-STREAM-INF:BANDWIDTH={bandwidth},RESOLUTION=160x90\n{variant}/stream.m3u8"
-            for variant, bandwidth in zip(VARIANTS, (400_000, 200_000), strict=True)
+            f"#EXT-X-STREAM-INF:BANDWIDTH={400_000 // (index + 1)},RESOLUTION=160x90\n{variant}/stream.m3u8"
+            for index, variant in enumerate(variants)
         ]
         (hls / "stream.m3u8").write_text("\n".join(["#EXTM3U", *streams, ""]))
 
@@ -57,6 +66,7 @@ class Playout:
             number = self.number + 1
             await asyncio.sleep(max(0.0, began + (index + 1) * self._seconds - time.time()))
             self._listed.append((number, began + index * self._seconds, name, index == 0 and number > 0))
+            self.published[number] = asyncio.get_running_loop().time()
             self._publish(number, self._source.folder / name)
             self.number = number
             self._changed.set()
@@ -68,7 +78,7 @@ class Playout:
             await self._changed.wait()
 
     def _publish(self, number: int, file: Path) -> None:
-        for variant in VARIANTS:
+        for variant in self._variants:
             folder = self._hls / variant
             if (variant, number) not in self.lost:
                 os.link(file, folder / self._name(number))

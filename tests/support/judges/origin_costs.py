@@ -10,6 +10,7 @@ from tests.support.judges.simulated_pages import SimulatedPages
 from tests.support.servers.counted_origin import Traffic, counted_origin
 from tests.support.servers.edge import running_edge
 from tests.support.servers.service import running_service
+from tests.support.waiting import eventually
 
 FILM = 60  # seconds that are repeated
 LATE = 60  # seconds that a busy machine may take longer
@@ -61,7 +62,7 @@ async def costs(folder: Path, bucket: SeaweedBucket, case: Case, **settings: str
         pages = SimulatedPages(edge.address, playout.published, changes_every=case.changes_every)
         async with pages.open(case.viewers, join_within=case.join_within, leave=case.leave):
             await asyncio.sleep(case.settling)
-            await pages.until(lambda: all(page.last >= 0 for page in pages.pages))
+            await eventually(lambda: all(page.is_settled for page in pages.pages))
             joining, first = origin.take(), playout.number
             await asyncio.sleep(case.watch)
             watching, last = origin.take(), playout.number

@@ -136,6 +136,7 @@ class SimulatedPage:
 
     def _begin(self) -> None:
         self._name = f"{self._chance.getrandbits(64):016x}"
+        self._draw = int(self._name[:8], 16) / 2**32
         self._variant = self._quality = ""
         self._seen: dict[str, int] = {}  # the last number, by path
         self._began: float | None = None  # when it began to play, by the loop's time
@@ -145,6 +146,11 @@ class SimulatedPage:
         self._reported = self._reported_stalls = 0.0
         self._counted = False
         self._share, self._every = 1.0, REPORT_SECONDS
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it plays and, if it is in the sample, has reported."""
+        return self.last >= 0 and (self._counted or self._draw >= self._share)
 
     async def run(self, join_after: float, leave_after: float | None) -> None:
         """Watch from then on; leave after so many seconds, and come back after as many."""
@@ -277,11 +283,11 @@ class SimulatedPage:
 
     async def _tell(self) -> None:
         """Look every five seconds; report while this page is in the sample."""
-        loop, draw = asyncio.get_running_loop(), int(self._name[:8], 16) / 2**32
+        loop = asyncio.get_running_loop()
         await asyncio.sleep(self._chance.uniform(0, LOOK))
         quiet, was_inside, since, spread = 0.0, True, -math.inf, 1.0
         while True:
-            now, inside = loop.time(), draw < self._share
+            now, inside = loop.time(), self._draw < self._share
             if inside and not was_inside:
                 quiet, since = now + self._chance.uniform(0, ENTERS), -math.inf
                 self._reported, self._reported_stalls = self._played, self._stalls

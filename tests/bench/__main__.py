@@ -6,6 +6,7 @@ import sys
 from tests.bench import (
     crowd,
     delta,
+    edge_overhead,
     fetching,
     first_frame,
     long_run,
@@ -29,6 +30,7 @@ BENCHES = {
     "slow-clients": slow_clients.measure,
     "first-frame": first_frame.measure,
     "publish": publish_overhead.measure,
+    "edge": edge_overhead.measure,
     "long-run": long_run.measure,
     "recordings": recordings.measure,
     "relay": relay.measure,

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -30,22 +31,27 @@ VARIANTS = (DemoRendition(854, 480, 1200), *RENDITIONS)
 
 
 def measure() -> list[Figure]:
-    """Follow the simulated Owncast for a while, with a bucket on the same machine.
+    """Follow the simulated Owncast for a while, with a bucket on the same machine."""
+    return on_cores(_measure)
 
-    The service has one core, the bucket and the encoder share another: a real bucket is elsewhere.
+
+def on_cores(follow: Callable[[Path, int], Awaitable[list[Figure]]]) -> list[Figure]:
+    """What ``follow`` measures in a folder, with the services on the core that it is given.
+
+    The bucket and the encoder share another: a real bucket is elsewhere.
     """
     cores = os.sched_getaffinity(0)
     if len(cores) > 1:
         os.sched_setaffinity(0, cores - {min(cores)})  # for this process and its children, but the service
+
+    async def in_folder() -> list[Figure]:
+        with tempfile.TemporaryDirectory() as folder:
+            return await follow(Path(folder), min(cores))
+
     try:
-        return _in_folder(min(cores))
+        return asyncio.run(in_folder())
     finally:
         os.sched_setaffinity(0, cores)
-
-
-def _in_folder(core: int) -> list[Figure]:
-    with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(_measure(Path(folder), core))
 
 
 async def _measure(folder: Path, core: int) -> list[Figure]:
@@ -58,9 +64,9 @@ async def _measure(folder: Path, core: int) -> list[Figure]:
     ):
         await owncast.go_live()
         await owncast.wait_for_segments(1)
-        bare: list[_Published] = []
-        ours: list[_Published] = []
-        plain: list[_Published] = []
+        bare: list[Published] = []
+        ours: list[Published] = []
+        plain: list[Published] = []
         for number in range(ROUNDS):
             progress(
                 f"publish: {number + 1} of {ROUNDS} times {SEGMENTS} segments of {len(VARIANTS)} variants"
@@ -73,7 +79,7 @@ async def _measure(folder: Path, core: int) -> list[Figure]:
                 place = folder / f"{module}-{number}"  # a service would go on with the state of another one
                 place.mkdir()
                 environment = Service(place, hls, bucket).environment
-                each.append(await _publishing(module, environment, place / "events", core))
+                each.append(await publishing(module, environment, place / "events", core))
     figures = []
     for name, share, at_most in (("median", 0.5, 2.2), ("p99", 0.99, 2.2)):
         mine, theirs = ([1000 * percentile(one.delays, share) for one in each] for each in (ours, bare))
@@ -98,7 +104,7 @@ async def _measure(folder: Path, core: int) -> list[Figure]:
 
 
 @dataclass(frozen=True)
-class _Published:
+class Published:
     """What a publisher did, and what it took."""
 
     delays: list[float]  # seconds
@@ -106,7 +112,7 @@ class _Published:
     cpu: float  # seconds of each segment, after the first ones
 
 
-async def _publishing(module: str, environment: dict[str, str], events: Path, core: int) -> _Published:
+async def publishing(module: str, environment: dict[str, str], events: Path, core: int) -> Published:
     """Follow the stream until there are so many segments."""
     command = [sys.executable, "-m", f"tests.bench.{module}", str(events)]
     child = await Child.start(module, command, events.with_suffix(".log"), env=environment)
@@ -125,7 +131,7 @@ async def _publishing(module: str, environment: dict[str, str], events: Path, co
         memory = psutil.Process(child.pid).memory_info().rss
     finally:
         await child.kill()
-    return _Published(_delays(events)[first:], memory, (end - start) / (last - first))
+    return Published(_delays(events)[first:], memory, (end - start) / (last - first))
 
 
 def _delays(events: Path) -> list[float]:

@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.support.judges.watcher import Availability
 from tests.support.servers.end_to_end import EndToEnd, object_keys, url_key
 from tests.support.servers.owncast_receiver import SegmentKey
+from tests.support.servers.worker import Worker
 from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
@@ -39,6 +40,8 @@ class Plan:
     freezes: int
     bucket_kills: int
     encoder_restarts: int  # and one end with a wiped folder
+    evictions: int  # of the edge's object
+    edge_kills: int
 
     @classmethod
     def of(cls, seconds: float) -> "Plan":
@@ -50,13 +53,16 @@ class Plan:
             freezes=max(1, round(seconds / 60)),
             bucket_kills=max(1, round(seconds / 90)),
             encoder_restarts=max(1, round(seconds / 60)),
+            evictions=max(1, round(seconds / 30)),
+            edge_kills=max(1, round(seconds / 60)),
         )
 
 
 class Chaos:
     """Does to a stage what a plan says, at moments that ``seed`` decides; ``done`` counts it."""
 
-    def __init__(self, on: EndToEnd, availability: Availability, plan: Plan, seed: int) -> None:
+    def __init__(self, on: EndToEnd, availability: Availability, plan: Plan, seed: int, edge: Worker) -> None:
+        self._edge = edge
         self.done: Counter[str] = Counter()
         self._on = on
         self._availability = availability
@@ -72,7 +78,10 @@ class Chaos:
         encoder.insert(len(encoder) // 2 + 1, self._end_and_wipe)
         bucket: list[Disaster] = []
         bucket += [self._freeze_bucket] * plan.freezes + [self._kill_bucket] * plan.bucket_kills
+        edge: list[Disaster] = []
+        edge += [self._evict_edge] * plan.evictions + [self._kill_edge] * plan.edge_kills
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._track("edge", edge, shuffled=True))
             group.create_task(self._track("broadcaster", [self._kill_broadcaster] * plan.kills))
             group.create_task(self._track("bucket", bucket, shuffled=True))
             group.create_task(self._track("encoder", encoder))
@@ -127,6 +136,19 @@ class Chaos:
             await asyncio.sleep(down)
             await self._on.bucket.start()
         self.done["bucket killed"] += 1
+
+    async def _evict_edge(self, _: random.Random) -> None:
+        await self._edge.evict()
+        self.say("the edge's object is evicted")
+        self.done["edge evicted"] += 1
+
+    async def _kill_edge(self, chance: random.Random) -> None:
+        down = chance.uniform(0.0, 4.0)
+        await self._edge.kill()
+        self.say(f"edge killed, for {down:.1f} s and its start")
+        await asyncio.sleep(down)
+        await self._edge.start()
+        self.done["edge killed"] += 1
 
     async def _restart_encoder(self, chance: random.Random) -> None:
         how = chance.choice((self._crash, self._stop, self._restart_owncast, self._kill_owncast))

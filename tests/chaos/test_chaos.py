@@ -10,8 +10,9 @@ own, into a real SeaweedFS, while, beside each other,
 A strict viewer polls all playlists throughout. In the end four numbers have to be zero: finished segments
 that are not in the bucket, objects that differ from what was finished, violations of the rules between
 successive versions of a playlist, and listed URLs for which the bucket, while it was up, did not answer 200.
-No finished segment may have been given up as a gap either. In a longer run a relay stands beside, of whose
-playlists and segments the same is true.
+No finished segment may have been given up as a gap either. The same is true of what a second viewer sees at
+the edge's Worker, to which the service pushes, and which is thrown out of memory or killed meanwhile. In a
+longer run a relay stands beside, of whose playlists and segments the same is true.
 
 ``CHAOS_SECONDS`` is how long it goes on (30), ``CHAOS_SEED`` repeats what was done and when::
 
@@ -27,9 +28,11 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.chaos.disasters import Chaos, Plan
-from tests.support.judges.watcher import Availability
+from tests.support.judges.watcher import Availability, Watcher, watching
 from tests.support.servers.end_to_end import EndToEnd, end_to_end
 from tests.support.servers.relay import RelayWatcher, watching_relay
+from tests.support.servers.worker import running_worker
+from tests.support.waiting import eventually
 
 SHORT = 30.0
 SECONDS = float(os.environ.get("CHAOS_SECONDS") or SHORT)
@@ -45,7 +48,17 @@ async def test_nothing_is_lost(tmp_path: Path) -> None:
     print(f"\n{hint}", flush=True)
     async with (
         SeaweedBucket(tmp_path / "bucket") as bucket,
-        end_to_end(tmp_path, bucket, segment_seconds=1, patient=True, availability=availability) as on,
+        running_worker(tmp_path) as worker,
+        end_to_end(
+            tmp_path,
+            bucket,
+            segment_seconds=1,
+            patient=True,
+            availability=availability,
+            BROADCASTER_EDGE_URL=worker.address,
+            BROADCASTER_EDGE_KEY=worker.key,
+        ) as on,
+        watching(worker.address, patient=True, bucket=availability) as at_edge,
         AsyncExitStack() as stack,
     ):
         through = None
@@ -53,7 +66,7 @@ async def test_nothing_is_lost(tmp_path: Path) -> None:
             through = await stack.enter_async_context(watching_relay(tmp_path, on.service.address))
         await on.owncast.go_live()
         await on.watcher.until_number("0", 3)
-        chaos = Chaos(on, availability, plan, SEED)
+        chaos = Chaos(on, availability, plan, SEED, worker)
         await chaos.run()
         await on.owncast.wait_for_segments(3)
         await on.owncast.stop_streaming()
@@ -63,13 +76,34 @@ async def test_nothing_is_lost(tmp_path: Path) -> None:
         print(dict(chaos.done))
         await on.check_zeros(hint)
         assert drained, hint
+        await check_zeros_at_edge(at_edge, on, hint)
         if through:
             await check_zeros_through(through, on, hint)
+    assert chaos.done["edge evicted"] >= 1
+    assert chaos.done["edge killed"] >= 1
     assert chaos.done["broadcaster killed"] >= plan.kills
     assert chaos.done["bucket frozen"] >= 1
     assert chaos.done["bucket killed"] >= 1
     assert chaos.done["encoder restarted"] >= 1
     assert chaos.done["folder wiped"] == 1
+
+
+async def check_zeros_at_edge(at_edge: Watcher, on: EndToEnd, hint: str) -> None:
+    """The edge has each variant's newest; no rule was broken there, and all that it listed could be had."""
+    variants = sorted(on.watcher.versions)
+    await eventually(
+        lambda: [at_edge.last(one) for one in variants] == [on.watcher.last(one) for one in variants]
+    )
+    await at_edge.all_answered()
+    different = [url for place, url in at_edge.listed.items() if on.watcher.listed.get(place, url) != url]
+    versions = sum(map(len, at_edge.versions.values()))
+    print(
+        f"at the edge: {versions} versions of playlists, different {len(different)}, "
+        f"violations {len(at_edge.violations)}, unanswered {len(at_edge.missing)}"
+    )
+    assert different == [], hint
+    assert at_edge.violations == [], hint
+    assert at_edge.missing == [], hint
 
 
 async def check_zeros_through(relay: RelayWatcher, on: EndToEnd, hint: str) -> None:

@@ -228,7 +228,7 @@ class Episode:
             self._be_live()
             numbers = [(fact["variant"], fact["number"]) for fact in facts(self._record) if "listed" in fact]
             listed = len(numbers)
-            busy = await self._backlog() != 0
+            busy = await self._backlog() != 0 or not watcher.is_answered  # viewers come later than /health
             if busy or listed != seen:
                 seen, since = listed, loop.time()
             if busy:

@@ -57,6 +57,7 @@ class Watcher:
         self.versions: dict[str, list[MediaPlaylist]] = {}
         self.listed: dict[tuple[str, int], str] = {}  # variant and number → URL
         self.changed = asyncio.Event()
+        self.is_answered = False  # the latest request was, and not for want of room
         self._address = address
         self._patient = patient
         self._bucket = bucket
@@ -137,6 +138,7 @@ class Watcher:
         headers = {"If-None-Match": self._etags[path]} if conditional and path in self._etags else {}
         try:
             async with session.get(self._address + path, headers=headers) as response:
+                self.is_answered = response.status != HTTPStatus.SERVICE_UNAVAILABLE
                 self._missed.discard(path)
                 if response.status == 404 and path in self._served:
                     self._missed.add(path)
@@ -151,6 +153,7 @@ class Watcher:
                 self._served.add(path)
                 return text
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError):
+            self.is_answered = False
             if not self._patient:
                 raise
             return None

@@ -194,9 +194,11 @@ async def end_to_end(  # noqa: PLR0913 - what a test can turn
 ) -> AsyncIterator[EndToEnd]:
     """Owncast idle, the service following, a viewer watching; objects are kept, to be checked.
 
-    ``wrapper`` is a command that runs the service.
+    ``wrapper`` is a command that runs the service. A ``patient`` viewer finds what was listed in the minute
+    before, so that a segment that came while nobody answered is not missed.
     """
-    settings = {"BROADCASTER_RETENTION": "keep", **settings}
+    window = {"BROADCASTER_WINDOW_SEGMENTS": str(60 // segment_seconds)} if patient else {}
+    settings = {"BROADCASTER_RETENTION": "keep", **window, **settings}
     owncast = owncast or small_owncast(
         tmp_path / "hls", tmp_path / "owncast", segment_seconds=segment_seconds
     )

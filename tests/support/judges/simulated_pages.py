@@ -23,6 +23,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.support.servers.built_page import worker
 from tests.support.servers.counted_origin import route_of
 from tests.support.waiting import PATIENCE, changes
 
@@ -179,7 +180,7 @@ class SimulatedPage:
     async def _open(self) -> None:
         """Load the page; its files are in the browser's cache at a second visit."""
         _, text = await self._get("/")
-        files = {f"/{one}" for one in FILES.findall(text)} - self._cached
+        files = {worker(), *(f"/{one}" for one in FILES.findall(text))} - self._cached
         self._cached |= files
         await asyncio.gather(*(self._get(file, read=False) for file in files))
 

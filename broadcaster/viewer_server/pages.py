@@ -242,7 +242,7 @@ class PageTexts:
     ) -> tuple[dict[str, object], list[dict[str, object]]]:
         """The page, and the recordings, the newest first, with their paths."""
         self._stream = stream
-        settings = await self._page.settings()
+        settings = {**await self._page.settings(), "events": "held"}  # an edge has no server-sent events
         if self._rendered is None or self._rendered[0] != (settings, recordings):
             newest = sorted(recordings.values(), key=lambda one: one.started, reverse=True)
             self._rendered = (settings, recordings), [self._recording(one, settings) for one in newest]

@@ -21,7 +21,7 @@ from broadcaster.http import raise_file_limit
 from tests.support import length
 from tests.support.fakes.edge_pushes import PLAYLIST, playlist, push_of
 from tests.support.servers.edge import running_edge
-from tests.support.servers.worker import Worker, running_worker
+from tests.support.servers.worker import BEHIND_NGINX, Worker, running_worker
 from tests.support.waiting import PATIENCE, eventually
 
 COUNTS = (200, 1000) if length.SOAK else (200,)
@@ -220,7 +220,7 @@ async def test_behind_a_cache_one_waits_for_all(tmp_path: Path) -> None:
     connector = aiohttp.TCPConnector(limit=0)
     async with (
         running_worker(tmp_path) as worker,
-        running_edge(tmp_path, worker.address) as edge,
+        running_edge(tmp_path, worker.address, BEHIND_NGINX) as edge,
         worker.client() as client,
         aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(PATIENCE)) as session,
         asyncio.TaskGroup() as group,

@@ -149,11 +149,6 @@ class SimulatedPage:
         self._share, self._every = 1.0, REPORT_SECONDS
 
     @property
-    def stalls(self) -> int:
-        """How often it had no picture since it came."""
-        return self._stalls
-
-    @property
     def is_settled(self) -> bool:
         """Whether it plays and, if it is in the sample, has reported."""
         return self.last >= 0 and (self._counted or self._draw >= self._share)

@@ -17,6 +17,8 @@ from broadcaster.edge import EdgeClient, open_edge
 ROOT = Path(__file__).parents[3]
 WORKER = ROOT / "deploy/cloudflare/worker"
 PAGE = ROOT / "viewer/dist"
+# Of nginx before it: workerd closes a connection that is idle for five seconds, Cloudflare does not.
+BEHIND_NGINX = {"keepalive 64;": "keepalive 64; keepalive_timeout 2s;"}
 RIG = Path(__file__).with_name("worker_rig.mjs")
 
 

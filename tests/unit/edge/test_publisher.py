@@ -121,7 +121,10 @@ async def test_the_edge_has_every_version(tmp_path: Path) -> None:
         assert [name for one in pushes for name, _ in one["events"]] == ["starting", "started"]
         assert [one["sequence"] for push in pushes for one in push["segments"]] == list(range(1, 13))
         assert pushes[-1]["state"]["state"] == "live"
-        assert json.loads(fed.edge.texts["page"])["settings"] == {"eventsUrl": "/live/events"}
+        assert json.loads(fed.edge.texts["page"])["settings"] == {
+            "eventsUrl": "/live/events",
+            "events": "held",
+        }
         await eventually(lambda: fed.publisher.fault is None)
 
 

@@ -33,6 +33,7 @@ VARIANT = re.compile(r"^(?!#)(.+\.m3u8)$", re.MULTILINE)
 NUMBER = re.compile(r"#EXT-X-MEDIA-SEQUENCE:(\d+)")
 SKIPPED = re.compile(r"#EXT-X-SKIP:SKIPPED-SEGMENTS=(\d+)")
 DURATION = re.compile(r"#EXTINF:([0-9.]+)")
+NAME_NUMBER = re.compile(r"-(\d+)\.(?:ts|m4s)(?:\?\S*)?$", re.MULTILINE)
 TARGET_DURATION = re.compile(r"#EXT-X-TARGETDURATION:(\d+)")
 DIGITS = re.compile(r"\d+")
 RETRY = (1.0, 2.0, 4.0, 8.0)  # seconds: hls.js', as engine.js sets it up
@@ -52,6 +53,7 @@ class Version:
     first: int  # the media sequence number of the first segment, those that are skipped included
     durations: tuple[float, ...]  # of the segments that are not skipped
     skipped: int
+    newest: int | None  # the number in the name of the last segment
     can_block: bool
     can_skip: bool
     ended: bool
@@ -63,6 +65,7 @@ class Version:
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """None for what is no media playlist."""
+        names = NAME_NUMBER.findall(text)
         first, target, skipped = NUMBER.search(text), TARGET_DURATION.search(text), SKIPPED.search(text)
         if not first or not target:
             return None
@@ -71,6 +74,7 @@ class Version:
             first=int(first[1]),
             durations=tuple(float(one) for one in DURATION.findall(text)),
             skipped=int(skipped[1]) if skipped else 0,
+            newest=int(names[-1]) if names else None,
             can_block="CAN-BLOCK-RELOAD=YES" in text,
             can_skip="CAN-SKIP-UNTIL=" in text,
             ended="#EXT-X-ENDLIST" in text,
@@ -236,8 +240,10 @@ class SimulatedPage:
                 self._stalls += 1
                 self._pages.figures.stalls += 1
             self._ahead += version.after(self.last)
-        if self.last >= 0:
-            self._pages.learned(range(self.last + 1, version.last + 1))
+        if before >= 0 and version.newest is not None:
+            self._pages.learned(
+                range(version.newest - max(version.last - self.last, 0) + 1, version.newest + 1)
+            )
         self.last = max(self.last, version.last)
         return version.last > before
 

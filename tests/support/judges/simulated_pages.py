@@ -291,9 +291,11 @@ class SimulatedPage:
     async def _tell(self) -> None:
         """Look every five seconds; report while this page is in the sample."""
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._chance.uniform(0, LOOK))
+        look = loop.time() + self._chance.uniform(0, LOOK)
         quiet, was_inside, since, spread = 0.0, True, -math.inf, 1.0
         while True:
+            await asyncio.sleep(look - loop.time())
+            look += LOOK  # whatever the delay: pages that are late together must not stay together
             now, inside = loop.time(), self._draw < self._share
             if inside and not was_inside:
                 quiet, since = now + self._chance.uniform(0, ENTERS), -math.inf
@@ -303,7 +305,6 @@ class SimulatedPage:
             if inside and self._began is not None and now >= max(quiet, due):
                 await self._send(self._report())
                 since, spread = now, self._chance.uniform(0.5, 1.5)
-            await asyncio.sleep(LOOK)
 
     @property
     def _played(self) -> float:

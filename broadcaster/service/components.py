@@ -249,7 +249,7 @@ class Components:
                 spool_limit=self.spool.limit,
                 free=self.spool.free,
                 journal=self.catalog.writer.fault,
-                mirror=(self.mirror and self.mirror.fault) or self.recorder.fault,
+                playlist_writes=(self.mirror and self.mirror.fault) or self.recorder.fault,
                 owner=self.lease.warning,
                 edge=self.edge.fault if self.edge else None,
                 failed=self._supervisor.warning,

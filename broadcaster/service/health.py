@@ -43,7 +43,7 @@ class HealthInputs:
     spool_limit: int = 0
     free: float = math.inf  # on the disk of the spool; NaN if unknown
     journal: str | None = None
-    mirror: str | None = None
+    playlist_writes: str | None = None
     owner: str | None = None
     edge: str | None = None  # why viewers at the edge do not see what they should, and what to do
     failed: str | None = None  # which optional parts have failed
@@ -167,8 +167,8 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str]]:
     if now.spool > FULL * now.spool_limit > 0:
         share = f"{100 * now.spool / now.spool_limit:.0f} %"
         yield "service", f"{share} of the spool is used: when it is full, the oldest segments become gaps"
-    if now.mirror:
-        yield "bucket", f"playlists cannot be written into the bucket: {now.mirror}"
+    if now.playlist_writes:
+        yield "bucket", f"playlists cannot be written into the bucket: {now.playlist_writes}"
     if now.owner:
         yield "bucket", now.owner
     if now.edge:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import getpass
 import hashlib
 import json
 import re
@@ -323,6 +324,22 @@ async def _ask_and_show(api: AdminApi, options: argparse.Namespace) -> None:
                 write(line.rstrip())
     elif found:
         write(printable_json(json.dumps(found, indent=2, ensure_ascii=False)))
+
+
+def set_passphrase() -> None:
+    """Ask for the passphrase of the private event, on a terminal or in a line of the input, and set it.
+
+    Raises ConfigError without a token, AdminError.
+    """
+    settings = load()
+    text = getpass.getpass("Passphrase: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+
+    async def ask() -> None:
+        async with open_api(*_local_service(settings)) as api:
+            await api.ask("PUT", "access/passphrase", {"passphrase": text})
+
+    asyncio.run(ask())
+    write("the passphrase is set; who came with another one is asked again")
 
 
 def address_of(settings: Settings, name: str, part: int) -> str:

@@ -1,4 +1,4 @@
-"""The command line: ``broadcaster run | demo | check | recordings | export | relay``.
+"""The command line: ``broadcaster run | demo | check | recordings | passphrase | export | relay``.
 
 Each command imports the packages that it needs inside its functions, so that it loads nothing of the others.
 An expected failure is raised as a BroadcasterError.
@@ -275,6 +275,13 @@ def _recordings(options: argparse.Namespace, _log_format: str) -> int:
     return 0
 
 
+def _passphrase(_options: argparse.Namespace, _log_format: str) -> int:
+    from broadcaster.admin_client import set_passphrase
+
+    set_passphrase()
+    return 0
+
+
 def _add_relay_options(parser: argparse.ArgumentParser) -> None:
     from broadcaster.relay import add_options
 
@@ -339,6 +346,7 @@ COMMANDS = {
         ("demo", "run everything here, with an embedded bucket and encoder", _add_demo_options, _demo),
         ("check", "check settings, machine, folders, bucket and addresses", _add_check_options, _check),
         ("recordings", "list and change recordings", _add_recordings_options, _recordings),
+        ("passphrase", "set the passphrase of a private event", lambda _: None, _passphrase),
         ("relay", "serve another broadcaster's stream from a cache", _add_relay_options, _relay),
         ("export", "write a recording, clip or live window into a file", _add_export_options, _export),
     )

@@ -210,21 +210,16 @@ class Settings(BaseSettings):
     endpoint_url: HttpUrl | None = Field(
         default=None,
         alias="R2_ENDPOINT_URL",
-        description="The address of another S3 server, without the name of the bucket.",
+        description="The address of another S3 server, without the bucket.",
     )
-    bucket: BucketName = Field(
-        alias="R2_BUCKET",
-        description="The name of the bucket.",
-    )
+    bucket: BucketName = Field(alias="R2_BUCKET", description="The name of the bucket.")
     access_key_id: SecretStr = Field(
         min_length=1,
         alias="R2_ACCESS_KEY_ID",
         description="The access key id of an API token with *Object Read & Write* on this bucket.",
     )
     secret_access_key: SecretStr = Field(
-        min_length=1,
-        alias="R2_SECRET_ACCESS_KEY",
-        description="The secret access key of the same token.",
+        min_length=1, alias="R2_SECRET_ACCESS_KEY", description="The secret access key of the same token."
     )
     public_url: HttpUrl | None = Field(
         default=None,
@@ -244,9 +239,7 @@ class Settings(BaseSettings):
         " each segment URL is signed for 7 days.",
     )
     mirror: bool = Field(
-        default=False,
-        alias="BROADCASTER_MIRROR",
-        description="Write each version of the playlists into the bucket too.",
+        default=False, alias="BROADCASTER_MIRROR", description="Write each playlist into the bucket, too."
     )
 
     window_segments: int = Field(
@@ -295,8 +288,7 @@ class Settings(BaseSettings):
         default=timedelta(),
         alias="BROADCASTER_RETENTION",
         description="When objects that left the playlists are deleted: `window` as soon as no player can need"
-        " them, a number after so many seconds, `keep` never. A change holds for objects that"
-        " leave from then on.",
+        " them, a number after so many seconds, `keep` never. A change holds for what leaves later.",
     )
     retention_max_minutes: int = Field(
         default=60,
@@ -317,27 +309,23 @@ class Settings(BaseSettings):
         default=timedelta(),
         alias="BROADCASTER_RECORDINGS",
         description="`off`, or record each stream: a number keeps recordings for so many days after the end,"
-        " `keep` keeps them for ever. A recording that has begun is kept when this is switched"
-        " off.",
+        " `keep` keeps them for ever. Switched off, a recording that has begun is kept.",
     )
     viewer_clips: bool = Field(
         default=False,
         alias="BROADCASTER_VIEWER_CLIPS",
-        description="Let viewers make clips of the last half minute that they saw. Needs"
-        " `BROADCASTER_RECORDINGS`.",
+        description="Let viewers make clips of the last half minute. Needs `BROADCASTER_RECORDINGS`.",
     )
     pictures: str = Field(
         default="ffmpeg",
         alias="BROADCASTER_PICTURES",
-        description="The ffmpeg that makes pictures of the stream: a name in `PATH` or a path. Without it, or"
-        " with `off`, there are no pictures.",
+        description="The ffmpeg that makes pictures of the stream: a name in `PATH`, a path, or `off`.",
     )
 
     host: str = Field(
         default="127.0.0.1",
         alias="BROADCASTER_HOST",
-        description="The address on which the viewers' listener listens. `::` is every address, IPv4"
-        " included.",
+        description="The address on which the viewers' listener listens. `::` is every address.",
     )
     port: int = Field(
         default=3000,
@@ -384,11 +372,15 @@ class Settings(BaseSettings):
         description="How the page plays unless its viewer chooses: `low-delay`, or `sharing`, which exchanges"
         " video with other viewers and is a few seconds later.",
     )
+    access: Literal["public", "passphrase"] = Field(
+        default="public",
+        alias="BROADCASTER_ACCESS",
+        description="Who may watch: `public`, or `passphrase` for a [private event](private-events.md).",
+    )
     tracker: bool = Field(
         default=True,
         alias="BROADCASTER_TRACKER",
-        description="Serve the WebTorrent tracker at `/live/tracker`, by which viewers who share find each"
-        " other.",
+        description="Serve the WebTorrent tracker at `/live/tracker`, by which sharing viewers meet.",
     )
     tracker_url: SocketUrl | None = Field(
         default=None,
@@ -441,8 +433,7 @@ class Settings(BaseSettings):
         le=1000,
         allow_inf_nan=False,
         alias="BROADCASTER_EGRESS_PRICE",
-        description="Dollars for one gigabyte of egress, with which the dashboard and the page's statistics"
-        " compare the costs of the bucket.",
+        description="Dollars for a gigabyte of egress, with which the costs of the bucket are compared.",
     )
     log_level: LogLevel = Field(
         default="info",
@@ -499,9 +490,17 @@ class Settings(BaseSettings):
             raise ValueError("BROADCASTER_DISCONNECT_GRACE_SECONDS needs BROADCASTER_OWNCAST_URL")
         if (self.edge_url is None) is not (self.edge_key is None):
             raise ValueError("BROADCASTER_EDGE_URL and BROADCASTER_EDGE_KEY need each other")
+        if self.is_private and (self.edge_url or self.mirror or self.tracker_url):
+            open_ways = "BROADCASTER_EDGE_URL, BROADCASTER_MIRROR and BROADCASTER_TRACKER_URL"
+            raise ValueError(f"{open_ways} have no gate: remove them, or set BROADCASTER_ACCESS=public")
         if self.viewer_clips and not self.has_pages:
             raise ValueError("BROADCASTER_VIEWER_CLIPS needs BROADCASTER_RECORDINGS")
         return self
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only guests may watch."""
+        return self.access != "public"
 
     @property
     def has_pages(self) -> bool:

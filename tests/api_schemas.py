@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from broadcaster import __version__
+from broadcaster.admin.app import NewPassphrase
 from broadcaster.catalog.records import Visibility
 from broadcaster.recordings.admin_api import (
     ClipChange,
@@ -197,6 +198,13 @@ class Swept(Answer):
     keys: list[str]
 
 
+class Access(Answer):
+    """Who may watch; ``passphrase``: whether one is set."""
+
+    access: Literal["public", "passphrase"]
+    passphrase: bool
+
+
 class Rebuilt(Answer):
     """How many were restored from the bucket, and how many could not be read."""
 
@@ -230,6 +238,8 @@ OPERATIONS: tuple[tuple[str, str, type[BaseModel] | None, int, type[BaseModel] |
     ("post", "/api/clips", NewClip, 201, Clip, "Make a clip"),
     ("patch", "/api/clips/{id}", ClipChange, 200, Clip, "Change the title of a clip"),
     ("delete", "/api/clips/{id}", None, 202, None, "Move a clip to the bin"),
+    ("get", "/api/access", None, 200, Access, "Show who may watch"),
+    ("put", "/api/access/passphrase", NewPassphrase, 200, Nothing, "Set the passphrase of a private event"),
     ("get", "/api/bin", None, 200, Bin, "List what is in the bin"),
     ("post", "/api/bin/{id}/restore", None, 202, None, "Take something out of the bin"),
     ("delete", "/api/bin/{id}", None, 202, None, "Delete something in the bin for good"),

@@ -12,21 +12,24 @@ import stat
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import BaseModel, ConfigDict
 
+from broadcaster.access.keeper import Keeper
 from broadcaster.admin.history import STEP, Row
-from broadcaster.errors import ConfigError, OwncastError
+from broadcaster.errors import ConfigError, NotPossible, OwncastError
 from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import ADMIN_HEADERS, HEALTH, Health, allow_hosts, health
 from broadcaster.http.static import StaticFiles
 from broadcaster.ipc.messages import HealthPart
 from broadcaster.own_files import LARGEST, OTHERS, READ, read_own, write_own
-from broadcaster.recordings.admin_api import RecordingsAdmin, add_recordings
+from broadcaster.recordings.admin_api import Call, RecordingsAdmin, add_recordings, authorized
 
 MAX_CONNECTIONS = 100
 MAX_BODY_BYTES = 65_536
@@ -74,11 +77,12 @@ def make_operator_app(  # noqa: PLR0913 - the parts that the service has and tes
     names: Collection[str] = (),
     refresh: Callable[[], Awaitable[None]] | None = None,
     recordings: RecordingsAdmin | None = None,
+    keeper: Keeper | None = None,
 ) -> web.Application:
     """The application: ``/metrics``, ``/health``, the dashboard, the recordings' API, Owncast's webhook.
 
     ``ask_owncast`` queries Owncast at once; without it there is no webhook. ``names`` are further host names
-    that requests may have. ``refresh`` fetches the viewer server's metrics.
+    that requests may have. ``refresh`` fetches the viewer server's metrics. ``keeper`` is of a private event.
     """
     middlewares = [allow_hosts(names), *([_refreshing(refresh)] if refresh else [])]
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=middlewares)
@@ -94,7 +98,37 @@ def make_operator_app(  # noqa: PLR0913 - the parts that the service has and tes
         app.router.add_post("/owncast/webhook", _webhook, name="owncast_webhook")
     if recordings:
         add_recordings(app, recordings)
+        for method, path, call in (
+            ("GET", "access", _access),
+            ("PUT", "access/passphrase", _set_passphrase),
+        ):
+            guarded: Call = partial(call, keeper)
+            app.router.add_route(method, f"/api/{path}", partial(authorized, guarded, recordings))
     return app
+
+
+class NewPassphrase(BaseModel):
+    """The passphrase of a private event."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    passphrase: str
+
+
+async def _access(keeper: Keeper | None, _: RecordingsAdmin, __: web.Request) -> web.Response:
+    body = {
+        "access": "passphrase" if keeper else "public",
+        "passphrase": bool(keeper and keeper.has_passphrase),
+    }
+    return web.json_response(body, headers=NO_STORE)
+
+
+async def _set_passphrase(keeper: Keeper | None, _: RecordingsAdmin, request: web.Request) -> web.Response:
+    change = NewPassphrase.model_validate_json(await request.read())
+    if keeper is None:
+        raise NotPossible("the event is public: set BROADCASTER_ACCESS=passphrase, and restart the service")
+    await keeper.set_passphrase(change.passphrase)
+    return web.json_response({}, headers=NO_STORE)
 
 
 def _add_dashboard(app: web.Application, dashboard: Dashboard) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from broadcaster.bucket.client import ObjectStore
 from broadcaster.bucket.conditional import ConditionalWriter
+from broadcaster.catalog.records import unguessable
 from broadcaster.errors import StorageError
 from broadcaster.own_files import read_own, write_own
 
@@ -52,9 +53,9 @@ class LeaseRecord:
         return claim
 
 
-def owner_key(prefix: str) -> str:
-    """The key of the lease object."""
-    return f"{prefix}/owner.json"
+def owner_key(prefix: str, secret: bytes = b"") -> str:
+    """The key of the lease object; with a ``secret``, only who has it finds the object."""
+    return unguessable(f"{prefix}/owner.json", secret)
 
 
 def stored_name(folder: Path) -> str | None:
@@ -76,14 +77,17 @@ def own_name(folder: Path) -> str:
 class PrefixLease:
     """Renews the lease object of the broadcaster ``name``; ``clock`` gives the wall time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the bucket, whose lease it is, and the clocks
         self,
         store: ObjectStore,
         prefix: str,
         name: str,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        secret: bytes = b"",
     ) -> None:
+        self._key = owner_key(prefix, secret)
         self._objects = ConditionalWriter(store)
         self._prefix = prefix
         self._name = name
@@ -112,7 +116,7 @@ class PrefixLease:
 
     async def renew(self) -> None:
         """Write the lease object once; raises StorageError."""
-        key = owner_key(self._prefix)
+        key = self._key
         ours = self._objects.etag(key)
         if ours and await self._write(key):
             return

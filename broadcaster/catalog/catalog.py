@@ -16,6 +16,8 @@ from broadcaster.catalog.clips import ClipTable
 from broadcaster.catalog.files import FileTable
 from broadcaster.catalog.recordings import RecordingTable, RetentionPolicy
 from broadcaster.catalog.records import (
+    LENGTH,
+    LONG,
     CatalogSnapshot,
     Clip,
     FileIdentity,
@@ -173,19 +175,22 @@ class Catalog:
     """The catalog in ``folder``. Its ``writer`` commits transactions, inside ``async with`` in a thread.
 
     Segments without a reference are kept for ``retention`` at least, a stream's recording for ``recordings``;
-    None is for ever, and with zero, streams are not recorded. ``clock`` must not jump: it decides about
+    None is for ever, and with zero, streams are not recorded. ``long_ids``: IDs of new recordings and clips
+    have 128 random bits and more. ``clock`` must not jump: it decides about
     deletions. ``wall`` may jump; recordings expire only by both. ``stored_bytes`` is the size of the segments
     in the bucket at the latest deletion. Raises CatalogError when the file cannot be used, OSError when the
     folder cannot be made.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the file, the clocks, and what is kept
         self,
         folder: Path,
         clock: Callable[[], datetime],
         retention: timedelta | None = timedelta(),
         recordings: timedelta | None = timedelta(),
         wall: Callable[[], datetime] | None = None,
+        *,
+        long_ids: bool = False,
     ) -> None:
         self._opened = clock()
         self._path = folder / "journal.db"
@@ -194,7 +199,7 @@ class Catalog:
         self._connection.row_factory = sqlite3.Row
         self._listings: Counter[str] = Counter()  # by variant
         self._runs: set[str] = set()
-        self._policy = RetentionPolicy(clock, wall, retention, recordings)
+        self._policy = RetentionPolicy(clock, wall, retention, recordings, LONG if long_ids else LENGTH)
         self.recordings = RecordingTable(self.writer, self._policy)
         self.clips = ClipTable(self.writer, self._policy)
         self.files = FileTable(self.writer, self._policy)

@@ -178,7 +178,7 @@ class ClipTable(ViewTable[Clip]):
     def _make(self, title: str, begin: datetime, end: datetime, viewers: ViewerClipLimits | None) -> Clip:
         connection, now = self._writer.connection, self._policy.time
         known = "SELECT 1 FROM clips WHERE id = ?"
-        name = free_id(now, lambda name: connection.execute(known, (name,)).fetchone())
+        name = free_id(now, lambda name: connection.execute(known, (name,)).fetchone(), self._policy.letters)
         row: rows.Row = {"id": name, "title": title, "made": rows.to_microseconds(now)}
         row |= {"begin": rows.to_microseconds(begin), "end": rows.to_microseconds(end), "written": 0}
         row |= {"viewer": viewers is not None, "poster": 0, "pictured": 0, "deleted": None, "bin": ""}

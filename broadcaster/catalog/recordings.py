@@ -12,7 +12,16 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Generic, TypeVar
 
 from broadcaster.catalog import rows
-from broadcaster.catalog.records import Clip, Part, Recording, RecordingSegment, Segment, free_id, new_secret
+from broadcaster.catalog.records import (
+    LENGTH,
+    Clip,
+    Part,
+    Recording,
+    RecordingSegment,
+    Segment,
+    free_id,
+    new_secret,
+)
 from broadcaster.catalog.writer import Transaction, TransactionWriter
 from broadcaster.hls import MultivariantPlaylist
 
@@ -27,7 +36,8 @@ class RetentionPolicy:
     """When recordings and clips expire, and how long an object stays after its last reference.
 
     ``clock`` does not jump; ``wall`` gives the wall time as it is known now, and may jump. ``retention`` is
-    for how long unlisted segments are kept, ``keep`` for how long recordings are; None for ever.
+    for how long unlisted segments are kept, ``keep`` for how long recordings are; None for ever. New IDs have
+    so many random ``letters``.
     """
 
     def __init__(
@@ -36,7 +46,9 @@ class RetentionPolicy:
         wall: Callable[[], datetime] | None,
         retention: timedelta | None,
         keep: timedelta | None,
+        letters: int = LENGTH,
     ) -> None:
+        self.letters = letters
         self._clock, self._wall = clock, wall or clock
         self._opened = clock()
         self.retention = None if retention is None else rows.to_microseconds(retention)
@@ -146,7 +158,7 @@ class RecordingTable(ViewTable[Recording]):
         if self._on is not None and started - self._started > LONGEST:
             statements, self._variants = self.end(), variants  # which go on
         if self._on is None:
-            self._on, self._started = free_id(started, self._ids.__contains__), started
+            self._on, self._started = free_id(started, self._ids.__contains__, self._policy.letters), started
             self._ids.add(self._on)
             statements.append(rows.insert("recordings", rows.new_recording(self._on, started)))
         if self.part is None or gone & self._variants or coming - self._variants:

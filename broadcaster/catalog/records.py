@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hmac
 import os
 import secrets
 import stat
@@ -148,16 +149,16 @@ class Segment:
     number: int = 0  # media sequence number
     time: datetime | None = None  # program date-time for viewers
 
-    def keyed(self, prefix: str) -> Segment:
+    def keyed(self, prefix: str, secret: bytes = b"") -> Segment:
         """A copy with object keys below ``prefix`` for the segment and its EXT-X-MAP.
 
         Names with an encoder's ID are unique in their run. Other writers may reuse names, so that the key
-        needs the number.
+        needs the number. With a ``secret``, keys cannot be guessed.
         """
         name = self.name if self.run.has_encoder_id else f"{self.sequence}-{self.name}"
         folder = f"{prefix}/{self.run.id}/{self.variant}"
-        map_key = f"{folder}/{self.map_file.name}" if self.map_file else None
-        return replace(self, key=f"{folder}/{name}", map_key=map_key)
+        map_key = unguessable(f"{folder}/{self.map_file.name}", secret) if self.map_file else None
+        return replace(self, key=unguessable(f"{folder}/{name}", secret), map_key=map_key)
 
     @property
     def gap(self) -> bool:
@@ -411,7 +412,7 @@ def _is_hole(before: RecordingSegment, after: RecordingSegment) -> bool:
 
 MINUTE = timedelta(minutes=1)
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without letters that look alike
-LENGTH = 14  # letters: 69 bits
+LENGTH, LONG = 14, 27  # letters: 69 and 133 bits
 # IDs of all versions (4 letters at first); and a part of an address that cannot be guessed.
 ID = rf"\d{{4}}-\d\d-\d\d-\d{{4}}-[{LETTERS}]{{4,32}}"
 SECRET = r"[0-9a-f]{4,64}"  # noqa: S105 - a pattern
@@ -422,10 +423,21 @@ def new_secret() -> str:
     return secrets.token_hex(8)
 
 
-def free_id(time: datetime, is_taken: Callable[[str], object]) -> str:
+def unguessable(key: str, secret: bytes) -> str:
+    """The key with 128 bits in its name that only the ``secret`` tells; the same key without a secret.
+
+    The same key has the same bits each time, also after a restart; no key tells the bits of another one.
+    """
+    if not secret:
+        return key
+    folder, _, name = key.rpartition("/")
+    return f"{folder}/{hmac.new(secret, key.encode(), 'sha256').hexdigest()[:32]}-{name}"
+
+
+def free_id(time: datetime, is_taken: Callable[[str], object], letters: int = LENGTH) -> str:
     """A new ID of a recording or a clip: its time, for people, and letters that cannot be guessed."""
     while True:
-        name = f"{time:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(LENGTH))
+        name = f"{time:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(letters))
         if not is_taken(name):
             return name
         time += MINUTE  # with fewer letters, all IDs of a minute may be taken

@@ -233,7 +233,8 @@ class Clients:
 class BucketChecks:
     """The checks of one bucket. ``put_seconds`` is the duration of a tiny PUT, ``body`` its bytes."""
 
-    def __init__(self, clients: Clients, endpoint: str, prefix: str) -> None:
+    def __init__(self, clients: Clients, endpoint: str, prefix: str, lease_secret: bytes = b"") -> None:
+        self._lease_secret = lease_secret
         self.put_seconds = 0.0
         self.body = b""
         self._browser = clients.browser
@@ -270,7 +271,7 @@ class BucketChecks:
 
     async def lease(self, name: str | None, now: datetime) -> CheckFinding:
         """No other broadcaster uses the prefix. ``name`` is our owner name, None before the first start."""
-        key = owner_key(self._prefix)
+        key = owner_key(self._prefix, self._lease_secret)
         try:
             size = await self._store.size(key, deadline=DEADLINE)
             lease = LeaseRecord.parse(await self._settings.read(key, 0, size - 1)) if size else None

@@ -25,14 +25,16 @@ from broadcaster.guest import (
 )
 from broadcaster.printable import printable
 
+LIST = re.compile(rb"<(ListBucketResult|ListVersionsResult|Contents)\b")
 CACHED = {"HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED"}  # CF-Cache-Status of cached answers
 
 
 class PublicChecks:
-    """The checks of the bucket's public address, on an object whose bytes are ``body``."""
+    """The checks of the bucket's public address, ``url``, on an object whose bytes are ``body``."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, url: str = "") -> None:
         self.body = b""
+        self._url = url
         self._browser = clients.browser
         self._objects = clients.objects
         self._whole: BrowserResponse | None = None
@@ -41,6 +43,18 @@ class PublicChecks:
     async def address(self) -> CheckFinding:
         """The address answers, with 404 for an object that does not exist."""
         return address_finding(await self._objects.url("early"), await self._fetch("early"))
+
+    async def no_list(self) -> CheckFinding:
+        """The bucket does not list its objects for strangers, who would find those of a private event."""
+        for query in ("/", "/?list-type=2", "?list-type=2", "/?versions"):
+            with reading(self._url, SETTING):
+                answer = await self._browser.fetch(self._url + query)
+            if answer.status == HTTPStatus.OK and LIST.search(answer.body):
+                return failed(
+                    f"{host_of(self._url)} lists the bucket's objects for anybody",
+                    "let R2_PUBLIC_URL allow reading objects alone, not listing them",
+                )
+        return ok("the bucket lists nothing for strangers")
 
     async def protocol(self) -> CheckFinding:
         """The server offers HTTP/2 or HTTP/3, for many requests over one connection."""
@@ -183,6 +197,7 @@ FORGEABLE, FORGED = ("CF-Connecting-IP", "X-Forwarded-For"), "192.0.2.77"  # an 
 TRUSTED = (
     "BROADCASTER_TRUSTED_HEADER names the header of what stands in front; deploy/nginx sets it for nginx"
 )
+GATED = ("/", "/config.json", "/live/playlist.m3u8", "/live/events/now", "/recordings")
 CLOSED = ("/metrics", "/dashboard")  # paths of the admin listener
 INGRESS = "cloudflared.yml.example shows where the tunnel should lead to"
 
@@ -204,6 +219,17 @@ class TunnelChecks:
         if answer.status != HTTPStatus.OK or b"<html" not in answer.body.lower():
             return failed(f"there is no page at {self._url}/ (status {answer.status})", INGRESS)
         return ok(f"the page comes in {answer.seconds * 1000:.0f} ms")
+
+    async def gate(self) -> CheckFinding:
+        """Strangers get nothing of a private event."""
+        for path in GATED:
+            answer = await self._fetch(path)
+            if answer.status != HTTPStatus.UNAUTHORIZED:
+                return failed(
+                    f"{self._url}{path} is answered {answer.status} without a token",
+                    "let viewers reach the service's own listener, and let no cache keep what it answers",
+                )
+        return ok("strangers are asked for their invitation")
 
     async def playlist(self) -> CheckFinding:
         """A shared cache keeps playlists for as long as the service allows, and with the right headers."""

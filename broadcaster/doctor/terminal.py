@@ -32,7 +32,7 @@ from broadcaster.doctor.report import (
 from broadcaster.errors import ConfigError
 from broadcaster.guest import open_browser
 from broadcaster.printable import ProgressLine, write
-from broadcaster.service import bucket_of
+from broadcaster.service import bucket_of, lease_secret
 
 HANGS = "does the file system hang? A network file system does when its server is away"
 EXIT_FAILED, EXIT_CONFIG = 1, 2
@@ -61,8 +61,8 @@ class CheckList:
         self._address = public
         self._dashboard = dashboard
         self._edge = edge
-        self._bucket = BucketChecks(clients, settings.s3_endpoint, settings.prefix)
-        self._public = PublicChecks(clients)
+        self._bucket = BucketChecks(clients, settings.s3_endpoint, settings.prefix, lease_secret(settings))
+        self._public = PublicChecks(clients, settings.public_url or "")
         self._survey = Survey()
 
     def checks(self, allowed: str | None) -> list[Check]:
@@ -144,7 +144,9 @@ class CheckList:
         # Signed URLs are the endpoint's own.
         endpoint = ("access",) if self._settings.urls == "presigned" else ()
         delete, deadline = self._bucket.delete, 2 * bucket.CLEANUP + bucket.SETTLE + 0.5
+        private = [Check("public-list", "no list for strangers", public.no_list)]
         return [
+            *(private if self._settings.is_private and self._settings.urls == "public" else []),
             Check("public-address", "viewers' address", public.address, endpoint),
             Check("public-protocol", "viewers' protocol", public.protocol, ("public-address",)),
             Check("public-object", "viewers read", self._read, ("put", "public-address")),
@@ -161,9 +163,13 @@ class CheckList:
         if not self._address:
             return []
         tunnel = TunnelChecks(self._clients.browser, self._address)
-        return [
+        open_to_all = [
             Check("tunnel-page", "page through the tunnel", tunnel.page),
             Check("tunnel-playlist", "playlists through the tunnel", tunnel.playlist),
+        ]
+        gate = [Check("tunnel-gate", "gate through the tunnel", tunnel.gate)]
+        return [
+            *(gate if self._settings.is_private else open_to_all),
             Check("tunnel-closed", "operator's pages through the tunnel", tunnel.closed),
             Check("tunnel-address", "viewers' addresses through the tunnel", tunnel.addresses),
         ]

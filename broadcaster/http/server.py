@@ -20,7 +20,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from broadcaster.aio import LogLimiter
 from broadcaster.errors import ConfigError
-from broadcaster.http.connections import BACKLOG, CONNECTIONS
+from broadcaster.http.connections import BACKLOG, CONNECTIONS, Handle
 from broadcaster.ipc.messages import HealthReport
 
 EVERY_ADDRESS = ("", "::")  # hosts that mean all addresses of the machine
@@ -115,6 +115,9 @@ async def listening(app: web.Application, host: str, port: int, settings: str) -
         yield address_of(sockets)
 
 
+GATE: web.AppKey[Callable[[Handle], Handle]] = web.AppKey("GATE")  # a step before all others
+
+
 @asynccontextmanager
 async def serving(app: web.Application, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
     """Serve on listening sockets while inside; closes them."""
@@ -135,7 +138,8 @@ async def serving(app: web.Application, sockets: Sequence[socket.socket]) -> Asy
         connections, handlers = app[CONNECTIONS], runner.server
         if handlers is None:
             raise RuntimeError("the runner is not set up")
-        handlers.request_handler = connections.in_turn(handlers.request_handler)
+        gate = app.get(GATE) or (lambda handle: handle)
+        handlers.request_handler = connections.in_turn(gate(handlers.request_handler))
         servers = [await connections.serve(handlers, listener) for listener in sockets]
         try:
             async with asyncio.TaskGroup() as group:

@@ -24,6 +24,36 @@ from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant
 ClipRefusal = Literal["gone", "full", "away"]
 
 
+AccessMode = Literal["public", "passphrase", "invitation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Who may watch a private event: by grant, until when (seconds since the epoch; None: without end)."""
+
+    secret: str = field(repr=False)  # hexadecimal: the key of tokens
+    ends: Mapping[str, int | None]
+    kind: Literal["grants"] = "grants"
+
+
+@dataclass(frozen=True, slots=True)
+class PassphraseTry:
+    """A passphrase that a stranger has typed."""
+
+    id: Annotated[str, Field(max_length=64)]  # random
+    text: Annotated[str, Field(max_length=200)] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PassphraseAnswer:
+    """The token for a right passphrase; None for a wrong one, and if it was not looked at (``busy``)."""
+
+    request: str  # its id
+    token: str | None = field(default=None, repr=False)
+    busy: bool = False
+    kind: Literal["passphrase_answer"] = "passphrase_answer"
+
+
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
     """A viewer's request for a clip between two times, as the page shows them."""
@@ -125,6 +155,7 @@ class Setup:
     trusted_header: str | None = None  # with the viewer's address; "none" to trust no header
     signed: bool = False  # ask for signed playlists of recordings, as the bucket is private
     reports_per_second: float = 5.0  # of pages; 0: pages send no reports
+    access: AccessMode = "public"  # else nobody passes before the first ``Grants``
     kind: Literal["setup"] = "setup"
 
 
@@ -344,6 +375,7 @@ class Pong:
     viewers_error: Amount = 0
     share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of pages that report
     every: Annotated[float, Field(ge=1, le=3600)] = 25.0  # seconds between two reports of a page
+    passphrases: Annotated[tuple[PassphraseTry, ...], Field(max_length=100)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +444,17 @@ LENGTH = struct.Struct("!I")
 MAX_PONG = 2**20  # bytes
 
 Update = (
-    ViewDelta | Listed | Started | Ended | RecordingsDelta | SignedPlaylist | ClipAnswer | EdgeReports | Ping
+    ViewDelta
+    | Listed
+    | Started
+    | Ended
+    | RecordingsDelta
+    | SignedPlaylist
+    | ClipAnswer
+    | EdgeReports
+    | Grants
+    | PassphraseAnswer
+    | Ping
 )
 Message = Setup | Update
 

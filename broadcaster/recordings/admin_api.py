@@ -139,10 +139,10 @@ def add_recordings(app: web.Application, admin: RecordingsAdmin) -> None:
         ("POST", "bin/{id}/restore", _restore),
         ("DELETE", "bin/{id}", _empty),
     ):
-        app.router.add_route(method, f"/api/{path}", partial(_allowed, call, admin))
+        app.router.add_route(method, f"/api/{path}", partial(authorized, call, admin))
 
 
-async def _allowed(call: Call, admin: RecordingsAdmin, request: web.Request) -> web.Response:
+async def authorized(call: Call, admin: RecordingsAdmin, request: web.Request) -> web.Response:
     """Answer a request with the token. Browsers do not send it for pages of other sites."""
     given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
     if not hmac.compare_digest(given, f"Bearer {admin.token}".encode()):

@@ -27,7 +27,15 @@ from broadcaster.aio import LogLimiter, Retrying
 from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.conditional import DEADLINE, PICTURE_AGE, ConditionalWriter
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import ROUNDING, Clip, Part, Recording, RecordingSegment, Segment
+from broadcaster.catalog.records import (
+    ROUNDING,
+    Clip,
+    Part,
+    Recording,
+    RecordingSegment,
+    Segment,
+    unguessable,
+)
 from broadcaster.config import Settings
 from broadcaster.errors import BroadcasterError, CatalogError, OwncastError, PictureError, StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded
@@ -300,6 +308,7 @@ class LivePoster:
         *,
         prefix: str,
         url: str,
+        names: bytes = b"",
         view: Callable[[], View],
         owncast_picture: Callable[[], Awaitable[bytes]] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -309,7 +318,8 @@ class LivePoster:
         self._spool = spool
         self._ffmpeg = ffmpeg
         self._frames = frames
-        self._key, self._url = f"{prefix}/{POSTER}", f"{url}/{prefix}/{POSTER}"
+        self._key = unguessable(f"{prefix}/{POSTER}", names)
+        self._url = f"{url}/{self._key}"
         self._view = view
         self._owncast_picture = owncast_picture
         self._clock = clock
@@ -429,6 +439,7 @@ class Posters:
         recorder: Recorder,
         *,
         view: Callable[[], View],
+        names: bytes = b"",
     ) -> None:
         program = program_of(settings)
         self._ffmpeg = Ffmpeg(program) if program else None
@@ -446,6 +457,7 @@ class Posters:
             frames if settings.recordings != timedelta() else None,
             prefix=settings.prefix,
             url=str(settings.public_url),
+            names=names,
             view=view,
             owncast_picture=partial(picture, settings.owncast_url) if settings.owncast_url else None,
         )

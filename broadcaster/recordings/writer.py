@@ -295,7 +295,7 @@ class Recorder:
     """Writes below ``{prefix}/recordings/`` and ``clips/``. Call it with each event; ``run`` writes.
 
     ``title`` gives the title of the running stream, if known; ``show`` is called with all recordings and
-    clips that are in the bucket; ``sleep`` waits for seconds.
+    clips that are in the bucket; without ``index``, no list of them is written; ``sleep`` waits for seconds.
     """
 
     def __init__(  # noqa: PLR0913 - all parts that it connects
@@ -306,6 +306,7 @@ class Recorder:
         *,
         title: Callable[[], str | None] = lambda: None,
         show: Show | None = None,
+        index: bool = True,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.lock = asyncio.Lock()  # while it is held, nothing is removed or moved
@@ -314,6 +315,7 @@ class Recorder:
         self._folder, self._clip_folder = f"{prefix}/recordings", f"{prefix}/clips"
         self._title = title
         self._show = show
+        self._index = index
         self._sleep = sleep
         self._objects = ConditionalWriter(store)
         self._retrying = Retrying("writes of recordings", sleep=sleep)
@@ -417,7 +419,7 @@ class Recorder:
                     listed.pop(recording.id, None)
         listed |= {recording.id: recording for recording in written}
         public = [recording for recording in listed.values() if recording.deleted is None]
-        for name, text in reversed(index_pages(public, parts).items()):
+        for name, text in reversed(index_pages(public, parts).items()) if self._index else ():
             await self._objects.put(f"{self._folder}/{name}", text, INDEX_AGE)
         for recording in over.values():
             await self._clear(f"recordings/{recording.id}")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from yarl import URL
 
+from broadcaster.access.keeper import Keeper
 from broadcaster.aio import EventLoopLag
 from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.bucket.lease import PrefixLease, own_name
@@ -106,7 +107,12 @@ class Components:
         observe: Observer,
         supervisor: Supervisor,
     ) -> None:
-        memory = self._resume(settings, catalog)
+        self.keeper: Keeper | None = None
+        if settings.is_private:
+            with state_folder(settings):
+                self.keeper = Keeper(settings.state_dir)
+        names = self.keeper.names if self.keeper else b""
+        memory = self._resume(settings, catalog, names)
         self._settings = settings
         self._supervisor = supervisor
         self.catalog = catalog
@@ -134,11 +140,14 @@ class Components:
             observe,
             clock=now,
             prefix=settings.prefix,
+            names=names,
             show=supervisor.contained("audience", self._show, None),
             encoder=self.owncast,
             behind=lambda: self.viewer_server.pong.max_viewer_delay if self.viewer_server else 0.0,
         )
-        self.lease = PrefixLease(store, settings.prefix, own_name(settings.state_dir), now)
+        self.lease = PrefixLease(
+            store, settings.prefix, own_name(settings.state_dir), now, secret=lease_secret(settings)
+        )
         self.deleter = RetentionDeleter(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self._view, settings.prefix, wall=now) if settings.mirror else None
         self.recorder = Recorder(
@@ -147,6 +156,7 @@ class Components:
             settings.prefix,
             title=self._title,
             show=publisher(settings, self._audiences),
+            index=not settings.is_private,
         )
         self.guest_check = GuestCheck(
             partial(configured_page, settings),
@@ -155,9 +165,11 @@ class Components:
             busy=lambda: self.pipeline.problem is not None,
         )
         self.viewer_clips = ViewerClips(catalog.clips, self.recorder.write_soon)
-        self.posters = Posters(settings, store, catalog, self.spool, self.recorder, view=self._view)
+        self.posters = Posters(
+            settings, store, catalog, self.spool, self.recorder, view=self._view, names=names
+        )
 
-    def _resume(self, settings: Settings, catalog: Catalog) -> CatalogSnapshot:
+    def _resume(self, settings: Settings, catalog: Catalog, names: bytes) -> CatalogSnapshot:
         """Restore the spool; returns the state of the stream in the catalog."""
         memory = catalog.load()
         keys = {key for segment in memory.pending for key in (segment.key, segment.map_key) if key}
@@ -172,7 +184,7 @@ class Components:
                     unknown.add(key)
             found = list(recover_spool_orphans(unknown, folder, settings.prefix, memory.source))
         for segment in found:
-            catalog.noticed(segment.keyed(settings.prefix))
+            catalog.noticed(segment.keyed(settings.prefix, names))
         if unknown:
             text = "recovered %d spool files unknown to the catalog; %d could not be identified"
             logger.warning(text, len(found), len(unknown) - len(found))
@@ -297,6 +309,11 @@ class Components:
             yield self.edge
 
 
+def lease_secret(settings: Settings) -> bytes:
+    """The secret of the lease's name in a private event: whoever writes into the bucket knows it."""
+    return settings.secret_access_key.get_secret_value().encode() if settings.is_private else b""
+
+
 def bucket_of(settings: Settings, signed_for: timedelta = LONGEST_SIGNATURE) -> Bucket:
     """The bucket of the settings. Signed URLs, if the settings want these, are valid for ``signed_for``."""
     return Bucket(
@@ -314,7 +331,14 @@ def open_catalog(settings: Settings) -> Iterator[Catalog]:
     """The catalog in the state folder. Raises ConfigError or CatalogError."""
     with state_folder(settings):
         make_private(settings.state_dir)
-        catalog = Catalog(settings.state_dir, jump_free_clock(), settings.retention, settings.recordings, now)
+        catalog = Catalog(
+            settings.state_dir,
+            jump_free_clock(),
+            settings.retention,
+            settings.recordings,
+            now,
+            long_ids=settings.is_private,
+        )
     try:
         yield catalog
     finally:

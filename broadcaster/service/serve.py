@@ -52,7 +52,14 @@ from broadcaster.recordings.file_uploads import Uploads
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.recordings.signer import Signing
 from broadcaster.recordings.writer import Recorder
-from broadcaster.service.components import Components, bucket_of, now, open_catalog, state_folder
+from broadcaster.service.components import (
+    Components,
+    bucket_of,
+    lease_secret,
+    now,
+    open_catalog,
+    state_folder,
+)
 from broadcaster.service.supervisor import Part, Supervisor
 from broadcaster.service.viewer_process import ViewerProcess, message_of
 from broadcaster.upload.deleter import FileDeleter, sweep
@@ -130,7 +137,8 @@ def recordings_admin(components: Components, settings: Settings, address: str) -
     store, catalog, prefix = components.store, components.catalog, settings.prefix
     with state_folder(settings):
         token = own_token(settings.state_dir)
-    owners = {owner_key(earlier) for earlier in catalog.prefixes(prefix)}
+    secrets = (b"", lease_secret(settings))
+    owners = {owner_key(earlier, secret) for earlier in catalog.prefixes(prefix) for secret in secrets}
     return RecordingsAdmin(
         token,
         catalog,
@@ -265,6 +273,9 @@ async def serve(
                 supervisor.contained("health", public_health(components.health_of_ingest), UNKNOWN),
                 supervisor.contained("viewers' clips", components.viewer_clips, None),
             )
+            if components.keeper:
+                viewer_server.admit(components.keeper.grants(), components.keeper)
+                components.keeper.on_change = viewer_server.admit
             own: dict[str, Observer] = {
                 "metrics": Metrics(registry),
                 "history": history,
@@ -399,6 +410,8 @@ def _parts(components: Components, settings: Settings) -> dict[str, Part]:
         parts["edge"] = components.edge.run
     if components.owncast:
         parts["owncast"] = components.owncast.run
+    if components.keeper:
+        parts["access"] = components.keeper.run
     return parts
 
 
@@ -420,6 +433,7 @@ async def _admin_listener(
         names=settings.admin_names.replace(",", " ").split(),
         refresh=components.viewer_server.refresh if components.viewer_server else None,
         recordings=recordings_admin(components, settings, public_address),
+        keeper=components.keeper,
     )
     names = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
     async with listening(app, settings.admin_host, settings.admin_port, names) as address:
@@ -455,6 +469,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_format: str) -> Setup:
     return Setup(
         settings.viewer_dir.absolute(),
         page={
+            **({"playlistUrl": "/live/playlist.m3u8"} if settings.is_private else {}),
             "eventsUrl": "/live/events",
             "beaconUrl": "/live/beacon" if settings.reports_per_second else None,
             "mode": settings.viewer_mode,
@@ -471,6 +486,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_format: str) -> Setup:
         max_connections=connections,
         trusted_header=settings.trusted_header,
         reports_per_second=settings.reports_per_second,
+        access=settings.access,
         tracker=settings.has_own_tracker,
         log=(settings.log_level, log_format),
     )

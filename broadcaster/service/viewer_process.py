@@ -20,9 +20,12 @@ from broadcaster.ipc.messages import (
     ClipAnswer,
     ClipRequest,
     Ended,
+    Grants,
     HealthReport,
     Listed,
     Message,
+    PassphraseAnswer,
+    PassphraseTry,
     Ping,
     Pong,
     PublicRecording,
@@ -146,6 +149,8 @@ class ViewerProcess:
         self._clip = clip
         self._view = view
         self._recordings: Mapping[str, PublicRecording] = {}
+        self._grants: Grants | None = None
+        self._passphrase: Callable[[PassphraseTry, Callable[[PassphraseAnswer], None]], None] | None = None
         self._recent: deque[Listed] = deque(maxlen=RECENT_SEGMENTS)
         self._last: Started | Ended | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -170,6 +175,15 @@ class ViewerProcess:
         if found != before:
             with self._in_step():
                 self.send(recordings_delta(before, found))
+
+    def admit(
+        self,
+        grants: Grants,
+        passphrase: Callable[[PassphraseTry, Callable[[PassphraseAnswer], None]], None] | None = None,
+    ) -> None:
+        """Send who may watch; ``passphrase`` is called from now on with each try of a stranger."""
+        self._grants, self._passphrase = grants, passphrase or self._passphrase
+        self.send(grants)
 
     @contextmanager
     def _in_step(self) -> Iterator[None]:
@@ -273,6 +287,7 @@ class ViewerProcess:
                 self.setup,
                 view_delta(View(), self._view),
                 recordings,
+                self._grants,
                 *self._recent,
                 self._last,
             ):
@@ -302,6 +317,9 @@ class ViewerProcess:
                 self.on_wanted(self.pong.playlists_to_sign)
                 self.ready.set()
                 self._pong_received.notify()
+                if self._passphrase:
+                    for one in self.pong.passphrases:
+                        self._passphrase(one, self.send)
                 if self._clip:
                     for request in self.pong.clip_requests:
                         self._clip(request, self.send)

@@ -102,8 +102,10 @@ class FileDeleter:
 
 
 # The mirror's playlists, the live poster, and the index; playlists of recordings and clips are in folders.
-PLAYLIST = re.compile(r"([^/]+/)?(playlist|iframes)\.m3u8|poster\.jpg|recordings/index(-\d+)?\.json")
-OWNER = re.compile(r".+/owner\.json")  # of a prefix that begins with ours
+PLAYLIST = re.compile(
+    r"([^/]+/)?(playlist|iframes)\.m3u8|([0-9a-f]{32}-)?poster\.jpg|recordings/index(-\d+)?\.json"
+)
+OWNER = re.compile(r".+/([0-9a-f]{32}-)?owner\.json")  # of a prefix that begins with ours
 YOUNG = timedelta(hours=1)  # for which the catalog may not know an upload yet
 VIEW = re.compile(r"(?:recordings|clips)/([^/]+)/")
 

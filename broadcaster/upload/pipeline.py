@@ -39,8 +39,9 @@ LATE, LATE_TARGET_DURATIONS = 10.0, 3  # seconds, or target durations, after whi
 class Pipeline:
     """Takes segments from the source to viewers.
 
-    ``prefix`` begins every object key, ``clock`` gives the wall time, ``show`` is called with each new view,
-    ``behind`` gives how many seconds the most delayed viewer is behind live.
+    ``prefix`` begins every object key; with the secret ``names``, keys cannot be guessed. ``clock`` gives
+    the wall time, ``show`` is called with each new view, ``behind`` gives how many seconds the most delayed
+    viewer is behind live.
     """
 
     def __init__(  # noqa: PLR0913 - all parts that it connects
@@ -53,6 +54,7 @@ class Pipeline:
         *,
         clock: Callable[[], datetime],
         prefix: str,
+        names: bytes = b"",
         show: Callable[[View], None] = lambda _: None,
         encoder: OwncastStatus | None = None,
         behind: Callable[[], float] = lambda: 0.0,
@@ -69,7 +71,7 @@ class Pipeline:
         self._observe = observe
         self._clock = clock
         self._segment_uploader = SegmentUploader(uploader, spool)
-        self._prefix = prefix
+        self._prefix, self._names = prefix, names
         self._show = show
         self._encoder = encoder
         self._behind = behind
@@ -159,7 +161,7 @@ class Pipeline:
         if not isinstance(event, Segment):
             self._handle(event)
             return
-        segment = event.keyed(self._prefix)
+        segment = event.keyed(self._prefix, self._names)
         self._handle(model.SegmentFound(segment))
         size = segment.file.size if segment.file else 0
         self.uplink.add(segment.variant, size, segment.duration.total_seconds(), time.monotonic())

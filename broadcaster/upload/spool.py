@@ -217,7 +217,8 @@ def _copy_content(descriptor: int, target: BinaryIO) -> os.stat_result:
 # A run's ID has the run's number, and a segment's name ends with its number. Fragments of MP4 cannot be
 # recovered: only the playlist names their EXT-X-MAP.
 KEY = re.compile(
-    r"(?P<run>\d{8}T\d{6}Z-(?P<count>\d+)\b[^/]*)/(?P<variant>[^/]+)/(?P<name>.*?(?P<number>\d+)\.ts)"
+    r"(?P<run>\d{8}T\d{6}Z-(?P<count>\d+)\b[^/]*)/(?P<variant>[^/]+)/([0-9a-f]{32}-)?"
+    r"(?P<name>.*?(?P<number>\d+)\.ts)"
 )
 LAST_NUMBER = re.compile(r".*?(\d+)\.\w+")
 

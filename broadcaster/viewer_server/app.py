@@ -10,15 +10,18 @@ from datetime import datetime
 
 from aiohttp import hdrs, web
 
+from broadcaster.access.gate import HIDDEN, AskingPage, Gate
 from broadcaster.aio import EventLoopLag
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http.connections import CONNECTIONS, Connections
-from broadcaster.http.server import HEALTH, health
+from broadcaster.http.server import GATE, HEALTH, health
 from broadcaster.http.static import StaticFiles
 from broadcaster.ipc.messages import (
     ClipAnswer,
     EdgeReports,
+    Grants,
     HealthReport,
+    PassphraseAnswer,
     Ping,
     Pong,
     RecordingsDelta,
@@ -82,6 +85,8 @@ class ViewerServer:
         self._recordings: RecordingPages | None = None
         self._clips: ClipRequests | None = None
         self._signed: SignedPlaylists | None = None
+        self.gate = Gate() if setup.access != "public" else None
+        self._asking: AskingPage | None = None
         self.app = self._make_app(setup)
         self._sources: list[Callable[[], Iterable[Metric]]] = [
             self.app[REQUEST_METRICS].metrics,
@@ -116,10 +121,20 @@ class ViewerServer:
                 self.app[PLAYBACK_REPORTS].add_all(
                     (text, client_network(address, {}, NO_HEADER)) for address, text in message.reports
                 )
+            case Grants() | PassphraseAnswer():
+                self._handle_access(message)
             case ClipAnswer() | SignedPlaylist():
                 raise ValueError("an answer without a request")
             case _:
                 self.event_stream(message)
+
+    def _handle_access(self, message: Grants | PassphraseAnswer) -> None:
+        if self.gate is None or self._asking is None:
+            raise ValueError("the event is public")
+        if isinstance(message, Grants):
+            self.gate.update(message)
+        else:
+            self._asking.handle_answer(message)
 
     def _update_recordings(self, message: RecordingsDelta) -> None:
         if self._recordings:
@@ -148,6 +163,7 @@ class ViewerServer:
             pages_with_picture=pictures.with_picture,
             pages_without_picture=pictures.without_picture,
             viewers_error=report.viewers_error,
+            passphrases=self._asking.take_unsent() if self._asking else (),
             **self.event_stream.reports(),
         )
 
@@ -179,7 +195,8 @@ class ViewerServer:
         return max(highest, self.event_stream.bandwidth, LOWEST_BANDWIDTH)
 
     async def _run_tasks(self, _: web.Application) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(work) for work in (self.lag.run(), self._keep_status())]
+        works = [self.lag.run(), self._keep_status(), *([self.gate.run()] if self.gate else [])]
+        tasks = [asyncio.create_task(work) for work in works]
         yield
         for task in tasks:
             task.cancel()
@@ -222,8 +239,18 @@ class ViewerServer:
             app.router.add_get("/live/tracker", self.signaling.handle, name="tracker", allow_head=False)
         app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
         app.router.add_get("/health", _health_and_address, name="health")
+        page = Page(setup.page, setup.viewer_dir, self._stream_settings)
+        if self.gate:
+            app[GATE] = self.gate.__call__
+            app.on_response_prepare.append(_hide)
+            self._asking = AskingPage(
+                setup.viewer_dir,
+                takes_passphrase=setup.access == "passphrase",
+                settings=page.operator_settings,
+                network=app[ADMISSION].address,
+            )
+            self._asking.add_to(app)
         if setup.viewer_dir.is_dir():
-            page = Page(setup.page, setup.viewer_dir, self._stream_settings)
             if setup.recordings:
                 self._recordings = RecordingPages(page, setup.viewer_dir)
                 self._recordings.add_to(app)
@@ -259,3 +286,8 @@ async def _on_answer(request: web.Request, response: web.StreamResponse) -> None
     headers.update(COMMON_HEADERS)
     # The default: caches revalidate.
     headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")
+
+
+async def _hide(_: web.Request, response: web.StreamResponse) -> None:
+    """No cache keeps an answer of a private event, and no other site learns its address."""
+    response.headers.update(HIDDEN)

@@ -16,6 +16,7 @@ from urllib.parse import urljoin
 
 from aiohttp import hdrs, web
 
+from broadcaster.access.gate import GUEST
 from broadcaster.http.static import ServedFile
 from broadcaster.ipc.messages import PublicRecording, RecordingsDelta
 
@@ -88,16 +89,16 @@ class Page:
         self._html = index.read_text() if index.is_file() else None
         self._rendered: tuple[dict[str, object], ServedFile] | None = None
 
-    async def config(self, _: web.Request) -> web.Response:
+    async def config(self, request: web.Request) -> web.Response:
         """The settings as JSON."""
         headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "public, max-age=10"}
-        return web.json_response(await self.settings(), headers=headers)
+        return web.json_response(for_guest(request, await self.settings()), headers=headers)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """index.html with the settings inside, which saves each viewer a request."""
         if self._html is None:
             return web.Response(status=404, text="There is no page.\n")
-        settings = await self.settings()
+        settings = for_guest(request, await self.settings())
         if self._rendered is None or self._rendered[0] != settings:
             html = with_settings(settings, with_opengraph(self._html, settings))
             self._rendered = settings, ServedFile(html.encode(), "index.html")
@@ -108,6 +109,11 @@ class Page:
         await asyncio.to_thread(self._read_file)
         stream = {name: value for name, value in self._stream().items() if value}
         return {**self._known, **stream, **self._from_file}
+
+    async def operator_settings(self) -> Mapping[str, object]:
+        """The settings of config.json alone."""
+        await asyncio.to_thread(self._read_file)
+        return self._from_file
 
     def _read_file(self) -> None:
         try:
@@ -121,6 +127,43 @@ class Page:
             self._version, self._from_file = None, {}
         except (OSError, ValueError) as error:
             logger.warning("%s cannot be read, the page uses its defaults: %s", self._file, error)
+
+
+# Settings with a path of the service, and those that a player may hand on to another device.
+PATHS = {
+    "playlistUrl",
+    "eventsUrl",
+    "beaconUrl",
+    "trackerUrl",
+    "keptUrl",
+    "clipsUrl",
+    "newest",
+    "list",
+    "watch",
+}
+PATHS |= {"live", "playlist", "parts", "older"}
+PLAYED = {"playlistUrl", "keptUrl", "playlist", "parts"}
+
+
+def for_guest(request: web.Request, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the guest's token in the paths; whose token is in a cookie needs it in few."""
+    guest = request.get(GUEST)
+    if guest is None:
+        return dict(settings)
+    names, prefix = PATHS if guest.in_path else PLAYED, f"/t/{guest.token}"
+
+    def changed(name: str, value: object) -> object:
+        if isinstance(value, Mapping):
+            return {key: changed(key, item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [changed(name, item) for item in value]
+        is_path = isinstance(value, str) and name in names and re.match("/(?!/)", value)
+        return f"{prefix}{value}" if is_path else value
+
+    found = {name: changed(name, value) for name, value in settings.items()}
+    if not str(found.get("trackerUrl") or "/").startswith("/"):
+        found["trackerUrl"] = None  # strangers reach a tracker of somebody else's
+    return found
 
 
 def with_settings(settings: Mapping[str, object], html: str) -> str:
@@ -173,29 +216,31 @@ class RecordingPages:
         known = _known_list(await self._page.settings())
         return await self._answer(request, "recordings.html", known, {"page": self._slice(0)})
 
-    async def newest(self, _: web.Request) -> web.Response:
+    async def newest(self, request: web.Request) -> web.Response:
         """The newest recording: of the running or latest stream."""
-        return _json({"recordings": [_fields(recording) for recording in self._listed[:1]], "older": None})
+        found = [_fields(recording) for recording in self._listed[:1]]
+        return _json(for_guest(request, {"recordings": found, "older": None}))
 
     async def older(self, request: web.Request) -> web.Response:
         """The recordings before a recording."""
         ids = [recording.id for recording in self._listed]
         if (name := request.match_info["id"]) not in ids:
             return missing_recording()
-        return _json(self._slice(ids.index(name) + 1))
+        return _json(for_guest(request, self._slice(ids.index(name) + 1)))
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
         """The page that plays a recording or clip."""
         found = self._known.get(request.path)
         if found is None:
-            return await self._missing_page()
+            return await self._missing_page(request)
         return await self._answer(request, "index.html", _known(found), {"recording": _fields(found)})
 
-    async def _missing_page(self) -> web.Response:
+    async def _missing_page(self, request: web.Request) -> web.Response:
         """The page, which says that there is no such recording."""
         if not self._templates["index.html"]:
             return missing_recording()
-        html = with_settings({**await self._page.settings(), "recording": {}}, self._templates["index.html"])
+        settings = for_guest(request, {**await self._page.settings(), "recording": {}})
+        html = with_settings(settings, self._templates["index.html"])
         return web.Response(status=404, text=html, content_type="text/html")
 
     def _slice(self, begin: int) -> dict[str, object]:
@@ -212,7 +257,7 @@ class RecordingPages:
         if not self._templates[template]:
             return web.Response(status=404, text="There is no page.\n")
         path = request.path
-        settings = {**await self._page.settings(), **more}
+        settings = for_guest(request, {**await self._page.settings(), **more})
         before, file = self._rendered.pop(path, (None, None))
         if file is None or before != (settings, known):
             html = with_opengraph(self._templates[template], _preview(path, settings, known))

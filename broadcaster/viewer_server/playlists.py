@@ -22,6 +22,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
+from broadcaster.access.gate import GUEST
 from broadcaster.hls import MEDIA_TYPE, BlockingReloadResult
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.http.static import CHUNK, accepts, matches, send
@@ -304,7 +305,7 @@ async def _send(
     body = rendered.gzipped if accepted else rendered.body
     status = 304 if matches(request.headers.get(hdrs.IF_NONE_MATCH), etag) else 200
     head = _Head(status, etag, version.modified, max_age, accepted, len(body))
-    if len(body) > CHUNK or request.method != hdrs.METH_GET or not _stays_open(request):
+    if len(body) > CHUNK or request.method != hdrs.METH_GET or not _stays_open(request) or GUEST in request:
         headers = _headers(head)
         if status == NOT_MODIFIED:
             return web.Response(status=status, headers=headers)

@@ -1,0 +1,57 @@
+"""Tokens of private events: who has one may watch.
+
+A token is ``<expiry>.<grant><mac>``, all hexadecimal: seconds since the epoch, the grant that it was made
+for, and HMAC-SHA-256 over both. This module has no I/O and no clock.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TOKEN = re.compile(r"(?P<expiry>[0-9a-f]{8,10})\.(?P<grant>[0-9a-f]{16})(?P<mac>[0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """The holder of a valid token; ``expires`` in seconds since the epoch. ``in_path``: not in a cookie."""
+
+    token: str
+    grant: str
+    expires: int
+    in_path: bool = True
+
+
+def make_token(secret: bytes, grant: str, expires: int) -> str:
+    """The token of a grant (16 hexadecimal digits) that is valid until ``expires``."""
+    expiry = f"{expires:08x}"
+    return f"{expiry}.{grant}{_mac(secret, expiry, grant)}"
+
+
+def guest_of(
+    token: str, secret: bytes, grants: Mapping[str, int | None], now: float, *, in_path: bool = True
+) -> Guest | None:
+    """The holder of a token; None if it is malformed, forged or expired, or its grant is not valid.
+
+    ``grants`` has the end of each valid grant; None is no end.
+    """
+    match = TOKEN.fullmatch(token)
+    if match is None:
+        return None
+    expiry, grant = match["expiry"], match["grant"]
+    if not hmac.compare_digest(match["mac"], _mac(secret, expiry, grant)):
+        return None
+    guest = Guest(token, grant, int(expiry, 16), in_path)
+    return guest if is_valid(guest, grants, now) else None
+
+
+def is_valid(guest: Guest, grants: Mapping[str, int | None], now: float) -> bool:
+    """Whether the token has not expired, and its grant is still valid."""
+    end = grants.get(guest.grant, 0)
+    return now < guest.expires and (end is None or now < end)
+
+
+def _mac(secret: bytes, expiry: str, grant: str) -> str:
+    return hmac.new(secret, f"broadcaster access {expiry} {grant}".encode(), "sha256").hexdigest()

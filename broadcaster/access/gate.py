@@ -1,0 +1,367 @@
+"""The gate of a private event, the outermost step of the viewers' listener, and the page that asks.
+
+The gate takes the token out of the path, so that everything behind it has one URL for all guests. A request
+without a valid token reaches three routes alone: the page that asks (401), ``/access`` for a passphrase, and
+``/health`` without particulars.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import math
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import cast
+from urllib.parse import parse_qsl
+
+from aiohttp import hdrs, web
+from yarl import URL
+
+from broadcaster.access import Guest, guest_of, is_valid
+from broadcaster.http.connections import CONNECTIONS, Handle
+from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
+from broadcaster.tracker.tracker import TokenBucket, limited_networks
+
+# Of a request behind the gate: its guest, its path without the token, and whether a token was refused.
+GUEST: web.RequestKey[Guest | None] = web.RequestKey("GUEST")
+WANTED, REFUSED = web.RequestKey("WANTED", str), web.RequestKey("REFUSED", bool)
+PATH = re.compile(r"/t/(?P<token>[^/]*)(?P<path>/.*)?", re.DOTALL)
+COOKIE = "broadcaster_access"
+TRY, ASK, ENTER, HEALTH = "/access", "/access/ask", "/access/enter", "/access/health"
+OUTSIDE = {TRY: TRY, "/health": HEALTH}  # what strangers reach; all else is ASK
+PAGES = re.compile(r"/(recordings|watch/[^/]+|c/[^/]+)?")  # that open in a browser's window
+LOCAL = re.compile(r"/(?![/\\])[\x21-\x7e]*")  # a path of this host
+HIDDEN = {hdrs.CACHE_CONTROL: "private, no-store", "Referrer-Policy": "no-referrer"}
+CHECK_EVERY = 1.0  # seconds between looks for guests whose time is over
+
+
+class Gate:
+    """Lets guests pass. ``clock`` gives seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._secret = b""
+        self._grants: Mapping[str, int | None] = {}  # none: everybody is a stranger
+        self._open: dict[int, tuple[web.Request, Guest]] = {}  # requests under way
+
+    def update(self, grants: Grants) -> None:
+        """Take new grants; the requests of guests who have none any more are cut."""
+        self._secret, self._grants = bytes.fromhex(grants.secret), grants.ends
+        self._cut()
+
+    async def run(self) -> None:
+        """Cut the requests of guests whose time is over, until cancelled."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY)
+            self._cut()
+
+    def __call__(self, handle: Handle) -> Handle:
+        """``handle`` behind the gate."""
+
+        async def check(request: web.BaseRequest) -> web.StreamResponse:
+            inner, guest = self._inner(cast("web.Request", request))
+            if guest:
+                self._open[id(inner)] = inner, guest
+            try:
+                response = await handle(inner)
+            except web.HTTPException as answer:
+                await _prepare(answer, inner)
+                raise
+            finally:
+                self._open.pop(id(inner), None)
+            await _prepare(response, inner)
+            return response
+
+        return check
+
+    def _inner(self, request: web.Request) -> tuple[web.Request, Guest | None]:
+        """The request as the application sees it, and its guest."""
+        path, query = request.rel_url.raw_path or "/", request.rel_url.raw_query_string
+        match = PATH.fullmatch(path)
+        token = match["token"] if match else request.cookies.get(COOKIE, "")
+        guest = guest_of(token, self._secret, self._grants, self._clock(), in_path=match is not None)
+        wanted = (match["path"] or "/") if match else path
+        if guest is None:
+            target, query = OUTSIDE.get(path, ASK), ""
+        elif match and _is_opened(request, wanted):
+            target, query = ENTER, ""
+        else:
+            target = wanted
+        inner = request.clone(rel_url=URL.build(path=target, query_string=query, encoded=True))
+        inner[GUEST], inner[WANTED], inner[REFUSED] = guest, wanted, bool(token) and guest is None
+        return inner, guest
+
+    def _cut(self) -> None:
+        now = self._clock()
+        for request, guest in list(self._open.values()):
+            if not is_valid(guest, self._grants, now) and request.transport:
+                request.transport.abort()
+
+
+def _is_opened(request: web.Request, path: str) -> bool:
+    """Whether a browser's window opens a page: its address bar should not show the token."""
+    return (
+        request.method == hdrs.METH_GET
+        and PAGES.fullmatch(path) is not None
+        and "text/html" in request.headers.get(hdrs.ACCEPT, "")
+        and request.headers.get("Sec-Fetch-Dest", "document") == "document"
+    )
+
+
+async def _prepare(response: web.StreamResponse, request: web.Request) -> None:
+    """Begin the answer for the inner request, with the headers of its route."""
+    with suppress(ConnectionError):  # the client has left: aiohttp notices
+        await response.prepare(request)
+
+
+@web.middleware
+async def guests_only(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Refuse all that has not come through the gate."""
+    if request.get(GUEST) is None and not request.path.startswith(TRY):
+        return web.Response(status=401, text="A gate is missing in front.\n")
+    return await handler(request)
+
+
+A_MINUTE = 60.0
+TRIES = 5  # of a client network at once, and as many more in a minute
+UNKNOWN_FACTOR = 6  # times as many, where networks are not known
+MAX_NETWORKS, MAX_WAITING = 10_000, 500
+ANSWER_WITHIN = 8.0  # seconds
+MAX_BYTES, MAX_PASSPHRASE = 4096, 200
+STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+LANGUAGE = re.compile(r"([a-z]{2})(?:-[a-z0-9-]+)?(?:\s*;\s*q=([0-9.]+))?", re.IGNORECASE)
+NO_PAGE = "<!doctype html><title>$title</title><h1>$title</h1><p>$fault</p>$form<p>$invited</p>"
+FORM = Template(
+    '<form method="post" action="/access"><input type="hidden" name="to" value="$to">'
+    '<label for="passphrase">$label</label><input id="passphrase" name="passphrase" type="password"'
+    ' autocomplete="current-password" maxlength="200" required autofocus aria-describedby="fault"$invalid>'
+    '<button type="submit">$button</button></form>'
+)
+TEXTS: dict[str, dict[str, str]] = {
+    "en": {
+        "title": "Private event",
+        "label": "Passphrase",
+        "button": "Watch",
+        "invited": "This event is for its guests. Open the link of your invitation.",
+        "wrong": "This is not the passphrase. Please try again.",
+        "often": "Too many tries. Please wait a minute, and try again.",
+        "over": "Your access is over.",
+        "starts": "Begins",
+    },
+    "de": {
+        "title": "Private Veranstaltung",
+        "label": "Passwort",
+        "button": "Ansehen",
+        "invited": "Diese Veranstaltung ist für geladene Gäste. Öffnen Sie den Link Ihrer Einladung.",
+        "wrong": "Das ist nicht das Passwort. Bitte versuchen Sie es noch einmal.",
+        "often": "Zu viele Versuche. Bitte warten Sie eine Minute, und versuchen Sie es dann noch einmal.",
+        "over": "Ihr Zugang ist abgelaufen.",
+        "starts": "Beginn",
+    },
+    "es": {
+        "title": "Evento privado",
+        "label": "Contraseña",
+        "button": "Ver",
+        "invited": "Este evento es para sus invitados. Abra el enlace de su invitación.",
+        "wrong": "Esta no es la contraseña. Inténtelo de nuevo.",
+        "often": "Demasiados intentos. Espere un minuto e inténtelo de nuevo.",
+        "over": "Su acceso ha terminado.",
+        "starts": "Comienza",
+    },
+    "fr": {
+        "title": "Événement privé",
+        "label": "Mot de passe",
+        "button": "Regarder",
+        "invited": "Cet événement est réservé aux invités. Ouvrez le lien de votre invitation.",
+        "wrong": "Ce n'est pas le mot de passe. Veuillez réessayer.",
+        "often": "Trop d'essais. Veuillez patienter une minute, puis réessayer.",
+        "over": "Votre accès est terminé.",
+        "starts": "Début",
+    },
+}
+
+
+class AskingPage:
+    """The page for strangers, and the tries of passphrases, which ingest decides.
+
+    ``settings`` returns what the operator has written of the event; ``network`` the client network of a
+    request, or a word.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        takes_passphrase: bool,
+        settings: Callable[[], Awaitable[Mapping[str, object]]],
+        network: Callable[[web.Request], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        file = folder / "access.html"
+        text = file.read_text() if file.is_file() else NO_PAGE
+        self._page = Template(text)
+        styles = (hashlib.sha256(style.encode()).digest() for style in STYLE.findall(text))
+        hashes = " ".join(f"'sha256-{base64.b64encode(style).decode()}'" for style in styles) or "'none'"
+        self._policy = f"default-src 'none'; style-src {hashes}; form-action 'self'; base-uri 'none'"
+        self._takes_passphrase = takes_passphrase
+        self._settings = settings
+        self._network = network
+        self._clock = clock
+        self._unsent: dict[str, PassphraseTry] = {}
+        self._answers: dict[str, asyncio.Future[PassphraseAnswer]] = {}
+        self._networks: OrderedDict[str, TokenBucket] = OrderedDict()  # the latest used last
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes that strangers reach."""
+        app.middlewares.append(guests_only)
+        app.router.add_route("*", TRY, self.take, name="access")
+        app.router.add_route("*", ASK, self.ask, name="ask")
+        app.router.add_route("*", HEALTH, self.health, name="health_for_strangers")
+        app.router.add_get(ENTER, self.enter, name="enter")
+
+    def take_unsent(self) -> tuple[PassphraseTry, ...]:
+        """The tries that ingest does not know yet."""
+        found, self._unsent = tuple(self._unsent.values())[:100], dict(list(self._unsent.items())[100:])
+        return found
+
+    def handle_answer(self, answer: PassphraseAnswer) -> None:
+        """Pass an answer of ingest to its request."""
+        if (waiting := self._answers.get(answer.request)) and not waiting.done():
+            waiting.set_result(answer)
+
+    async def health(self, request: web.Request) -> web.Response:
+        """That the service answers, and the client network of this request."""
+        return web.json_response({"status": "ok"}, headers={"X-Client-Address": self._network(request)})
+
+    async def enter(self, request: web.Request) -> web.Response:
+        """Turn the token of an opened link into a cookie, and show the page without it."""
+        guest = request[GUEST]
+        if guest is None:
+            return await self.ask(request)
+        return self._entered(request, guest.token, guest.expires, request[WANTED])
+
+    async def ask(self, request: web.Request) -> web.Response:
+        """The page that asks, the same for every path: 401."""
+        return await self._asking(request, "over" if request[REFUSED] else "", request[WANTED])
+
+    async def take(self, request: web.Request) -> web.Response:
+        """Try a passphrase: 303 to the page with a cookie; JSON for programs; 401, or 429 for too many."""
+        if request.method != hdrs.METH_POST or not self._takes_passphrase:
+            return await self.ask(request)
+        if (request.content_length or MAX_BYTES + 1) > MAX_BYTES:
+            return await self._asking(request, "wrong", "/")
+        if request.headers.get("Sec-Fetch-Site") == "cross-site":  # of a page that is not ours
+            return await self.ask(request)
+        given = dict(parse_qsl(await request.text(), max_num_fields=10, errors="replace"))
+        text, to = given.get("passphrase", ""), given.get("to", "/")
+        to = to if LOCAL.fullmatch(to) and not PATH.fullmatch(to) else "/"
+        buckets = self._buckets(self._network(request))
+        if len(self._answers) >= MAX_WAITING or not all(bucket.take(self._clock()) for bucket in buckets):
+            return await self._asking(request, "often", to, math.ceil(1 / min(one.rate for one in buckets)))
+        request.app[CONNECTIONS].complete(request)
+        answer = await self._answer(text[:MAX_PASSPHRASE])
+        if answer.token is None:
+            return await self._asking(request, "often" if answer.busy else "wrong", to)
+        for bucket in buckets:  # many guests can share an address
+            bucket.give_back()
+        return self._entered(request, answer.token, int(answer.token.partition(".")[0], 16), to)
+
+    async def _answer(self, text: str) -> PassphraseAnswer:
+        one = PassphraseTry(secrets.token_hex(8), text)
+        self._unsent[one.id] = one
+        self._answers[one.id] = answer = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                found: PassphraseAnswer = await answer
+                return found
+        except TimeoutError:
+            return PassphraseAnswer(one.id, busy=True)
+        finally:
+            self._unsent.pop(one.id, None)
+            del self._answers[one.id]
+
+    def _buckets(self, network: str) -> list[TokenBucket]:
+        found = []
+        is_known = network[:1].isdigit() or ":" in network
+        for name, times in limited_networks(network) if is_known else [(network, UNKNOWN_FACTOR)]:
+            bucket = self._networks.pop(name, None) or TokenBucket.full(
+                times * TRIES / A_MINUTE, times * TRIES, self._clock()
+            )
+            self._networks[name] = bucket
+            found.append(bucket)
+        while len(self._networks) > MAX_NETWORKS:
+            self._networks.popitem(last=False)
+        return found
+
+    def _entered(self, request: web.Request, token: str, expires: int, to: str) -> web.Response:
+        if "application/json" in request.headers.get(hdrs.ACCEPT, ""):
+            return web.json_response({"path": f"/t/{token}/"})
+        answer = web.Response(status=303, headers={hdrs.LOCATION: to})
+        secure = request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
+        left = max(0, expires - int(time.time()))
+        answer.set_cookie(COOKIE, token, max_age=left, path="/", secure=secure, httponly=True, samesite="Lax")
+        return answer
+
+    async def _asking(
+        self, request: web.Request, fault: str, to: str, retry_after: int | None = None
+    ) -> web.Response:
+        status = web.HTTPTooManyRequests.status_code if fault == "often" else web.HTTPUnauthorized.status_code
+        headers: dict[str, str] = (
+            {hdrs.WWW_AUTHENTICATE: "Invitation"} if fault != "often" else {hdrs.RETRY_AFTER: "60"}
+        )
+        if retry_after:
+            headers[hdrs.RETRY_AFTER] = str(retry_after)
+        language = _language(request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
+        texts = TEXTS[language]
+        if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
+            text = texts["often"] if fault == "often" else TEXTS["en"]["invited"]
+            return web.Response(status=status, text=f"{text}\n", headers=headers)
+        own = await self._settings()
+        title, starts = own.get("title"), _time(own.get("startsAt"))
+        invalid = ' aria-invalid="true"' if fault == "wrong" else ""
+        local = to if LOCAL.fullmatch(to) else "/"
+        form = FORM.substitute(texts, to=escape(local), invalid=invalid) if self._takes_passphrase else ""
+        body = self._page.safe_substitute(
+            lang=language,
+            title=escape(title if isinstance(title, str) and title.strip() else texts["title"]),
+            starts=f"{texts['starts']}: {starts}" if starts else "",
+            fault=texts.get(fault, ""),
+            form=form,
+            invited="" if self._takes_passphrase else texts["invited"],
+        )
+        headers |= {"Content-Security-Policy": self._policy, hdrs.CONTENT_LANGUAGE: language}
+        return web.Response(status=status, text=body, content_type="text/html", headers=headers)
+
+
+def _language(accepted: str) -> str:
+    """The first language of the header that the page has."""
+    wanted = sorted(
+        (-float(quality or 1), place, name.lower())
+        for place, part in enumerate(accepted.split(",")[:20])
+        if (match := LANGUAGE.fullmatch(part.strip())) and (name := match[1]) is not None
+        for quality in [match[2] if match[2] and match[2].count(".") <= 1 and match[2] != "." else None]
+    )
+    return next((name for _, _, name in wanted if name in TEXTS), "en")
+
+
+def _time(value: object) -> str | None:
+    """A time in words, in the zone in which the operator gave it."""
+    if not isinstance(value, str):
+        return None
+    with suppress(ValueError):
+        when = datetime.fromisoformat(value.strip())
+        zone = f"{when:%Z}"  # "UTC+01:00"; empty for a time without a zone
+        return f'<time datetime="{escape(value.strip())}">{when:%Y-%m-%d, %H:%M} {zone}</time>'
+    return None

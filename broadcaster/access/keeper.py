@@ -1,0 +1,168 @@
+"""What ingest knows of a private event: the secret of tokens and object names, and the passphrase's hash.
+
+The secret and the hash are files in the state folder. Passphrases are compared here, not in the viewer
+server, so that strangers talk to no process that has the hash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import secrets
+import time
+import unicodedata
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from broadcaster.access import make_token
+from broadcaster.aio import OwnThread
+from broadcaster.errors import NotPossible
+from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
+from broadcaster.own_files import OTHERS, read_own, write_own
+from broadcaster.tracker.tracker import TokenBucket
+
+logger = logging.getLogger(__name__)
+
+SECRET, PASSPHRASE = "access-secret", "access-passphrase"  # files in the state folder
+SECRET_BYTES = 32
+VALID = 24 * 3600  # seconds for which a passphrase opens the event
+SHORTEST = 8  # characters
+RATE, BURST = 0.5, 30  # computed hashes: 60 in any minute
+MOST_WAITING = 200
+
+Answer = Callable[[PassphraseAnswer], None]
+
+
+class Keeper:
+    """Decides who gets a token. ``send`` gives the grants to the viewer server; ``clock`` is the wall time.
+
+    Raises OSError when the state folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        hasher: PasswordHasher | None = None,
+    ) -> None:
+        self.on_change: Callable[[Grants], None] = lambda _: None
+        self.computed = 0  # hashes for tries
+        self._file = folder / PASSPHRASE
+        self._clock = clock
+        self._monotonic = monotonic
+        self._hasher = hasher or PasswordHasher()
+        self._secret = _own_secret(folder / SECRET)
+        self._hash = read_own(self._file, OTHERS)
+        # The passphrase that was right: under a key of this process, so that it is recognised at once.
+        self._key, self._right = secrets.token_bytes(32), b""
+        self._bucket = TokenBucket.full(RATE, BURST, monotonic())
+        self._waiting: list[tuple[PassphraseTry, Answer]] = []  # newest last
+        self._came = asyncio.Event()
+        self._thread = OwnThread("passphrases")
+
+    @property
+    def names(self) -> bytes:
+        """The secret of the names of objects in the bucket."""
+        return hmac.digest(self._secret, b"object names", "sha256")
+
+    @property
+    def has_passphrase(self) -> bool:
+        """Whether a passphrase is set."""
+        return bool(self._hash)
+
+    def grants(self) -> Grants:
+        """Who may watch now."""
+        return Grants(self._secret.hex(), {self._grant: None} if self._hash else {})
+
+    async def set_passphrase(self, text: str) -> None:
+        """Replace the passphrase; who came with the former one is a stranger then. Raises NotPossible."""
+        passphrase = _normalized(text)
+        if not SHORTEST <= len(passphrase) <= 200:  # noqa: PLR2004 - the length that a try can have
+            raise NotPossible(f"a passphrase has {SHORTEST} characters at least, and 200 at most")
+        hashed = await self._thread.call(self._hasher.hash, passphrase)
+        try:
+            await asyncio.to_thread(write_own, self._file, hashed)
+        except OSError as error:
+            raise NotPossible(f"the passphrase cannot be kept: {error.strerror}") from None
+        self._hash, self._right = hashed, self._tag(passphrase)
+        self.on_change(self.grants())
+        logger.info("the passphrase is changed")
+
+    def __call__(self, one: PassphraseTry, answer: Answer) -> None:
+        """Answer a try, at once if the right passphrase is known; else when its turn has come."""
+        if self._right or not self._hash:
+            self._answer(
+                one, answer, right=hmac.compare_digest(self._tag(_normalized(one.text)), self._right)
+            )
+            return
+        self._waiting.append((one, answer))
+        if len(self._waiting) > MOST_WAITING:
+            oldest, its_answer = self._waiting.pop(0)
+            its_answer(PassphraseAnswer(oldest.id, busy=True))
+        self._came.set()
+
+    async def run(self) -> None:
+        """Compute hashes for tries, the newest first, until cancelled."""
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            while self._waiting:
+                if self._bucket.take(self._monotonic()):
+                    await self._compute(*self._waiting.pop())
+                else:
+                    await asyncio.sleep((1 - self._bucket.level) / RATE)
+
+    async def _compute(self, one: PassphraseTry, answer: Answer) -> None:
+        self.computed += 1
+        hashed, passphrase = self._hash, _normalized(one.text)
+        right = await self._thread.call(self._verify, hashed, passphrase)
+        if right and hashed == self._hash:
+            self._right = self._tag(passphrase)
+        self._answer(one, answer, right=right and hashed == self._hash)
+        if self._right:
+            waiting, self._waiting = self._waiting, []
+            for other, its_answer in waiting:
+                self(other, its_answer)
+
+    def _verify(self, hashed: str, passphrase: str) -> bool:
+        try:
+            return self._hasher.verify(hashed, passphrase)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def _answer(self, one: PassphraseTry, answer: Answer, *, right: bool) -> None:
+        token = make_token(self._secret, self._grant, int(self._clock()) + VALID)
+        answer(PassphraseAnswer(one.id, token if right else None))
+
+    @property
+    def _grant(self) -> str:
+        """The grant of the passphrase: another one for each passphrase."""
+        return sha256(self._hash.encode()).hexdigest()[:16]
+
+    def _tag(self, passphrase: str) -> bytes:
+        return hmac.digest(self._key, passphrase.encode(errors="replace"), "sha256")
+
+
+def _own_secret(file: Path) -> bytes:
+    """The secret of this state folder, made at the first start."""
+    text = read_own(file, OTHERS)
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != SECRET_BYTES:
+        secret = secrets.token_bytes(SECRET_BYTES)
+        write_own(file, secret.hex())
+    return secret
+
+
+def _normalized(text: str) -> str:
+    """The passphrase as it is compared: keyboards compose the same letters in different ways."""
+    return unicodedata.normalize("NFKC", " ".join(text.split()))

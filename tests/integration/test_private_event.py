@@ -1,0 +1,161 @@
+"""A private event of a running service: closed without the passphrase, and without names to guess."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+from pathlib import Path
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.processes import find_program
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.servers.service import Service, running_service
+from tests.support.servers.shared_bucket import client_of
+from tests.support.waiting import eventually
+
+WORDS = "a passphrase of some words"
+# 128 bits in a folder or at the begin of a name: hexadecimal digits, or letters of which each is one of 31.
+RANDOM = re.compile(r"(^|/)([0-9a-f]{32}-[^/]+$|\d{4}-\d\d-\d\d-\d{4}-[a-z2-9]{26,}(-[0-9a-f]+)?[/.-])")
+SETTINGS = {
+    "BROADCASTER_ACCESS": "passphrase",
+    "BROADCASTER_RECORDINGS": "keep",
+    "BROADCASTER_VIEWER_CLIPS": "true",
+    "BROADCASTER_END_GRACE_SECONDS": "3",
+}
+
+
+async def enter(service: Service, text: str = WORDS) -> str | None:
+    """The path that the passphrase opens."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(
+            f"{service.address}/access",
+            data={"passphrase": text},
+            headers={"Accept": "application/json"},
+        ) as response,
+    ):
+        return str((await response.json())["path"]) if response.status == 200 else None
+
+
+async def read(url: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(URL(url, encoded=True)) as response:
+        return response.status, await response.text(errors="replace")
+
+
+async def set_passphrase(service: Service, text: str) -> str:
+    """The command, as the operator gives it."""
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        [find_program("broadcaster"), "passphrase"],
+        env=service.environment,
+        input=f"{text}\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+async def keys(bucket: SeaweedBucket) -> list[str]:
+    async with client_of(bucket) as client:
+        found = await client.list_objects_v2(Bucket=bucket.bucket)
+        return [one["Key"] for one in found.get("Contents", [])]
+
+
+@pytest.mark.takes(10)
+async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Nobody watches before the passphrase is set; who knows it does; every key in the bucket is random."""
+    hls = tmp_path / "hls"
+    variants = [HlsWriter(hls / name) for name in ("0", "1")]
+    async with running_service(tmp_path, hls, bucket, **SETTINGS) as service:
+        for one in variants:
+            one.write(range(6))
+        await service.until_health(manifestChunks=12)
+        assert await enter(service) is None
+        assert "is set" in await set_passphrase(service, WORDS)
+        path = await enter(service)
+        assert path
+        assert await enter(service, WORDS + "!") is None
+        base = f"{service.address}{path}live/"
+        main = parse((await read(f"{base}playlist.m3u8"))[1])
+        names = (
+            [one.uri for one in main.variants]
+            if isinstance(main, MultivariantPlaylist)
+            else ["playlist.m3u8"]
+        )
+        for name in names:
+            status, text = await read(base + name)
+            media = parse(text)
+            assert isinstance(media, MediaPlaylist)
+            for segment in media.segments:
+                assert segment.uri
+                assert (await read(segment.uri))[0] == 200
+        assert (await read(f"{service.address}/live/playlist.m3u8"))[0] == 401
+        await service.until_health(stream="ended")
+
+        async def recording() -> list[str]:
+            return [key for key in await keys(bucket) if key.endswith("recording.json")]
+
+        await eventually(recording)
+        status, text = await read(f"{service.address}{path}recordings/newest.json")
+        assert status == 200
+        assert bucket.public_url in text
+        assert (await read(f"{service.address}/recordings/newest.json"))[0] == 401
+        found = await keys(bucket)
+        assert len(found) >= 15
+        assert [key for key in found if not RANDOM.search(key)] == []
+        assert len({key.partition("/")[2] for key in found}) == len(found)
+        for query in ("", "/", "/?list-type=2", "?list-type=2&prefix=live"):
+            assert (await read(bucket.public_url + query))[0] == 403, query
+        await set_passphrase(service, "another passphrase")
+        assert (await read(f"{base}playlist.m3u8"))[0] == 401
+    log = service.log.read_text()
+    assert "Traceback" not in log
+    assert WORDS not in log
+    assert path.split("/")[2] not in log
+
+
+async def test_a_restart_keeps_guests_and_names(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """After a kill tokens are still valid, and what waits in the spool gets the name that it had."""
+    hls = tmp_path / "hls"
+    writer = HlsWriter(hls / "0")
+    settings = SETTINGS | {"BROADCASTER_END_GRACE_SECONDS": "300"}
+    async with running_service(tmp_path, hls, bucket, **settings) as service:
+        writer.write(range(4))
+        await service.until_health(manifestChunks=4)
+        await set_passphrase(service, WORDS)
+        path = await enter(service)
+        await service.kill()
+        writer.write(range(4, 8))
+        await service.start()
+        url = f"{service.address}{path}live/playlist.m3u8"
+        await eventually(lambda: read(url), lambda found: found[1].count("#EXTINF") >= 8)
+        assert [key for key in await keys(bucket) if not RANDOM.search(key)] == []
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"BROADCASTER_MIRROR": "true"},
+        {"BROADCASTER_EDGE_URL": "https://edge.example", "BROADCASTER_EDGE_KEY": "x" * 43},
+        {"BROADCASTER_TRACKER_URL": "wss://tracker.example"},
+    ],
+)
+async def test_what_has_no_gate_is_refused(
+    tmp_path: Path, bucket: SeaweedBucket, setting: dict[str, str]
+) -> None:
+    """The service does not start with a way past its gate, and says what to do."""
+    service = Service(tmp_path, tmp_path / "hls", bucket, **SETTINGS, **setting)
+    ran = await asyncio.to_thread(
+        subprocess.run, service.command, env=service.environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert next(iter(setting)) in ran.stderr
+    assert "BROADCASTER_ACCESS=public" in ran.stderr

@@ -1,0 +1,284 @@
+"""The gate of a private event: whoever has no valid token gets the page that asks, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from pytest_aiohttp.plugin import AiohttpClient
+from yarl import URL
+
+from broadcaster.config import VIEWER
+from broadcaster.http import listening
+from broadcaster.ipc.messages import Grants, HealthReport, PassphraseAnswer, Ping, Setup, view_delta
+from broadcaster.viewer_server.app import ViewerServer
+from tests.support.fakes.viewer_app import ViewerApp
+from tests.support.judges import gate_cases
+from tests.support.judges.gate_cases import BAD, GRANT, NOW, SECRET, VALID, Case, cases, cookie_cases
+from tests.support.waiting import eventually
+
+TITLE, HTML = "The stream's own title", {"Accept": "text/html"}
+LEAKS = (TITLE, "EXTM3U", "viewers", "recordings", "live", "offline", "0/playlist")
+
+
+class Site:
+    """A private event that is live, at ``address``."""
+
+    def __init__(self, folder: Path, *, knows_grants: bool = True) -> None:
+        self.now = float(NOW)
+        source = ViewerApp(folder)
+        source.go_live("0", "1")
+        viewer = folder / "viewer"
+        (viewer / "access.html").write_text((VIEWER / "public/access.html").read_text())
+        (viewer / "config.json").write_text(json.dumps({"startsAt": "2026-12-24T20:00:00+01:00"}))
+        setup = Setup(
+            viewer,
+            {
+                "eventsUrl": "/live/events",
+                "playlistUrl": "/live/playlist.m3u8",
+                "trackerUrl": "/live/tracker",
+            },
+            recordings=True,
+            clips=True,
+            signed=True,
+            tracker=True,
+            access="passphrase",
+        )
+        self.server = ViewerServer(setup)
+        gate = self.server.gate
+        assert gate
+        gate._clock = lambda: self.now  # noqa: SLF001 - the one thing of time in it
+        self.server.handle(view_delta(self.server.stream.view, source.channel.view))
+        self.server.handle(Ping(HealthReport("live", 7, None, title=TITLE)))
+        if knows_grants:
+            self.admit(GRANT)
+        self.address = ""
+
+    def admit(self, *grants: str) -> None:
+        """Let these in, and no others."""
+        self.server.handle(Grants(SECRET.hex(), dict.fromkeys(grants)))
+
+
+@pytest.fixture
+async def private(tmp_path: Path) -> AsyncIterator[Site]:
+    """A private event on a listener."""
+    site = Site(tmp_path)
+    async with listening(site.server.app, "127.0.0.1", 0, "port") as site.address:
+        yield site
+
+
+async def answer(site: Site, case: Case) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and headers."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(
+            case.method,
+            URL(site.address + case.target, encoded=True),
+            headers=case.headers,
+            allow_redirects=False,
+        ) as response,
+    ):
+        body = b"" if "events" in case.target and response.status == 200 else await response.read()
+        return response.status, body, dict(response.headers)
+
+
+async def test_the_table(private: Site) -> None:
+    """Each case of the table is answered as it says, and no answer may be kept by a cache."""
+    table = [*cases(), *cookie_cases()]
+    assert len(table) >= 60
+    wrong = []
+    for case in table:
+        status, body, headers = await answer(private, case)
+        if (status != 401) is not case.passes:
+            wrong.append((case.name, status))
+        assert headers["Cache-Control"] == "private, no-store", case.name
+        assert headers["Referrer-Policy"] == "no-referrer", case.name
+        if not case.passes:
+            assert not [leak for leak in LEAKS if leak.encode() in body], case.name
+    assert wrong == []
+
+
+async def test_every_route_is_behind_it(private: Site) -> None:
+    """A crawl of the router: each route refuses each bad token in the path, and any method without one."""
+    paths = set()
+    for resource in private.server.app.router.resources():
+        info = resource.get_info()
+        paths.add(info.get("path") or re.sub(r"\{\w+\}", "now", info["formatter"]))
+    paths -= {"/access", "/health"}
+    assert len(paths) > 15
+    wanted = [
+        Case("", path, passes=False, method=method) for path in paths for method in ("GET", "POST", "PUT")
+    ]
+    wanted += [Case("", f"/t/{bad}{path}", passes=False) for path in paths for bad in BAD.values()]
+    for case in wanted:
+        status, body, _ = await answer(private, case)
+        assert status == 401, (case.method, case.target)
+        assert not [leak for leak in LEAKS if leak.encode() in body], case.target
+
+
+async def test_health_says_no_more_than_that_it_answers(private: Site) -> None:
+    """Strangers see the same health whatever the event does; guests see what there is."""
+    _, body, headers = await answer(private, Case("", "/health", passes=False))
+    assert json.loads(body) == {"status": "ok"}
+    assert headers["X-Client-Address"]
+    private.server.handle(Ping(HealthReport("live", 7, "the bucket is away")))
+    status, body, _ = await answer(private, Case("", "/health", passes=False))
+    assert (status, json.loads(body)) == (200, {"status": "ok"})
+    status, body, _ = await answer(private, Case("", f"/t/{VALID}/health", passes=True))
+    assert (status, json.loads(body)["backlog"]) == (503, 7)
+
+
+async def test_before_ingest_says_who_may_watch(tmp_path: Path) -> None:
+    """A viewer server that does not know the grants yet lets nobody in, not even with an empty secret."""
+    site = Site(tmp_path, knows_grants=False)
+    async with listening(site.server.app, "127.0.0.1", 0, "port") as site.address:
+        for secret in (b"", SECRET):
+            made = gate_cases.token(secret=secret)
+            status, _, _ = await answer(site, Case("", f"/t/{made}/live/playlist.m3u8", passes=False))
+            assert status == 401
+
+
+async def test_without_its_gate(private: Site, aiohttp_client: AiohttpClient) -> None:
+    """The application alone, on a listener that forgot the gate, refuses all."""
+    client = await aiohttp_client(private.server.app)
+    for path in ("/", "/live/playlist.m3u8", f"/t/{VALID}/live/playlist.m3u8"):
+        assert (await client.get(path)).status == 401
+
+
+async def test_a_link_becomes_a_cookie(private: Site) -> None:
+    """A browser that opens a link gets the page without the token in its address bar, and a cookie."""
+    target = f"/t/{VALID}/watch/x?a=1"
+    status, _, headers = await answer(private, Case("", target, passes=True, headers=HTML))
+    assert (status, headers["Location"]) == (303, "/watch/x")
+    cookie = headers["Set-Cookie"]
+    assert f"broadcaster_access={VALID}" in cookie
+    assert {"HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
+    embedded = HTML | {"Sec-Fetch-Dest": "iframe"}
+    status, _, _ = await answer(private, Case("", f"/t/{VALID}/", passes=True, headers=embedded))
+    assert status == 200
+
+
+async def test_settings_have_the_token(private: Site) -> None:
+    """A page opened by its cookie has the token where a player hands an address on, else in all paths."""
+    _, body, _ = await answer(private, Case("", f"/t/{VALID}/config.json", passes=True))
+    found = json.loads(body)
+    assert found["playlistUrl"] == f"/t/{VALID}/live/playlist.m3u8"
+    assert found["eventsUrl"] == f"/t/{VALID}/live/events"
+    headers = {"Cookie": f"broadcaster_access={VALID}"}
+    _, body, _ = await answer(private, Case("", "/config.json", passes=True, headers=headers))
+    found = json.loads(body)
+    assert found["playlistUrl"] == f"/t/{VALID}/live/playlist.m3u8"
+    assert found["eventsUrl"] == "/live/events"
+
+
+async def test_playlists_are_the_same_for_all_guests(private: Site) -> None:
+    """Nothing of a token is in a playlist: relative addresses inherit it."""
+    other = gate_cases.token(seconds=60)
+    texts = []
+    for one in (VALID, other):
+        _, body, _ = await answer(private, Case("", f"/t/{one}/live/playlist.m3u8", passes=True))
+        texts.append(body)
+    assert texts[0] == texts[1]
+    assert b"/t/" not in texts[0]
+
+
+@pytest.mark.parametrize("ends", ["revoked", "expired"])
+@pytest.mark.parametrize("path", ["/live/events", "/live/0/playlist.m3u8?_HLS_msn=2", "/live/tracker"])
+async def test_the_end_of_access(private: Site, path: str, ends: str) -> None:
+    """Revocation and expiry cut what is open, and refuse what comes next."""
+    target = f"{private.address}/t/{VALID}{path}"
+    async with aiohttp.ClientSession() as session:
+
+        async def lasts() -> None:
+            if "tracker" in path:
+                async with session.ws_connect(target) as socket:
+                    message = await socket.receive()
+                    assert message.type is aiohttp.WSMsgType.CLOSED
+                return
+            async with session.get(target) as response:
+                async for _ in response.content:
+                    pass
+
+        reading = asyncio.ensure_future(lasts())
+        gate = private.server.gate
+        assert gate
+        await eventually(lambda: asyncio.sleep(0, len(gate._open)))  # noqa: SLF001
+        if ends == "revoked":
+            private.admit("0" * 16)
+        else:
+            private.now += 3600
+        results = await asyncio.wait_for(asyncio.gather(reading, return_exceptions=True), 30)
+        assert results[0] is None or isinstance(results[0], aiohttp.ClientError)
+        async with session.get(target) as response:
+            assert response.status == 401
+
+
+async def test_the_page_that_asks(private: Site) -> None:
+    """It has a label for its field, the operator's start time, the viewer's language, and runs no scripts."""
+    headers = HTML | {"Accept-Language": "fr;q=0.2, de-CH, en;q=0.9"}
+    status, body, answered = await answer(private, Case("", "/watch/x", passes=False, headers=headers))
+    text = body.decode()
+    assert status == 401
+    assert '<html lang="de">' in text
+    assert '<label for="passphrase">Passwort</label>' in text
+    assert '<time datetime="2026-12-24T20:00:00+01:00">2026-12-24, 20:00 UTC+01:00</time>' in text
+    assert 'name="to" value="/watch/x"' in text
+    assert "<script" not in text
+    assert "default-src 'none'; style-src 'sha256-" in answered["Content-Security-Policy"]
+    assert "$" not in text
+
+
+@pytest.mark.parametrize(
+    ("to", "location"),
+    [("/watch/x", "/watch/x"), ("//evil.example", "/"), ("https://evil.example/", "/"), ("/\\evil", "/")],
+)
+async def test_a_right_passphrase(private: Site, to: str, location: str) -> None:
+    """It gets a cookie and the page that was asked for, on this host alone; programs get the path."""
+    for accept in ("text/html", "application/json"):
+        trying = asyncio.ensure_future(post(private, "right", to, accept))
+        await decide(private, VALID)
+        status, headers, body = await trying
+        if accept == "text/html":
+            assert (status, headers["Location"]) == (303, location)
+            assert VALID in headers["Set-Cookie"]
+        else:
+            assert json.loads(body) == {"path": f"/t/{VALID}/"}
+
+
+async def test_wrong_passphrases_are_few(private: Site) -> None:
+    """A network has ten tries in a minute; a right one does not count."""
+    statuses = []
+    for number in range(12):
+        trying = asyncio.ensure_future(post(private, f"wrong {number}", "/", "text/html"))
+        if number < 5:
+            await decide(private, None)
+        statuses.append((await trying)[0])
+    assert statuses == [401] * 5 + [429] * 7
+
+
+async def post(site: Site, text: str, to: str, accept: str) -> tuple[int, dict[str, str], bytes]:
+    """What a form is answered."""
+    headers = {"Accept": accept, "X-Forwarded-For": "192.0.2.7"}
+    data = {"passphrase": text, "to": to}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{site.address}/access", data=data, headers=headers, allow_redirects=False) as response,
+    ):
+        return response.status, dict(response.headers), await response.read()
+
+
+async def decide(site: Site, token: str | None) -> None:
+    """Ingest's answer to the next try."""
+
+    async def tries() -> bool:
+        for one in site.server.pong().passphrases:
+            site.server.handle(PassphraseAnswer(one.id, token))
+            return True
+        return False
+
+    await eventually(tries)

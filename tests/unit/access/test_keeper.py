@@ -1,0 +1,144 @@
+"""The passphrase of a private event: kept as a hash, compared seldom, no obstacle to who knows it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from argon2 import PasswordHasher
+
+from broadcaster.access import TOKEN, guest_of
+from broadcaster.access.keeper import Keeper
+from broadcaster.errors import NotPossible
+from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
+from tests.support.waiting import eventually
+
+NOW = 1_800_000_000
+WORDS = "correct horse battery"
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def keeper_in(folder: Path, clock: Clock | None = None) -> Keeper:
+    hasher = PasswordHasher(time_cost=1, memory_cost=1024)  # a test has no time for more
+    return Keeper(folder, clock=lambda: float(NOW), monotonic=clock or Clock(), hasher=hasher)
+
+
+@asynccontextmanager
+async def running(keeper: Keeper) -> AsyncIterator[None]:
+    """The keeper at work."""
+    work = asyncio.ensure_future(keeper.run())
+    yield
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
+
+
+async def answer_to(keeper: Keeper, text: str) -> PassphraseAnswer:
+    answer: asyncio.Future[PassphraseAnswer] = asyncio.get_running_loop().create_future()
+    keeper(PassphraseTry("1", text), answer.set_result)
+    return await asyncio.wait_for(answer, 30)
+
+
+async def test_a_right_and_a_wrong_passphrase(tmp_path: Path) -> None:
+    """The right one gets a token of a day that the grants let in, however its letters are composed."""
+    keeper = keeper_in(tmp_path)
+    assert keeper.grants().ends == {}
+    await keeper.set_passphrase("  Süßer die   Glocken ")
+    async with running(keeper):
+        answer = await answer_to(keeper, "Su\u0308ßer die Glocken")
+        assert answer.token
+        assert TOKEN.fullmatch(answer.token)
+        grants = keeper.grants()
+        secret = bytes.fromhex(grants.secret)
+        assert guest_of(answer.token, secret, grants.ends, NOW + 86_399)
+        assert not guest_of(answer.token, secret, grants.ends, NOW + 86_400)
+        assert (await answer_to(keeper, "süßer die Glocken")).token is None
+
+
+async def test_without_a_passphrase_nobody_passes(tmp_path: Path) -> None:
+    """Before one is set, every try is wrong, also an empty one."""
+    keeper = keeper_in(tmp_path)
+    async with running(keeper):
+        for text in ("", "anything"):
+            assert await answer_to(keeper, text) == PassphraseAnswer("1")
+    assert keeper.computed == 0
+
+
+async def test_it_is_kept_as_a_hash_alone(tmp_path: Path) -> None:
+    """After a restart the passphrase still opens, and no file has it; a token of before is still valid."""
+    keeper = keeper_in(tmp_path)
+    await keeper.set_passphrase(WORDS)
+    token = (await answer_to(keeper, WORDS)).token
+    files = {file.name: file for file in tmp_path.iterdir()}  # noqa: ASYNC240 - nothing else runs
+    assert set(files) == {"access-secret", "access-passphrase"}
+    assert files["access-passphrase"].read_text().startswith("$argon2id$")
+    assert all(WORDS not in file.read_text() and file.stat().st_mode & 0o77 == 0 for file in files.values())
+    again = keeper_in(tmp_path)
+    assert again.names == keeper.names
+    async with running(again):
+        assert (await answer_to(again, WORDS)).token == token
+    assert again.computed == 1
+
+
+async def test_another_passphrase(tmp_path: Path) -> None:
+    """It ends the access of all who came with the former one."""
+    keeper = keeper_in(tmp_path)
+    seen: list[Grants] = []
+    keeper.on_change = seen.append
+    await keeper.set_passphrase(WORDS)
+    token = (await answer_to(keeper, WORDS)).token
+    assert token
+    await keeper.set_passphrase("another one of these")
+    assert (await answer_to(keeper, WORDS)).token is None
+    grants = keeper.grants()
+    assert seen[-1] == grants
+    assert guest_of(token, bytes.fromhex(grants.secret), grants.ends, NOW) is None
+
+
+@pytest.mark.parametrize("text", ["", "1234567", "       a", "x" * 201])
+async def test_a_passphrase_that_is_none(tmp_path: Path, text: str) -> None:
+    """A short one is easily guessed, and a long one cannot be typed into the page."""
+    with pytest.raises(NotPossible):
+        await keeper_in(tmp_path).set_passphrase(text)
+
+
+async def test_a_flood_before_the_first_right_one(tmp_path: Path) -> None:
+    """Of 1,000 tries at once after a restart 60 a minute are computed, and the newest come first."""
+    await keeper_in(tmp_path).set_passphrase(WORDS)
+    clock = Clock()
+    keeper = keeper_in(tmp_path, clock)
+    answers: list[PassphraseAnswer] = []
+    async with running(keeper):
+        for number in range(1000):
+            keeper(PassphraseTry(str(number), f"wrong {number}"), answers.append)
+        assert sum(answer.busy for answer in answers) == 800
+        await eventually(lambda: keeper.computed, lambda computed: computed >= 30)
+        begun = time.monotonic()
+        clock.now += 2
+        assert (await answer_to(keeper, WORDS)).token
+        print(f"a right passphrase got through in {time.monotonic() - begun:.2f} s")
+        assert keeper.computed == 31
+        assert len(answers) == 1000  # all others are known to be wrong now
+
+
+async def test_a_flood_afterwards(tmp_path: Path) -> None:
+    """Once the right one is known, a flood computes nothing, and the right one gets through at once."""
+    keeper = keeper_in(tmp_path)
+    await keeper.set_passphrase(WORDS)
+    for number in range(1000):
+        assert (await answer_to(keeper, f"wrong {number}")).token is None
+    assert (await answer_to(keeper, WORDS)).token
+    assert keeper.computed == 0

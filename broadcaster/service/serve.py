@@ -471,6 +471,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_format: str) -> Setup:
         page={
             **({"playlistUrl": "/live/playlist.m3u8"} if settings.is_private else {}),
             "eventsUrl": "/live/events",
+            "mediaUrl": settings.public_url if settings.urls == "public" else None,
             "beaconUrl": "/live/beacon" if settings.reports_per_second else None,
             "mode": settings.viewer_mode,
             "prices": dashboard.prices,

@@ -6,8 +6,8 @@ import { createStore } from "../public/js/state.js";
 
 afterEach(() => mock.timers.reset());
 
-/** A page whose clock the test moves; `sent` has its reports, and none is sent while `works` is false. */
-function openPage() {
+/** A page whose clock the test moves; `sent` has its reports, and none is sent while `works` is false. Its draw is 0.5. */
+function openPage(more = {}) {
   mock.timers.enable({ apis: ["setInterval"] });
   const store = createStore();
   const page = new EventTarget();
@@ -15,7 +15,7 @@ function openPage() {
   const on = { store, sent: [], works: true };
   let time = 0;
   const send = (_url, text) => on.works && on.sent.push(JSON.parse(text)) > 0;
-  createBeacon({ url: "/b", store, video, page, now: () => time, send });
+  createBeacon({ url: "/b", store, video, page, now: () => time, send, viewer: "8000000000000000", random: () => 0.5, ...more });
   return Object.assign(on, {
     pass(seconds) {
       for (let left = seconds; left > 0; left -= 1) {
@@ -62,7 +62,7 @@ test("what could not be sent is told by the next report", () => {
 });
 
 test("a page is counted from its first picture on, under the same random name, until it pauses or is left", () => {
-  const { store, sent, pass, plays, leave } = openPage();
+  const { store, sent, pass, plays, leave } = openPage({ viewer: undefined });
   store.set({ status: "reconnecting" });
   pass(30);
   assert.deepEqual(sent, []); // it has never seen anything
@@ -166,11 +166,80 @@ test("stalls and their length, errors, the variant on screen, and how late it is
   waits();
   pass(4);
   plays();
-  pass(19);
+  pass(24);
   assert.deepEqual([sent.at(-1).variant, sent.at(-1).latency], ["1", 3.2]);
   const sum = (name) => sent.reduce((total, report) => total + report[name], 0);
   assert.deepEqual(["stalls", "stalled", "errors"].map(sum), [1, 4, 2]);
   store.set({ following: false });
   pass(25);
   assert.equal("latency" in sent.at(-1), false);
+});
+
+const asks = (store, share, every) => store.set({ reports: { share, every } });
+
+test("a page reports as seldom as it is asked to, by chance somewhat sooner or later", () => {
+  for (const [chance, between] of [[0, 215], [0.5, 400], [1, 590]]) {
+    const { store, sent, pass, plays } = openPage({ random: () => chance });
+    const times = [];
+    asks(store, 1, 400);
+    plays();
+    for (let second = 1; second <= 1400; second += 1) {
+      pass(1);
+      if (sent.length > times.length) times.push(second);
+    }
+    assert.deepEqual(times.slice(0, 3), [5, 5 + between, 5 + 2 * between].filter((time) => time <= 1400));
+    assert.equal(sent[1].seconds, between);
+    mock.timers.reset();
+  }
+});
+
+test("a page whose draw is not below the share tells nothing, and nothing of that time later", () => {
+  const { store, sent, pass, plays, waits, leave } = openPage();
+  plays();
+  pass(25);
+  const before = sent.length;
+  asks(store, 0.5, 25); // its draw is 0.5
+  pass(10);
+  store.set({ errors: 3, stalls: 3, bytes: { bucket: 1000, peers: 0, uploaded: 0 } });
+  waits();
+  pass(100);
+  plays();
+  assert.equal(sent.length, before);
+  asks(store, 0.6, 25);
+  pass(30);
+  assert.equal(sent.length, before, "not at once with all the others whom the new share adds");
+  pass(5);
+  assert.deepEqual(sent.slice(before).map(({ errors, stalls, httpBytes, over }) => [errors, stalls, httpBytes, over]), [[0, 0, 0, false]]);
+  assert.ok(sent.at(-1).seconds <= 40 && sent.at(-1).stalled <= 5);
+  asks(store, 0, 25);
+  pass(60);
+  leave();
+  assert.equal(sent.length, before + 1);
+});
+
+test("who is behind live always reports, also where few do, and not where nobody does", () => {
+  const { store, sent, pass, plays } = openPage();
+  asks(store, 0.01, 400);
+  plays();
+  store.set({ paused: true, latency: 30 });
+  pass(55);
+  assert.deepEqual(sent.map(({ behind, over }) => [behind, over]), [[30, true], [30, true], [30, true]]);
+  store.set({ paused: false, latency: 4 });
+  pass(100);
+  assert.deepEqual(sent.slice(3).map(({ behind }) => behind), [0], "that it is not any more");
+  asks(store, 0, 25);
+  store.set({ paused: true, latency: 30 });
+  pass(100);
+  assert.equal(sent.length, 4);
+});
+
+test("the draw is the first half of the page's name, as the server reads it", () => {
+  for (const [viewer, share, told] of [["ffffffff00000000", 0.999, 0], ["ffffffff00000000", 1, 1], ["0028f5c2ffffffff", 0.000625, 1], ["0028f5c3ffffffff", 0.000625, 0]]) {
+    const { store, sent, pass, plays } = openPage({ viewer });
+    asks(store, share, 25);
+    plays();
+    pass(5);
+    assert.equal(sent.length, told, `${viewer} of ${share}`);
+    mock.timers.reset();
+  }
 });

@@ -31,11 +31,11 @@ test("a playlist elsewhere and a title are taken", () => {
 
 test("only http and https addresses are taken", () => {
   for (const bad of ["javascript:alert(1)", "data:text/plain,x", "file:///etc/passwd", "http://", "", 3]) {
-    const names = ["playlistUrl", "beaconUrl", "fallbackUrl", "poster", "trackerUrl", "eventsUrl"];
+    const names = ["playlistUrl", "beaconUrl", "mediaUrl", "fallbackUrl", "poster", "trackerUrl", "eventsUrl"];
     const config = parseConfig(Object.fromEntries(names.map((name) => [name, bad])), base);
     const [playlistUrl, ...others] = names.map((name) => config[name]);
     assert.equal(playlistUrl, "https://page.example/live/playlist.m3u8");
-    assert.deepEqual(others, [null, null, null, null, "https://page.example/live/events"]);
+    assert.deepEqual(others, [null, null, null, null, null, "https://page.example/live/events"]);
   }
 });
 
@@ -51,6 +51,9 @@ test("a tracker is a WebSocket, on the page's own host or elsewhere", () => {
 
 test("null switches the events off", () => {
   assert.equal(parseConfig({ eventsUrl: null }, base).eventsUrl, null);
+  for (const [given, events] of [["server-sent", "server-sent"], ["held", "held"], [undefined, "held"], ["sse", "held"], [null, "held"]]) {
+    assert.equal(parseConfig({ events: given }, base).events, events);
+  }
 });
 
 test("each wrong value alone takes its default", () => {

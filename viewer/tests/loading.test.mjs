@@ -238,6 +238,7 @@ test("what a look has just fetched hls.js need not ask for, once, and as old as 
   assert.deepEqual(got, [{ from: "b", by: "b", data: "#EXTM3U", start: 1100, first: 1200, end: 1200 }]);
   assert.equal(loader.getCacheAge(), 2);
   assert.deepEqual(Base.loads.map(({ context }) => context.url), ["a", "404", "b"]);
+  assert.equal(looked.duration(), null);
   await looked.get("c");
   load("c").destroy();
   await turn();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { firstVariant, judgePlaylist } from "../public/js/playlist.js";
+import { durationIn, firstVariant, judgePlaylist, variantIn } from "../public/js/playlist.js";
 
 const head = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n";
 const cases = [
@@ -32,4 +32,16 @@ test("where the bandwidth is known the best variant that it carries is found, el
   const best = (bandwidth) => firstVariant(three, "https://live.example/", bandwidth);
   const rates = [null, 2500, 9000, 500].map((bandwidth) => best(bandwidth).split("/").at(-1));
   assert.deepEqual(rates, ["2000", "2000", "3000", "1000"]);
+});
+
+test("a segment is as long as the longest of the last, without what is missing", () => {
+  const of = (...durations) => head + durations.map((duration) => `#EXTINF:${duration},\na.ts\n`).join("");
+  assert.equal(durationIn(of(9, 2, 2.02, 2, 2, 2, 1.5)), 2.02);
+  assert.equal(durationIn(`${of(2)}#EXT-X-GAP\n#EXTINF:4,\nb.ts\n`), 2);
+  for (const none of [head, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n0/a.m3u8\n", "", of("?")]) assert.equal(durationIn(none), null);
+});
+
+test("a variant's name is in the address of its playlist", () => {
+  assert.equal(variantIn("https://live.example/live/720p/playlist.m3u8?_HLS_msn=7"), "720p");
+  for (const none of ["https://live.example/playlist.m3u8", "https://live.example/a/b.ts", "", undefined]) assert.equal(variantIn(none), null);
 });

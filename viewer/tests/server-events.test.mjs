@@ -133,6 +133,27 @@ test("the catalog knows the newest segments, whose they are, and who waits for o
   assert.deepEqual([catalog.run(), catalog.duration()], ["r3", 2]);
 });
 
+test("a segment that the server does not tell of is told of by its playlist, unless it was there before", () => {
+  const store = createStore();
+  let time = 0;
+  const timings = createTimings({ store, clock: { now: () => time } });
+  const lists = (...numbers) => timings.listed("0", numbers.map((sn) => ({ sn, url: segment(sn).url })));
+  lists();
+  lists(1, 2, 3, 4);
+  time = 10;
+  lists(2, 3, 4, 5);
+  for (const sequence of [1, 4, 5]) {
+    time = 20 + sequence;
+    timings.fetched(segment(sequence).url, sequence, "0");
+  }
+  assert.deepEqual(
+    store.get().stages.map(({ variant, sequence, told, fetched }) => [variant, sequence, told, fetched]),
+    [["0", 1, null, 21], ["0", 4, null, 24], ["0", 5, 10, 25]],
+  );
+  timings.told(segment(5, { noticed: 1, uploaded: 5 }), true); // by who is asked for them, since the statistics are open
+  assert.deepEqual([store.get().stages.at(-1).uploaded, store.get().stages.at(-1).told], [5, 10]);
+});
+
 test("a segment's stages are shown once it is fetched, in the order of fetching, the newest twelve", () => {
   const store = createStore();
   let time = 0;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass, field
 from math import inf
@@ -44,7 +45,7 @@ class Asked:
     @property
     def is_held(self) -> bool:
         """The service answers later, with what is not there yet: no start waits for that."""
-        return self.path == "/live/events" or "_HLS_msn=" in self.url
+        return bool(re.fullmatch(r"/live/(events(/\d+)?|segments/\d+)", self.path)) or "_HLS_msn=" in self.url
 
 
 @dataclass

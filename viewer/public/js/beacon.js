@@ -5,13 +5,18 @@
 // latency nor how long stalls last, nothing when the page is closed and nothing of a browser's own player; it hides the
 // playlists' Age from hls.js, and the light build has none of it.
 
-const EVERY = 25000; // ms; the server counts a page for 60 s
+const EVERY = 25000; // ms
 const LOOK = 5000; // ms
+const EARLY = 500; // ms by which a timer may be
+const SETTLED = 60000; // ms over which pages that are to report again begin to
 const STILL = new Set(["connecting", "buffering", "waiting", "reconnecting"]);
 
-/** Reports what is new every 25 s, soon after somebody begins to watch or stops, and when the page is left. */
-export function createBeacon({ url, store, video, send = sendBeacon, now = () => performance.now(), page = window }) {
-  const viewer = randomName();
+/**
+ * Reports what is new every 25 s, or as seldom as the server wants it, soon after somebody begins to watch or stops, and
+ * when the page is left. A page whose draw is not below the server's share reports only while it is behind live.
+ */
+export function createBeacon({ url, store, video, send = sendBeacon, now = () => performance.now(), page = window, viewer = randomName(), random = Math.random }) {
+  const draw = Number.parseInt(viewer.slice(0, 8), 16) / 2 ** 32; // as the server has it
   let sent = store.get();
   let seconds = 0;
   let since = now();
@@ -23,6 +28,10 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
   let startup = null; // seconds
   let stalled = 0; // ms
   let stalledAt = null;
+  let reported = -Infinity; // when
+  let spread = 1; // of the time between two reports around what the server wants
+  let sampled = true; // whether this page was to report
+  let quiet = 0; // until when it does not begin to
 
   function note({ status }, before) {
     if (status === "live") played = true;
@@ -55,9 +64,27 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
     return state;
   }
 
+  const isSampled = () => draw < store.get().reports.share;
+
+  /** Nothing that came before is told. */
+  function forget(state) {
+    sent = state;
+    seconds = stalled = 0;
+    startup = null;
+    counted = isBlind = false;
+  }
+
   function look() {
-    const behind = behindLive(tally()) > 0;
-    if (watching() !== counted || behind !== isBehind || blind() !== isBlind) report();
+    const state = tally();
+    const behind = behindLive(state) > 0;
+    const { share, every } = state.reports;
+    if (!isSampled()) forget(state);
+    else if (!sampled) quiet = now() + SETTLED * random();
+    sampled = isSampled();
+    const due = behind ? EVERY : EVERY + (1000 * every - EVERY) * spread;
+    const changed = behind !== isBehind || (sampled && (watching() !== counted || blind() !== isBlind));
+    const may = (behind && share > 0) || isBehind || (sampled && now() >= quiet);
+    if (may && (changed || now() - reported >= due - EARLY)) report();
   }
 
   function report({ leaves = false } = {}) {
@@ -84,6 +111,8 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
     seconds -= news.seconds;
     stalled = 0;
     startup = null;
+    reported = now();
+    spread = 0.5 + random();
   }
 
   video.addEventListener("playing", () => {
@@ -95,8 +124,7 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
   for (const name of ["pause", "emptied"]) video.addEventListener(name, () => stands(false));
   store.subscribe((state, before) => state.status !== before.status && note(state, before));
   setInterval(look, LOOK);
-  setInterval(report, EVERY);
-  page.addEventListener("pagehide", () => report({ leaves: true }));
+  page.addEventListener("pagehide", () => (isSampled() || isBehind) && report({ leaves: true }));
 }
 
 /** Which variant is on screen, and how late where that is not the viewer's own choice. */

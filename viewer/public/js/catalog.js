@@ -7,6 +7,7 @@ export function createCatalog(most = MOST) {
   const waiting = new Map(); // URL → functions that want its segment
   const durations = []; // of the latest
   let newest = null;
+  let ahead = null;
 
   return Object.freeze({
     /** Takes note of a segment of a "segment" or "state" event. */
@@ -39,8 +40,12 @@ export function createCatalog(most = MOST) {
     },
     /** The encoder run of the newest segment, null before there is any. */
     run: () => newest?.run ?? null,
-    /** By how many ms the times of this segment are ahead of the server's clock, 0 when that is not told. */
-    encoderOffset: (url) => byUrl.get(url)?.encoderOffset ?? 0,
+    /** By how many ms the times of the newest segments are ahead of the server's clock. */
+    isAhead(ms) {
+      ahead = Number.isFinite(ms) ? ms : null;
+    },
+    /** The same for this segment, 0 when nothing is told. */
+    encoderOffset: (url) => byUrl.get(url)?.encoderOffset ?? ahead ?? 0,
     /** How long segments are at the moment, in seconds, null before there is any. The last of a run is shorter. */
     duration: () => (durations.length ? Math.max(...durations) : null),
   });

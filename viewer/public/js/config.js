@@ -2,6 +2,7 @@
 import { parseTexts } from "./texts.js";
 
 const MODES = Object.freeze(["low-delay", "sharing"]);
+const EVENTS = Object.freeze(["held", "server-sent"]);
 const ICE = /^(stuns?|turns?):\S+$/;
 const ZONED = /^\d{4}-\d\d-\d\dT\d\d:\d\d.*(Z|[+-]\d\d:\d\d)$/;
 const COLOR = /^#[0-9a-f]{6}$/i;
@@ -18,6 +19,7 @@ export const defaults = Object.freeze({
   title: "Live stream",
   playlistUrl: "/live/playlist.m3u8",
   eventsUrl: "events", // beside the playlist, wherever that is
+  events: "held",
   fallbackAfterSeconds: 20,
   mode: "low-delay",
   colors: Object.freeze({ accent: "#5b4bdb", live: "#d3263f" }),
@@ -32,6 +34,8 @@ export function parseConfig(raw, base) {
     title: text(given.title) ?? defaults.title,
     playlistUrl,
     eventsUrl: given.eventsUrl === null ? null : (events ?? address(defaults.eventsUrl, playlistUrl)),
+    events: EVENTS.includes(given.events) ? given.events : defaults.events,
+    mediaUrl: address(given.mediaUrl, base), // where segments are
     trackerUrl: socket(given.trackerUrl, base),
     beaconUrl: address(given.beaconUrl, base),
     clipsUrl: address(given.clipsUrl, base), // where clips are asked for; null: viewers make none

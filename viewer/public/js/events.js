@@ -1,7 +1,7 @@
-// What the server tells as it happens (server-sent events). Comes back by itself, whatever happens.
+// Server-sent events: what the server tells as it happens. Comes back by itself, whatever happens.
 import { backoff } from "./backoff.js";
 
-const NAMES = ["state", "segment", "starting", "started", "ended", "trouble", "viewers", "time"];
+const NAMES = ["state", "segment", "starting", "started", "ended", "trouble", "viewers", "reports", "time"];
 const SILENCE = 35000; // ms; the server's heart beats every 10 s
 const CLOSED = 2; // EventSource.readyState: the browser has given up
 const pace = { first: 2000, factor: 2, most: 60000 };
@@ -54,8 +54,11 @@ export function listen({ url, hear, open = (address) => new EventSource(address)
   connect();
 }
 
-/** A relay tells paths of its own, and players know whole addresses; those that are whole stay as they are. */
-function parse(text, base) {
+/**
+ * The object in a text, null where there is none. A relay tells paths of its own, and players know whole addresses;
+ * those that are whole stay as they are.
+ */
+export function parse(text, base) {
   const whole = (name, value) => (name === "url" && value?.startsWith?.("/") ? new URL(value, base).href : value);
   try {
     const data = JSON.parse(text, whole);

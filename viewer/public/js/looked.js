@@ -1,4 +1,5 @@
 // The playlists that a look at the stream has fetched, for the player that begins with it: nobody asks for them twice.
+import { durationIn } from "./playlist.js";
 
 const FRESH = 3000; // ms
 
@@ -8,6 +9,7 @@ const FRESH = 3000; // ms
  */
 export function createLooked({ get = (...asked) => fetch(...asked), now = () => performance.now() } = {}) {
   const found = new Map();
+  let duration = null;
   return Object.freeze({
     /** As fetch does. */
     async get(url, options) {
@@ -16,10 +18,13 @@ export function createLooked({ get = (...asked) => fetch(...asked), now = () => 
       const first = now();
       if (!answer.ok) return answer;
       const text = await answer.text();
+      duration = durationIn(text) ?? duration;
       const age = Number(answer.headers.get("Age")) || 0;
       found.set(url, Object.freeze({ url: answer.url || url, answer, text, age, start, first, end: now() }));
       return { ok: true, status: answer.status, url: answer.url, text: async () => text };
     },
+    /** How long segments are, in seconds, by the last look that found some; else null. */
+    duration: () => duration,
     take(url) {
       const one = found.get(url) ?? null;
       found.delete(url);

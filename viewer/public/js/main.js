@@ -8,7 +8,7 @@
 //   inside a player        engine (hls.js), recover, window, link, captions, quality
 //   where the viewer is    place: catch-up (rate, jumps), reserve (waiting), pace (the rate), timeline (clock times)
 //   how it does            watch, vitals → status; words makes a phase of it, phase keeps what is shown, texts the words
-//   from the server        server-events: events, outlook, clock, catalog, timings
+//   from the server        server-events: channel (held-events or events), outlook, clock, catalog, timings
 //   where bytes come from  segment-source: delivery (fragment-loader, playlist-loader), prefetch, p2p, sharing, modes
 //   what is shown          ui, ui/*, theme; frames, iframes (pictures on the seek bar) and stats-panel and its figures (stats, history, stages, costs) on demand
 //   for the operator       config, choices (the viewer's), beacon
@@ -103,7 +103,9 @@ if (makePlayer === null) {
   const fallback = createFallback({ fallbackUrl, afterSeconds, store, alarm, look });
   const make = (terms) => makePlayer({ ...terms, serverEvents });
   const play = playWith({ video, url, store, pace, ledger, playback, makePlayer: make });
-  const { goesOn, ready } = serverEvents;
+  const { goesOn, ready, wake } = serverEvents;
+  document.addEventListener("visibilitychange", () => document.hidden || wake());
+  window.addEventListener("online", wake);
   const lookAround = startOver.lookWith(look, fallback.look);
   const wait = (terms) => Promise.all([waitForStream({ ...terms, look: lookAround }), ready]); // at the same time: each is a way there and back
   if (watching) {

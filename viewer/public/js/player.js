@@ -45,21 +45,23 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, s
     if (level) on.level(describeLevel({ height: level.height, bitrate: level.bitrate || level.realBitrate }));
   };
 
+  const hears = (answered) => {
+    failing = !answered;
+    if (answered) answeredAt = now();
+  };
+
   hls.on(Events.MANIFEST_PARSED, () => {
     on.levels(describeLevels(hls.levels));
     if (quality !== "auto") setQuality(quality);
   });
   hls.on(Events.LEVELS_UPDATED, () => on.levels(describeLevels(hls.levels)));
   hls.on(Events.LEVEL_SWITCHED, tellLevel);
-  hls.on(Events.LEVEL_LOADED, () => {
-    failing = false;
-    answeredAt = now();
-  });
+  hls.on(Events.LEVEL_LOADED, () => hears(true));
   hls.on(Events.LEVEL_UPDATED, (_event, { details }) => {
     live = details.live;
     targetDuration = details.targetduration;
     tune(details.averagetargetduration || targetDuration, targetDuration);
-    view.update(details);
+    for (const hear of [view.update, serverEvents.listed]) hear(details);
     if (details.advanced) advancedAt = now();
   });
   hls.on(Events.FRAG_LOADED, (_event, { frag }) => {
@@ -79,7 +81,7 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, s
     on.error();
     if (error.details === ErrorDetails.BUFFER_STALLED_ERROR) on.stall();
     // A 503 is the service's own word for a blocking reload in vain: nothing is new. Where it is away, others answer.
-    if (/^(manifest|level)Load/.test(error.details)) failing = error.response?.code !== 503;
+    if (/^(manifest|level)Load/.test(error.details)) hears(error.response?.code === 503);
     if (error.fatal) repair.fatal(error);
   });
 
@@ -116,9 +118,7 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, s
     setQuality,
     setCaption,
     goLive,
-    seek(position) {
-      video.currentTime = position;
-    },
+    seek: (position) => void (video.currentTime = position),
     frame: view.frame,
     /** `moves` is false for a viewer who is to stay where he is. */
     setMode(wanted, moves) {

@@ -1,5 +1,7 @@
 // Just enough reading of a playlist to decide whether there is something to play; hls.js does the rest.
 
+const LATEST = 6; // segments; the last of a run is shorter
+
 const lines = (text) => text.split(/\r?\n/).map((line) => line.trim());
 
 /**
@@ -27,6 +29,25 @@ function hasMedia(all) {
   }
   return false;
 }
+
+/** The duration of the longest of a playlist's last segments, in seconds; null where it has none. */
+export function durationIn(text) {
+  const durations = [];
+  let duration = null;
+  let gap = false;
+  for (const line of lines(text)) {
+    if (line.startsWith("#EXTINF:")) duration = Number.parseFloat(line.slice("#EXTINF:".length));
+    else if (line === "#EXT-X-GAP") gap = true;
+    else if (line !== "" && !line.startsWith("#")) {
+      if (duration > 0 && !gap) durations.push(duration);
+      gap = false;
+    }
+  }
+  return durations.length ? Math.max(...durations.slice(-LATEST)) : null;
+}
+
+/** The service's name for the variant with this playlist, null where the address has none. */
+export const variantIn = (url) => /[^/:]\/([^/?#]+)\/[^/?#]+\.m3u8(?:[?#]|$)/.exec(url)?.[1] ?? null;
 
 /**
  * The address of the variant of a multivariant playlist that hls.js begins with, or null: the first, or where the

@@ -2,6 +2,7 @@
 import { createDelivery } from "./delivery.js";
 import { Hls } from "./engine.js";
 import { createPeers } from "./p2p.js";
+import { variantIn } from "./playlist.js";
 import { hostOf } from "./stats.js";
 
 /**
@@ -35,8 +36,8 @@ export function createSegmentSource({ Engine, swarm, catalog, prefetch, looked, 
     prefetch,
     looked,
     peers,
-    arrived({ url, sn }, count) {
-      if (Number.isInteger(sn)) timings.fetched(url, sn);
+    arrived({ url, sn, baseurl }, count) {
+      if (Number.isInteger(sn)) timings.fetched(url, sn, variantIn(baseurl));
       bucket(url, count);
     },
   });

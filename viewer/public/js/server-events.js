@@ -1,25 +1,23 @@
-// All that comes to the page beside the playlists: the server's word of each segment, and what is made of it.
+// What the page knows of the stream beside its player: by the server's events, and by the playlists.
 import { createCatalog } from "./catalog.js";
+import { createChannel } from "./channel.js";
 import { createClock } from "./clock.js";
-import { listen } from "./events.js";
 import { LOW_DELAY, SHARING } from "./modes.js";
 import { createOutlook } from "./outlook.js";
 import { isCapable, loadLibrary } from "./p2p.js";
+import { variantIn } from "./playlist.js";
 import { createPreconnect, createPrefetch } from "./prefetch.js";
 import { createSegmentSource } from "./segment-source.js";
 import { createSharing } from "./sharing.js";
 import { hostOf } from "./stats.js";
 import { createTimings } from "./timings.js";
 
-const PATIENCE = 1000; // ms for the server's first word, before the first player starts without it
-const TROUBLES = new Set(["encoder", "delivery"]); // a word that this page does not know is none
-const CROWD = 500; // ms over which viewers who hear of a start at the same moment ask for it
-
 /**
- * With a `native` player the page cannot share. `playback` hears of segments and of what is decided.
+ * With a `native` player the page cannot share. `playback` hears of segments and of what is decided. `looked` has the
+ * playlists that were looked at.
  */
 export function createServerEvents({ config, store, ledger, alarm, playback, looked, native, document }) {
-  const { eventsUrl, trackerUrl, iceServers } = config;
+  const { trackerUrl, iceServers } = config;
   const clock = createClock();
   const catalog = createCatalog();
   const timings = createTimings({ store, clock });
@@ -52,20 +50,51 @@ export function createServerEvents({ config, store, ledger, alarm, playback, loo
     else playback.setMode(mode(), store.get().following);
   }
   store.subscribe((state, before) => state.mode !== before.mode && changeMode(state.mode));
-  const { told, heardAt, firstWord } = follow({ eventsUrl, store, clock, catalog, timings, outlook, sharing, alarm, playback, document });
+
+  const preconnect = createPreconnect(document);
+  if (config.mediaUrl !== null) preconnect(config.mediaUrl);
+  const channel = createChannel({
+    config,
+    store,
+    clock,
+    catalog,
+    outlook,
+    sharing,
+    alarm,
+    playback,
+    note(segment, isNews) {
+      catalog.note(segment);
+      timings.told(segment, isNews);
+      preconnect(segment.url);
+      playback.news(segment);
+    },
+  });
+  let blocks = true; // whether the server holds a request for a playlist until it has a new segment
+  const decide = () => channel.wants(mode() === SHARING || store.get().statsOpen || !blocks);
+  store.subscribe(decide);
 
   return Object.freeze({
     /** When the first player can be made. */
-    ready: Promise.all([firstWord, equip()]),
+    ready: Promise.all([channel.firstWord, equip()]),
     serverTime: clock.now,
-    /** Whether the server tells of segments at the moment. */
-    told,
+    /** Whether the server lets the page know of segments at once. */
+    told: () => channel.told(blocks),
     /** When it told something last, of performance.now(). */
-    heardAt,
+    heardAt: channel.heardAt,
+    wake: channel.wake,
     goesOn: outlook.goesOn,
     /** How long its segments are, in seconds, null when it has not told. */
-    duration: catalog.duration,
+    duration: () => catalog.duration() ?? looked.duration(),
+    /** By how many ms the times of this segment are ahead of the server's clock. */
     encoderOffset: catalog.encoderOffset,
+    /** There is a playlist, as hls.js has it. */
+    listed({ url, fragments, canBlockReload, live }) {
+      const { fallback, replay } = store.get();
+      if (fallback || replay !== null || !live) return;
+      timings.listed(variantIn(url), fragments);
+      blocks = canBlockReload;
+      decide();
+    },
     played: timings.played,
     mode,
     /** Where a new player gets its segments. What plays the streamer's own server shares nothing: its numbers mean other things. */
@@ -85,65 +114,3 @@ export function createServerEvents({ config, store, ledger, alarm, playback, loo
     },
   });
 }
-
-/** Listens to the server from now on. `firstWord` resolves at its first, or when that does not come. */
-function follow({ eventsUrl, store, clock, catalog, timings, outlook, sharing, alarm, playback, document }) {
-  const preconnect = createPreconnect(document);
-  let told = false;
-  let heardAt = -Infinity;
-
-  function note(segment, isNews) {
-    catalog.note(segment);
-    timings.told(segment, isNews);
-    preconnect(segment.url);
-    playback.news(segment);
-  }
-  const wakeSoon = () => setTimeout(alarm.wake, CROWD * Math.random());
-  const react = {
-    state({ state, segments, trouble, viewers }) {
-      store.set({ channel: state, trouble: troubleOf(trouble), viewers: countOf(viewers) });
-      for (const segment of segments) note(segment, false);
-      if (state === "live") wakeSoon();
-    },
-    segment(segment) {
-      clock.note(segment.published);
-      note(segment, true);
-    },
-    starting: () => store.set({ channel: "starting" }),
-    started() {
-      store.set({ channel: "live" });
-      wakeSoon();
-    },
-    trouble: ({ trouble }) => store.set({ trouble: troubleOf(trouble) }),
-    viewers: ({ viewers }) => store.set({ viewers: countOf(viewers) }),
-    lost: () => store.set({ channel: null, trouble: null, viewers: null }),
-    ended({ goingOn }) {
-      store.set({ channel: goingOn === true ? "starting" : "ended", trouble: null });
-      if (goingOn === true) playback.replaced();
-    },
-  };
-
-  const firstWord = new Promise((resolve) => {
-    if (eventsUrl === null) {
-      resolve();
-      return;
-    }
-    setTimeout(resolve, PATIENCE);
-    listen({
-      url: eventsUrl,
-      hear(name, data) {
-        told = name !== "lost";
-        if (told) heardAt = performance.now();
-        clock.note(data?.now);
-        outlook.hears(name, data);
-        react[name]?.(data);
-        sharing.hears(told);
-        resolve();
-      },
-    });
-  });
-  return { told: () => told, heardAt: () => heardAt, firstWord };
-}
-
-const countOf = (count) => (Number.isInteger(count) && count > 0 ? count : null);
-const troubleOf = (word) => (TROUBLES.has(word) ? word : null);

@@ -51,10 +51,10 @@ export function createSharing({ store, offered, capable, connection = globalThis
       clearTimeout(tracker);
       tracker = setTimeout(() => change({ gone: false }), TRACKER_PAUSE);
     },
-    /** The server tells of segments and their hashes, or has ceased to. */
+    /** The server tells of segments and their hashes, or has ceased to; null: it is not asked. */
     hears(told) {
       clearTimeout(silence);
-      if (told) change({ told: true });
+      if (told !== false) change({ told });
       else silence = setTimeout(() => change({ told: false }), SILENCE);
     },
   });

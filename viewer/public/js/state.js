@@ -28,6 +28,7 @@ export const initialState = Object.freeze({
   slow: false, // the connection carries less than the lowest quality
   trouble: null, // the server's word: null | encoder | delivery
   viewers: null, // the server's word of how many watch
+  reports: Object.freeze({ share: 1, every: 25 }), // which pages are to report, and how often, in seconds
   levels: Object.freeze([]), // {height, bitrate}, best first
   level: null, // the one on screen
   quality: "auto", // "auto" or the key of a level

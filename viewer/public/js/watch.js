@@ -49,9 +49,9 @@ function quiet({ now, advancedAt, targetDuration }) {
   return advancedAt !== null && now - advancedAt > 1500 * targetDuration + 1000;
 }
 
-/** A request for the next playlist may take 3 × TARGETDURATION; the events' heart beats every 10 s. */
+/** A request for the next playlist may take 3 × TARGETDURATION, one for events 20 s. */
 function silent({ now, heardAt, targetDuration }) {
-  return now - heardAt > Math.max(15000, 3000 * targetDuration + 3000);
+  return now - heardAt > Math.max(25000, 3000 * targetDuration + 3000);
 }
 
 /** Whether the playlists grow as they should: where they do not, nobody can catch up. */

@@ -55,6 +55,7 @@ export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = fa
       connect: () => segmentSource,
       mode: () => "low-delay",
       told: () => true,
+      listed() {},
       heardAt: () => 0,
       duration: catalog.duration,
       encoderOffset: catalog.encoderOffset,

@@ -21,6 +21,9 @@ from tests.conformance.verdicts import Violation
 ORIGIN = "https://player.example"  # of the page that the player is in
 PATIENCE_TARGET_DURATIONS = 3  # of a server with a blocked request (§6.2.5.2)
 MARGIN = 5.0  # seconds beyond that
+KEEPALIVE = (
+    2.0  # seconds: a server may close a connection that is idle for longer, as workerd does after five
+)
 IDENTITY = {"Accept-Encoding": "identity"}
 Query = Mapping[str, object]
 NOTHING: Query = {}
@@ -196,7 +199,8 @@ class Subject:
 @asynccontextmanager
 async def subject_at(url: str, state: State = State.LIVE, *, delay: float = 0.0) -> AsyncIterator[Subject]:
     """A server that is ready to be tested, and watched while its stream is live; raises Unusable."""
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
+    connector = aiohttp.TCPConnector(keepalive_timeout=KEEPALIVE)
+    async with aiohttp.ClientSession(auto_decompress=False, connector=connector) as session:
         subject = Subject(session, url, state, delay)
         if state is not State.OFFLINE:
             await subject.find_media_playlists()

@@ -129,7 +129,7 @@ async def test_the_service_is_dead(tmp_path: Path, bucket: SeaweedBucket) -> Non
     async with (
         running_worker(tmp_path) as worker,
         running_service(tmp_path, tmp_path / "hls", bucket, **settings, **worker.settings) as service,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2)) as session,
         asyncio.TaskGroup() as group,
     ):
         encoder.start("first")

@@ -257,5 +257,4 @@ async def test_pages_go_on_while_the_service_is_dead(tmp_path: Path, bucket: Sea
     stalls = [new["stalls"] - old["stalls"] for new, old in zip(after, before, strict=True)]
     print(f"\nstalls of real pages {stalls}; {pages.figures.refused()}")
     assert max(stalls) <= 1
-    assert [new["sessions"] - old["sessions"] for new, old in zip(after, before, strict=True)] == [0, 0]
     assert pages.figures.fell == []

@@ -5,6 +5,7 @@ import json
 import statistics
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,41 @@ async def test_a_service_that_dies_is_told_to_all_that_wait(tmp_path: Path) -> N
         assert {status for status, _, _ in again} <= {502, 503}
         await edge.stop()
     assert sum(one.from_origin for one in edge.log() if one.uri.endswith(str(serial))) <= 10
+
+
+async def test_no_answer_that_is_kept_can_be_asked_for_in_a_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first time and from the cache: a later serial, or a refusal, also of a service that is away."""
+    monkeypatch.setattr(held, "HOLD", 0.2)
+    site, (port,) = ViewerApp(tmp_path), free_ports(1)
+    logs = {"events": site.audience.event_stream.held, "segments": site.audience.event_stream.held_segments}
+    async with (
+        running_edge(tmp_path, f"http://127.0.0.1:{port}") as edge,
+        aiohttp.ClientSession() as session,
+    ):
+        front = Front(site, edge, session)
+        async with serving(site, port):
+            for _ in range(5):
+                site.audience.event_stream.send_starting(site.now)
+            latest = {name: log.serial for name, log in logs.items()}
+            keys = [0, 1, 10**15, *range(-7, 3)]
+            found = {await answered(front, name, key, latest[name]) for key in keys for name in logs}
+            assert found == {200, 404}
+            for name, log in logs.items():
+                await answered(front, name, 0, log.serial)
+        for name, serial in latest.items():
+            assert await answered(front, name, 5, serial) in (502, 503)
+            await eventually(partial(front.get, f"/live/{name}/now"), lambda found: found[0] == 502)
+
+
+async def answered(front: Front, name: str, key: int, latest: int) -> int:
+    """The status for this key, or for one beside the latest, twice: what is no refusal leads on."""
+    serial = latest + key if -100 < key < 100 else key
+    for _ in range(2):
+        status, body, headers = await front.get(f"/live/{name}/{serial}")
+        if status == 200:
+            assert json.loads(body)["serial"] > serial
+        else:
+            assert headers.get("Cache-Control", "public, max-age=1") == "public, max-age=1"
+    return status

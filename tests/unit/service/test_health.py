@@ -91,7 +91,12 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     (replace(LIVE, free=math.nan), "ok", None, "LIVE: 412 viewers"),
     (replace(LIVE, spool=500), "ok", None, "LIVE: 412 viewers"),
     (replace(LIVE, spool=501), "warning", None, "50 % of the spool is used"),
-    (replace(LIVE, playlist_writes="denied"), "warning", None, "playlists cannot be written into the bucket: denied"),
+    (
+        replace(LIVE, playlist_writes="denied"),
+        "warning",
+        None,
+        "playlists cannot be written into the bucket: denied",
+    ),
     (replace(LIVE, owner="another one is there"), "warning", None, "another one is there"),
     (replace(LIVE, edge="the edge is 12 s behind"), "warning", None, "the edge is 12 s behind"),
     (replace(LIVE, unreadable="404"), "failing", "delivery", "viewers cannot read the segments: 404"),

@@ -85,6 +85,7 @@ async def watch(page: Page, address: str, duration: float) -> list[dict[str, Any
     """Play so many seconds; returns the stages of the segments that were told as they came."""
     await page.goto(f"{address}/")
     await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
+    await page.keyboard.press("i")  # with its statistics open, the page asks for what is told of segments
     rows = await collect_stages(page, duration)
     news = [row for row in rows if row["told"] is not None and row["fetched"] is not None]
     assert len(news) >= duration / SEGMENT - 4

@@ -95,7 +95,7 @@ async def test_reports_count_as_at_the_service(tmp_path: Path, bucket: SeaweedBu
             async with running_service(folder, tmp_path / "hls", bucket, **settings) as service:
                 await report_all((worker if through == "edge" else service).address)
                 await eventually(
-                    lambda: metrics(service), lambda seen: seen[UPLOADED] == LAST["uploadedBytes"]
+                    lambda: metrics(service), lambda seen: seen.get(UPLOADED) == LAST["uploadedBytes"]
                 )
                 found.append(await metrics(service, *REPORTED))
     assert found[0] == found[1]

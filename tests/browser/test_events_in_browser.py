@@ -21,6 +21,7 @@ from tests.support.servers.end_to_end import end_to_end
 
 WATCHED = seconds(60, 14)
 SEGMENT = 2  # seconds
+CLOCK = 300  # ms by which the page's idea of the server's clock may be late at first, on a busy machine
 MEDIAN, PERCENTILE_95 = 150, 200  # ms from the end of the upload to the bytes in the browser, at full length
 
 
@@ -92,8 +93,8 @@ async def watch(page: Page, address: str, duration: float) -> list[dict[str, Any
     played = [row for row in news if row["played"] is not None]
     assert len(played) >= duration / SEGMENT - 4
     for row in news:
-        assert row["noticed"] < row["uploaded"] <= row["told"]
-        assert row["uploaded"] <= row["fetched"]
+        assert row["noticed"] < row["uploaded"] <= row["told"] + CLOCK
+        assert row["uploaded"] <= row["fetched"] + CLOCK
     assert all(row["fetched"] < row["played"] for row in played)
     return news
 

@@ -47,6 +47,8 @@ DATE_TIME = re.compile(
 MEDIA_NAME = re.compile(
     r"[^#\s].*\.(ts|m2ts|mts|m4s|mp4|m4a|m4v|cmf[vat]|aac|e?ac3|mp3|vtt|webvtt)([?#].*)?", re.IGNORECASE
 )
+# Each of two writers of one file has written over a part of what the other wrote.
+MIXED = "has parts of two versions"
 RESOLUTION = re.compile(r"([1-9]\d{0,4})[xX*]([1-9]\d{0,4})")
 MIN_FRAME_RATE, MAX_FRAME_RATE = 0.001, 1000
 VIDEO_RANGES = {"SDR", "HLG", "PQ"}  # (§4.4.6.2)
@@ -113,14 +115,17 @@ def _media_lines(lines: list[str]) -> Iterator[str]:
     target = _target_duration(lines, durations)
     if target:
         yield f"#EXT-X-TARGETDURATION:{target}"
-    has_duration = False
+    has_duration, before = False, ""
     for line in lines:
         if not line.startswith("#"):
             if line and not has_duration and MEDIA_NAME.fullmatch(line):
+                if before and not MEDIA_NAME.fullmatch(before):  # the end of a tag has taken the EXTINF
+                    raise PlaylistError(MIXED)
                 yield f"#EXTINF:{target or 1},{NO_DURATION}"
             yield line
-            has_duration = has_duration and not line
+            has_duration, before = has_duration and not line, line
             continue
+        before = ""
         name, _, value = line[1:].partition(":")
         name = name.rstrip().upper()  # with a blank before it, it is a comment
         if name == "EXTINF":
@@ -347,8 +352,8 @@ def parse(text: str, *, closed: bool = False) -> MediaPlaylist | MultivariantPla
 
     A last line without its line break is left out as torn, unless the file is ``closed`` and the line looks
     whole. A segment that cannot be carried (without a valid EXTINF, encrypted, a byte range) is a gap with a
-    ``fault``. Raises PlaylistError if the text is no playlist, has no valid media sequence number, or lists
-    nothing that can be carried.
+    ``fault``. Raises PlaylistError if the text is no playlist, has no valid media sequence number, lists
+    nothing that can be carried, or is two versions that were written into one file at once.
     """
     return PlaylistParser().read(text, closed=closed)
 

@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 # systems whose times are multiples of so many ns (FAT, ext3, HFS+) have ticks of up to two seconds.
 TICK, COARSE_TICK, COARSE = 0.02, 2.0, 10_000_000
 # A folder that takes LONG seconds to list may take this share of a core: some writers never remove a segment,
-# and each new segment changes the folder.
-LONG, SHARE = 0.01, 0.02
+# and each new segment changes the folder. Waiting for a disk or for a processor is no work of this thread: it
+# only delays the next listing by PAUSES times as long.
+LONG, SHARE, PAUSES = 0.01, 0.02, 2
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MEDIA_SUFFIXES = (".ts", ".m4s", ".mp4")
 
@@ -118,7 +119,7 @@ class Folder:
         return True
 
     def _listed(self, folder: Path, now: float) -> _Contents:
-        begun = time.perf_counter()
+        begun, computed = time.perf_counter(), time.thread_time()
         playlists, folders = list[str](), list[str]()
         is_empty, has_media = True, False
         descriptor = open_beneath(self.root, folder, LIST)
@@ -135,9 +136,9 @@ class Folder:
                         folders.append(entry.name)
         finally:
             os.close(descriptor)
-        cost = time.perf_counter() - begun
-        if cost > LONG:
-            self._not_before[folder] = now + cost / SHARE
+        took, cost = time.perf_counter() - begun, time.thread_time() - computed
+        if took > LONG:
+            self._not_before[folder] = now + max(PAUSES * took, cost / SHARE)
         return _Contents(tuple(sorted(playlists)), tuple(sorted(folders)), is_empty, has_media)
 
     def _forget(self, folder: Path) -> None:

@@ -189,6 +189,22 @@ def test_a_closed_file_needs_no_final_line_break(last: str) -> None:
     assert parse(text[:-1] if last == "#EXT-X-ENDLIST" else text[:-3], closed=True) == parse(text)
 
 
+@pytest.mark.parametrize("written", range(80, 160, 4))
+def test_two_versions_in_one_file_invent_no_segment(written: int) -> None:
+    """When the idle clip's playlist is written to its end over the encoder's, no line of both is a name."""
+    head = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n"
+    idle = f"{head}#EXT-X-PLAYLIST-TYPE:EVENT\n#EXTINF:8.000000,\nstream-offline-0.ts\n#EXT-X-ENDLIST\n"
+    time = "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T12:01:40.700+0000\n"
+    ours = f"{head}#EXT-X-INDEPENDENT-SEGMENTS\n#EXTINF:2.000000,\n{time}stream-run-2-0.ts\n"
+    mixed = ours[:written] + idle[written:] + ours[len(idle) :]
+    try:
+        read = parse(mixed)
+    except PlaylistError:
+        return
+    assert isinstance(read, MediaPlaylist)
+    assert {one.uri for one in read.segments} <= {"stream-offline-0.ts", "stream-run-2-0.ts"}
+
+
 @given(st.data())
 def test_every_prefix_is_a_prefix(data: st.DataObject) -> None:
     """A playlist torn anywhere lists a part of the whole, or is refused: it never invents a segment."""

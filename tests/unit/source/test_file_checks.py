@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import os
 import random
 import stat
@@ -44,7 +45,8 @@ class Episode:
             return descriptor
 
         monkeypatch.setattr("broadcaster.source.file_checks.open_inside", checked)
-        monkeypatch.setattr("broadcaster.source.file_checks.open_inside", checked)
+        # A folder is listed as often as it changes, however long a busy machine takes.
+        monkeypatch.setattr("broadcaster.source.scanner.LONG", math.inf)
 
     def pass_time(self, seconds: float) -> None:
         """Our own process may be restarted meanwhile."""

@@ -259,6 +259,19 @@ def test_subtitles_are_no_quality(
     assert "tv_vtt.m3u8 holds subtitles" in line
 
 
+def test_a_disk_that_stalls_once_delays_no_new_playlist(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing that waits for two seconds is followed by another in seconds, though it is no work."""
+    stalls = itertools.count()
+    (folder.root / "1").mkdir()
+    monkeypatch.setattr("broadcaster.source.scanner.time.perf_counter", lambda: 2.0 * next(stalls))
+    folder.names()
+    HlsWriter(folder.root / "1").write(range(3))
+    folder.now += 5
+    assert folder.names() == folder.listed(range(3), "1")
+
+
 def test_a_folder_that_takes_long_to_list_is_listed_seldom(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +285,7 @@ def test_a_folder_that_takes_long_to_list_is_listed_seldom(
 
     monkeypatch.setattr("broadcaster.source.scanner.open_beneath", opened)
     monkeypatch.setattr("broadcaster.source.scanner.time.perf_counter", lambda: 0.3 * next(spent))
+    monkeypatch.setattr("broadcaster.source.scanner.time.thread_time", lambda: 0.3 * next(spent))
     found: list[str] = []
     for number in range(30):
         folder.writer.write(range(number + 1))

@@ -78,9 +78,13 @@ class Demo:
                 self.listening |= {at.laddr.port for at in one.net_connections() if at.status == "LISTEN"}
         return [one for one in found if one.is_running() and one.name().startswith(name)]
 
-    def encoder(self) -> psutil.Process:
-        """The one that makes the stream: for the first seconds the idle clip's ffmpeg is beside it."""
-        return next(one for one in self.processes("ffmpeg") if one.is_running() and "lavfi" in one.cmdline())
+    def encoders(self) -> list[psutil.Process]:
+        """Those that make the stream: the idle clip and pictures have an ffmpeg of their own for a moment."""
+        found = []
+        for one in self.processes("ffmpeg"):
+            with contextlib.suppress(psutil.Error):  # it has ended
+                found += [one] if "lavfi" in one.cmdline() else []
+        return found
 
     async def complaint(self, status: int) -> str:
         """Wait for its end with that status; returns what it complained of."""
@@ -174,7 +178,7 @@ async def test_the_demo_plays_and_leaves_nothing_behind(tmp_path: Path) -> None:
             await check_page(session, link)
             await demo.child.until(check_stream(session, link, 2), within=120)
         (weed,) = demo.processes("weed")
-        ffmpeg = demo.encoder()
+        (ffmpeg,) = demo.encoders()
         assert demo.is_ours(weed)
         assert demo.is_ours(ffmpeg)
         assert list(demo.tmp.iterdir())
@@ -207,7 +211,7 @@ async def test_the_demo_follows_a_folder(tmp_path: Path) -> None:
         async with aiohttp.ClientSession() as session:
             segments = await demo.child.until(check_stream(session, link, 2), within=120)
         assert all(f"/stream-{run_id}-" in segment for segment in segments)
-        assert not demo.processes("ffmpeg")
+        assert not demo.encoders()
         assert await demo.child.stop(signal.SIGINT, grace=END_WITHIN) == 0
         demo.check_nothing_is_left()
         assert list(hls.glob("0/stream-*.ts"))
@@ -249,6 +253,6 @@ async def test_a_part_that_dies_ends_the_demo(tmp_path: Path, program: str, name
     async with running(Demo(tmp_path)) as demo:
         await demo.link()
         demo.processes()
-        victim = demo.encoder() if program == "ffmpeg" else demo.processes(program)[0]
+        victim = (demo.encoders() if program == "ffmpeg" else demo.processes(program))[0]
         victim.kill()
         assert (await demo.complaint(1)).startswith(f"{name} was ended by SIGKILL")

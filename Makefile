@@ -6,6 +6,7 @@ VIEWER := viewer/node_modules
 PAGE := viewer/dist
 PM2 := deploy/pm2/node_modules
 EDGE := deploy/cloudflare/worker/node_modules
+NJS := /usr/lib/nginx/modules/ngx_http_js_module.so=libnginx-mod-http-js
 GSTREAMER := "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
 # Whoever is done takes the next test; the longest come first. Most of them wait rather than compute.
 ONE_BY_ONE := --dist load --maxschedchunk 1
@@ -61,7 +62,7 @@ viewer-tests: $(PAGE)/index.html
 	cd viewer && npm test --silent
 
 packages:
-	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd
+	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd $(NJS)
 	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER)
 	@tests/ensure-packages WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
 
@@ -101,7 +102,7 @@ bench: setup
 
 # What `make test` does in a short form, at its full length.
 soak: setup $(PM2)/ready $(EDGE)/ready
-	@tests/ensure-packages chromium nginx gst-launch-1.0=$(GSTREAMER)
+	@tests/ensure-packages chromium nginx $(NJS) gst-launch-1.0=$(GSTREAMER)
 	@tests/ensure-packages WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
 	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_odd_catalog.py tests/integration/test_ends.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/integration/test_export.py tests/integration/test_install.py tests/integration/test_systemd.py tests/integration/test_unread.py tests/integration/test_relay_segments.py tests/integration/test_worker_hostile.py tests/integration/test_worker_outage.py tests/integration/test_worker_pages.py tests/integration/test_worker_waiters.py tests/unit/recordings/test_rebuild_crafted_bucket.py tests/unit/upload/test_spool_racer.py tests/unit/recordings/test_writer_long.py tests/unit/catalog/test_references.py tests/unit/stream/test_playlists_properties.py tests/unit/stream/test_machine_properties.py tests/unit/tracker/test_tracker_fuzz.py tests/browser tests/players $(ARGS)
 

@@ -173,7 +173,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_file=ENV_FILE, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, frozen=True
     )
-
     hls_dir: Folder = Field(
         alias="BROADCASTER_HLS_DIR",
         description="The folder into which Owncast, or another encoder, writes HLS.",
@@ -196,7 +195,6 @@ class Settings(BaseSettings):
         alias="BROADCASTER_DRAIN_SECONDS",
         description="Seconds for which SIGTERM waits for uploads. The rest is uploaded after the next start.",
     )
-
     account_id: AccountId | None = Field(
         default=None,
         alias="R2_ACCOUNT_ID",
@@ -205,12 +203,10 @@ class Settings(BaseSettings):
     jurisdiction: Literal["eu", "fedramp"] | None = Field(
         default=None,
         alias="R2_JURISDICTION",
-        description="The jurisdiction of the bucket, if it has one: `eu` or `fedramp`.",
+        description="The bucket's jurisdiction, if any: `eu` or `fedramp`.",
     )
     endpoint_url: HttpUrl | None = Field(
-        default=None,
-        alias="R2_ENDPOINT_URL",
-        description="The address of another S3 server, without the bucket.",
+        default=None, alias="R2_ENDPOINT_URL", description="Another S3 server's address, without the bucket."
     )
     bucket: BucketName = Field(alias="R2_BUCKET", description="The name of the bucket.")
     access_key_id: SecretStr = Field(
@@ -241,7 +237,6 @@ class Settings(BaseSettings):
     mirror: bool = Field(
         default=False, alias="BROADCASTER_MIRROR", description="Write each playlist into the bucket, too."
     )
-
     window_segments: int = Field(
         default=10,
         ge=MIN_WINDOW_SEGMENTS,
@@ -283,7 +278,6 @@ class Settings(BaseSettings):
         " disconnected; at least 2 s pass, for the last segments. When it is not set, that report"
         " ends no stream before `BROADCASTER_END_GRACE_SECONDS`.",
     )
-
     retention: Annotated[timedelta | None, _keep_time("window", "seconds")] = Field(
         default=timedelta(),
         alias="BROADCASTER_RETENTION",
@@ -321,7 +315,6 @@ class Settings(BaseSettings):
         alias="BROADCASTER_PICTURES",
         description="The ffmpeg that makes pictures of the stream: a name in `PATH`, a path, or `off`.",
     )
-
     host: str = Field(
         default="127.0.0.1",
         alias="BROADCASTER_HOST",
@@ -377,6 +370,11 @@ class Settings(BaseSettings):
         alias="BROADCASTER_ACCESS",
         description="Who may watch: `public`, or `passphrase` for a [private event](private-events.md).",
     )
+    gate_file: Path | None = Field(
+        default=None,
+        alias="BROADCASTER_GATE_FILE",
+        description="The [gate file](private-events.md), for nginx.",
+    )
     tracker: bool = Field(
         default=True,
         alias="BROADCASTER_TRACKER",
@@ -387,7 +385,6 @@ class Settings(BaseSettings):
         alias="BROADCASTER_TRACKER_URL",
         description="Another WebTorrent tracker (`wss://...`), used in place of the service's own.",
     )
-
     edge_url: HttpUrl | None = Field(
         default=None, alias="BROADCASTER_EDGE_URL", description="Address of the edge's [Worker](scaling.md)."
     )
@@ -397,7 +394,6 @@ class Settings(BaseSettings):
         alias="BROADCASTER_EDGE_KEY",
         description="The Worker's secret `EDGE_KEY`: 256 random bits, in at least 43 characters.",
     )
-
     admin_host: str = Field(
         default="127.0.0.1",
         alias="BROADCASTER_ADMIN_HOST",
@@ -560,8 +556,7 @@ def _limit_text(value: object) -> str:
     return str(value).replace("'", "")
 
 
-OWN_PREFIX = "BROADCASTER_"  # of all settings but the bucket's
-BUCKET_PREFIX = "R2_"  # other programs have such variables too
+OWN_PREFIX, BUCKET_PREFIX = "BROADCASTER_", "R2_"  # other programs have variables like the second, too
 FOREIGN_PREFIXES = ("AWS_",)  # names of other programs that resemble the bucket's
 # Least similarity (difflib) to a setting's name: of names with each prefix, and of all others.
 OWN_CUTOFF, BUCKET_CUTOFF, OTHER_CUTOFF = 0.6, 0.7, 0.88

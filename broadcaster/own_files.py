@@ -96,12 +96,13 @@ def read_own(path: Path, closed_to: int = OTHERS_WRITE) -> str:
         os.close(descriptor)
 
 
-def write_own(path: Path, text: str) -> None:
-    """Replace a file by a new private file, as a whole even if the process is killed."""
+def write_own(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file by a new one of this mode, as a whole even if the process is killed."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, 0o600)
     with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, mode)  # whatever the umask is
         file.write(text)
     new.replace(path)
 

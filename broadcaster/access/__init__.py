@@ -23,6 +23,16 @@ class Guest:
     expires: int
     in_path: bool = True
 
+    @property
+    def is_proxy(self) -> bool:
+        """Whether it is a gate in front, which has let a guest pass; its token stands for that guest's."""
+        return not self.grant
+
+
+def proxy_key(secret: bytes) -> str:
+    """By which a gate in front, which knows the secret, is recognised."""
+    return hmac.new(secret, b"broadcaster gate in front", "sha256").hexdigest()
+
 
 def make_token(secret: bytes, grant: str, expires: int) -> str:
     """The token of a grant (16 hexadecimal digits) that is valid until ``expires``."""

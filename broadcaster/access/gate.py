@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import hmac
 import math
 import re
 import secrets
@@ -27,7 +28,7 @@ from urllib.parse import parse_qsl
 from aiohttp import hdrs, web
 from yarl import URL
 
-from broadcaster.access import Guest, guest_of, is_valid
+from broadcaster.access import Guest, guest_of, is_valid, proxy_key
 from broadcaster.http.connections import CONNECTIONS, Handle
 from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
 from broadcaster.tracker.tracker import TokenBucket, limited_networks
@@ -37,6 +38,10 @@ GUEST: web.RequestKey[Guest | None] = web.RequestKey("GUEST")
 WANTED, REFUSED = web.RequestKey("WANTED", str), web.RequestKey("REFUSED", bool)
 PATH = re.compile(r"/t/(?P<token>[^/]*)(?P<path>/.*)?", re.DOTALL)
 COOKIE = "broadcaster_access"
+# Of a gate in front (deploy/nginx/private.conf): where the guest's token was, path or cookie, and the key.
+# It puts the guest's token into the place of PASSED.
+IN_FRONT, PASSED = "X-Broadcaster-Gate", "-"
+MAX_AGE = re.compile(r"public, max-age=(\d+)")
 TRY, ASK, ENTER, HEALTH = "/access", "/access/ask", "/access/enter", "/access/health"
 OUTSIDE = {TRY: TRY, "/health": HEALTH}  # what strangers reach; all else is ASK
 PAGES = re.compile(r"/(recordings|watch/[^/]+|c/[^/]+)?")  # that open in a browser's window
@@ -51,12 +56,14 @@ class Gate:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._secret = b""
+        self._key = secrets.token_hex()  # of a gate in front
         self._grants: Mapping[str, int | None] = {}  # none: everybody is a stranger
         self._open: dict[int, tuple[web.Request, Guest]] = {}  # requests under way
 
     def update(self, grants: Grants) -> None:
         """Take new grants; the requests of guests who have none any more are cut."""
         self._secret, self._grants = bytes.fromhex(grants.secret), grants.ends
+        self._key = proxy_key(self._secret)
         self._cut()
 
     async def run(self) -> None:
@@ -85,7 +92,12 @@ class Gate:
         return check
 
     def _inner(self, request: web.Request) -> tuple[web.Request, Guest | None]:
-        """The request as the application sees it, and its guest."""
+        """The request as the application sees it, and its guest, unless a gate in front knows who it is."""
+        way, _, key = request.headers.get(IN_FRONT, "").partition(" ")
+        if hmac.compare_digest(key.encode(errors="replace"), self._key.encode()):
+            inner = request.clone()
+            inner[GUEST], inner[WANTED], inner[REFUSED] = Guest(PASSED, "", 0, way == "path"), "/", False
+            return inner, None
         path, query = request.rel_url.raw_path or "/", request.rel_url.raw_query_string
         match = PATH.fullmatch(path)
         token = match["token"] if match else request.cookies.get(COOKIE, "")
@@ -132,6 +144,14 @@ async def guests_only(
     if request.get(GUEST) is None and not request.path.startswith(TRY):
         return web.Response(status=401, text="A gate is missing in front.\n")
     return await handler(request)
+
+
+async def hide(request: web.Request, response: web.StreamResponse) -> None:
+    """No cache keeps an answer of a private event but a gate's in front; no other site learns its address."""
+    guest, headers = request.get(GUEST), response.headers
+    if guest and guest.is_proxy and (found := MAX_AGE.match(headers.get(hdrs.CACHE_CONTROL, ""))):
+        headers["X-Accel-Expires"] = found[1]  # nginx reads it, and does not pass it on
+    headers.update(HIDDEN)
 
 
 A_MINUTE = 60.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import logging
 import secrets
 import time
@@ -19,8 +20,8 @@ from pathlib import Path
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from broadcaster.access import make_token
-from broadcaster.aio import OwnThread
+from broadcaster.access import make_token, proxy_key
+from broadcaster.aio import OwnThread, Signal
 from broadcaster.errors import NotPossible
 from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
 from broadcaster.own_files import OTHERS, read_own, write_own
@@ -148,6 +149,34 @@ class Keeper:
 
     def _tag(self, passphrase: str) -> bytes:
         return hmac.digest(self._key, passphrase.encode(errors="replace"), "sha256")
+
+
+class GateFile:
+    """What a gate in front of the service has to know, in a file that it reads for each request.
+
+    The file can be read by the group of its folder, if the folder has the setgid bit.
+    """
+
+    def __init__(self, file: Path, grants: Grants) -> None:
+        self._file, self._grants = file, grants
+        self._changed = Signal()
+
+    def update(self, grants: Grants) -> None:
+        """Who may watch from now on."""
+        self._grants = grants
+        self._changed.notify()
+
+    async def run(self) -> None:
+        """Write the file at each change, until cancelled; raises OSError."""
+        while True:
+            changed, grants = self._changed.next(), self._grants
+            known = {
+                "secret": grants.secret,
+                "grants": dict(grants.ends),
+                "key": proxy_key(bytes.fromhex(grants.secret)),
+            }
+            await asyncio.to_thread(write_own, self._file, json.dumps(known), 0o640)
+            await changed.wait()
 
 
 def _own_secret(file: Path) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from yarl import URL
 
-from broadcaster.access.keeper import Keeper
+from broadcaster.access.keeper import GateFile, Keeper
 from broadcaster.aio import EventLoopLag
 from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.bucket.lease import PrefixLease, own_name
@@ -111,6 +111,9 @@ class Components:
         if settings.is_private:
             with state_folder(settings):
                 self.keeper = Keeper(settings.state_dir)
+        self.gate_file: GateFile | None = None
+        if self.keeper and settings.gate_file:
+            self.gate_file = GateFile(settings.gate_file, self.keeper.grants())
         names = self.keeper.names if self.keeper else b""
         memory = self._resume(settings, catalog, names)
         self._settings = settings

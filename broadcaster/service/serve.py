@@ -22,6 +22,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from broadcaster.access.keeper import GateFile
 from broadcaster.admin import Dashboard, History, VariantTable, make_operator_app, own_token, token_file
 from broadcaster.bucket import ObjectStore, open_store
 from broadcaster.bucket.lease import owner_key
@@ -43,7 +44,7 @@ from broadcaster.guest import configured_page, warn_of_address
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http import address_of, listening, listening_sockets, raise_file_limit
 from broadcaster.http.server import LoopErrorHandler, public_health
-from broadcaster.ipc.messages import EdgeReports, HealthReport, Setup, State, View
+from broadcaster.ipc.messages import EdgeReports, Grants, HealthReport, Setup, State, View
 from broadcaster.logs import default_format, notify_stopping
 from broadcaster.metrics import Metric, MetricsCollector, build_info
 from broadcaster.owncast import picture
@@ -275,7 +276,7 @@ async def serve(
             )
             if components.keeper:
                 viewer_server.admit(components.keeper.grants(), components.keeper)
-                components.keeper.on_change = viewer_server.admit
+                components.keeper.on_change = partial(_admit, viewer_server, components.gate_file)
             own: dict[str, Observer] = {
                 "metrics": Metrics(registry),
                 "history": history,
@@ -412,7 +413,16 @@ def _parts(components: Components, settings: Settings) -> dict[str, Part]:
         parts["owncast"] = components.owncast.run
     if components.keeper:
         parts["access"] = components.keeper.run
+    if components.gate_file:
+        parts["gate file"] = components.gate_file.run
     return parts
+
+
+def _admit(viewer_server: ViewerProcess, gate_file: GateFile | None, grants: Grants) -> None:
+    """Tell all gates who may watch."""
+    viewer_server.admit(grants)
+    if gate_file:
+        gate_file.update(grants)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from aiohttp import hdrs, web
 
-from broadcaster.access.gate import HIDDEN, AskingPage, Gate
+from broadcaster.access.gate import AskingPage, Gate, hide
 from broadcaster.aio import EventLoopLag
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http.connections import CONNECTIONS, Connections
@@ -242,7 +242,7 @@ class ViewerServer:
         page = Page(setup.page, setup.viewer_dir, self._stream_settings)
         if self.gate:
             app[GATE] = self.gate.__call__
-            app.on_response_prepare.append(_hide)
+            app.on_response_prepare.append(hide)
             self._asking = AskingPage(
                 setup.viewer_dir,
                 takes_passphrase=setup.access == "passphrase",
@@ -286,8 +286,3 @@ async def _on_answer(request: web.Request, response: web.StreamResponse) -> None
     headers.update(COMMON_HEADERS)
     # The default: caches revalidate.
     headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")
-
-
-async def _hide(_: web.Request, response: web.StreamResponse) -> None:
-    """No cache keeps an answer of a private event, and no other site learns its address."""
-    response.headers.update(HIDDEN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -74,7 +75,16 @@ async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: Seaw
     """Nobody watches before the passphrase is set; who knows it does; every key in the bucket is random."""
     hls = tmp_path / "hls"
     variants = [HlsWriter(hls / name) for name in ("0", "1")]
-    async with running_service(tmp_path, hls, bucket, **SETTINGS) as service:
+    gate_file = tmp_path / "gate.json"
+    settings = SETTINGS | {"BROADCASTER_GATE_FILE": str(gate_file)}
+    async with running_service(tmp_path, hls, bucket, **settings) as service:
+
+        def grants() -> list[str]:
+            return [*json.loads(gate_file.read_text())["grants"]]
+
+        await eventually(gate_file.is_file)
+        assert grants() == []
+        assert gate_file.stat().st_mode & 0o777 == 0o640
         for one in variants:
             one.write(range(6))
         await service.until_health(manifestChunks=12)
@@ -82,6 +92,7 @@ async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: Seaw
         assert "is set" in await set_passphrase(service, WORDS)
         path = await enter(service)
         assert path
+        first = await eventually(grants)
         assert await enter(service, WORDS + "!") is None
         base = f"{service.address}{path}live/"
         main = parse((await read(f"{base}playlist.m3u8"))[1])
@@ -116,6 +127,7 @@ async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: Seaw
             assert (await read(bucket.public_url + query))[0] == 403, query
         await set_passphrase(service, "another passphrase")
         assert (await read(f"{base}playlist.m3u8"))[0] == 401
+        await eventually(lambda: grants() != first, within=2)
     log = service.log.read_text()
     assert "Traceback" not in log
     assert WORDS not in log

@@ -34,35 +34,40 @@ ROUTES = (
 )
 
 
-def token(*, grant: str = GRANT, secret: bytes = SECRET, seconds: int = 3600) -> str:
-    """A token that is valid for so many seconds from ``NOW``."""
-    return make_token(secret, grant, NOW + seconds)
+def token(*, grant: str = GRANT, secret: bytes = SECRET, seconds: int = 3600, now: int = NOW) -> str:
+    """A token that is valid for so many seconds from ``now``."""
+    return make_token(secret, grant, now + seconds)
 
 
-VALID = token()
-EXPIRY, REST = VALID.split(".")
-BAD = {
-    "none": "",
-    "expired": token(seconds=-1),
-    "expires now": token(seconds=0),
-    "of another event": token(secret=OTHER_SECRET),
-    "revoked": token(grant=REVOKED),
-    "forged": VALID[:-1] + ("0" if VALID[-1] != "0" else "1"),
-    "for longer": f"{NOW + 7200:08x}.{REST}",
-    "of another grant": f"{EXPIRY}.{REVOKED}{REST[16:]}",
-    "cut": VALID[:-1],
-    "cut to 128 bits": VALID[:-32],
-    "without its code": f"{EXPIRY}.{GRANT}",
-    "too long": VALID + "0",
-    "in capitals": VALID.upper(),
-    "without a dot": VALID.replace(".", ""),
-    "with a blank": f"{VALID}%20",
-    "with a zero byte": f"{VALID}%00",
-    "twice": f"{VALID}{VALID}",
-    "negative": f"-{VALID}",
-    "not ASCII": VALID.replace(VALID[-1], "%D9%A0"),
-    "of 4,000 letters": "a" * 3000,
-}
+def bad_tokens(now: int) -> dict[str, str]:
+    """What is no valid token, by what is wrong."""
+    valid = token(now=now)
+    expiry, rest = valid.split(".")
+    return {
+        "none": "",
+        "expired": token(seconds=-1, now=now),
+        "expires now": token(seconds=0, now=now),
+        "of another event": token(secret=OTHER_SECRET, now=now),
+        "revoked": token(grant=REVOKED, now=now),
+        "forged": valid[:-1] + ("0" if valid[-1] != "0" else "1"),
+        "for longer": f"{now + 7200:08x}.{rest}",
+        "of another grant": f"{expiry}.{REVOKED}{rest[16:]}",
+        "cut": valid[:-1],
+        "cut to 128 bits": valid[:-32],
+        "without its code": f"{expiry}.{GRANT}",
+        "too long": valid + "0",
+        "in capitals": valid.upper(),
+        "without a dot": valid.replace(".", ""),
+        "with a blank": f"{valid}%20",
+        "with a zero byte": f"{valid}%00",
+        "twice": f"{valid}{valid}",
+        "negative": f"-{valid}",
+        "not ASCII": valid.replace(valid[-1], "%D9%A0"),
+        "of 4,000 letters": "a" * 3000,
+    }
+
+
+VALID, BAD = token(), bad_tokens(NOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,43 +81,47 @@ class Case:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def cases() -> Iterator[Case]:
-    """All of them."""
+def cases(now: int = NOW) -> Iterator[Case]:
+    """All of them, for a gate whose clock shows ``now``."""
+    valid, bad_ones = token(now=now), bad_tokens(now)
     for path in ROUTES:
         yield Case(f"{path} without a token", path, passes=False)
-    for name, bad in BAD.items():
+    for name, bad in bad_ones.items():
         yield Case(f"a token {name}", f"/t/{bad}/live/playlist.m3u8", passes=False)
     media = "/live/playlist.m3u8"
-    yield Case("a token", f"/t/{VALID}{media}", passes=True)
-    yield Case("a token and a query", f"/t/{VALID}{media}?_HLS_skip=YES", passes=True)
-    yield Case("a token, HEAD", f"/t/{VALID}{media}", passes=True, method="HEAD")
-    yield Case("a token, OPTIONS", f"/t/{VALID}{media}", passes=True, method="OPTIONS")
-    yield Case("a token alone", f"/t/{VALID}", passes=True)
-    yield Case("a token and a slash", f"/t/{VALID}/", passes=True)
+    yield Case("a token", f"/t/{valid}{media}", passes=True)
+    yield Case("a token and a query", f"/t/{valid}{media}?_HLS_skip=YES", passes=True)
+    yield Case("a token, HEAD", f"/t/{valid}{media}", passes=True, method="HEAD")
+    yield Case("a token, OPTIONS", f"/t/{valid}{media}", passes=True, method="OPTIONS")
+    yield Case("a token alone", f"/t/{valid}", passes=True)
+    yield Case("a token and a slash", f"/t/{valid}/", passes=True)
     yield Case("OPTIONS without a token", media, passes=False, method="OPTIONS")
     yield Case("HEAD without a token", media, passes=False, method="HEAD")
     yield Case("a report without a token", "/live/beacon", passes=False, method="POST")
     yield Case("a clip without a token", "/live/clips", passes=False, method="POST")
-    yield Case("the token in a query", f"{media}?t={VALID}", passes=False)
-    yield Case("the token in a query of /t/", f"/t/x{media}?/t/{VALID}/", passes=False)
+    yield Case("the token in a query", f"{media}?t={valid}", passes=False)
+    yield Case("the token in a query of /t/", f"/t/x{media}?/t/{valid}/", passes=False)
     yield Case(
-        "the token as authorization", media, passes=False, headers={"Authorization": f"Bearer {VALID}"}
+        "the token as authorization", media, passes=False, headers={"Authorization": f"Bearer {valid}"}
     )
-    yield Case("two slashes before it", f"//t/{VALID}{media}", passes=False)
-    yield Case("a capital T", f"/T/{VALID}{media}", passes=False)
-    yield Case("a folder before it", f"/live/t/{VALID}{media}", passes=False)
-    yield Case("an encoded slash", f"/t/{VALID}%2Flive/playlist.m3u8", passes=False)
-    yield Case("out of the token's folder", f"/t/{BAD['forged']}/..{media}", passes=False)
-    yield Case("a valid token inside a bad one's path", f"/t/{BAD['expired']}/t/{VALID}{media}", passes=False)
+    yield Case("two slashes before it", f"//t/{valid}{media}", passes=False)
+    yield Case("a capital T", f"/T/{valid}{media}", passes=False)
+    yield Case("a folder before it", f"/live/t/{valid}{media}", passes=False)
+    yield Case("an encoded slash", f"/t/{valid}%2Flive/playlist.m3u8", passes=False)
+    yield Case("out of the token's folder", f"/t/{bad_ones['forged']}/..{media}", passes=False)
+    yield Case(
+        "a valid token inside a bad one's path", f"/t/{bad_ones['expired']}/t/{valid}{media}", passes=False
+    )
 
 
-def cookie_cases() -> Iterator[Case]:
-    """The cookie of a page, for gates that read it."""
-    for name, bad in BAD.items():
+def cookie_cases(now: int = NOW) -> Iterator[Case]:
+    """The cookie of a page."""
+    valid, bad_ones = token(now=now), bad_tokens(now)
+    for name, bad in bad_ones.items():
         if "%" not in bad:
             headers = {"Cookie": f"broadcaster_access={bad}"}
             yield Case(f"a cookie {name}", "/live/playlist.m3u8", passes=False, headers=headers)
-    headers = {"Cookie": f"a=b; broadcaster_access={VALID}"}
+    headers = {"Cookie": f"a=b; broadcaster_access={valid}"}
     yield Case("a cookie", "/live/playlist.m3u8", passes=True, headers=headers)
-    yield Case("a bad path beside it", f"/t/{BAD['forged']}/", passes=False, headers=headers)
-    yield Case("a cookie of another name", "/", passes=False, headers={"Cookie": f"access={VALID}"})
+    yield Case("a bad path beside it", f"/t/{bad_ones['forged']}/", passes=False, headers=headers)
+    yield Case("a cookie of another name", "/", passes=False, headers={"Cookie": f"access={valid}"})

@@ -15,7 +15,7 @@ import math
 import random
 import re
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -36,6 +36,7 @@ DURATION = re.compile(r"#EXTINF:([0-9.]+)")
 NAME_NUMBER = re.compile(r"-(\d+)\.(?:ts|m4s)(?:\?\S*)?$", re.MULTILINE)
 TARGET_DURATION = re.compile(r"#EXT-X-TARGETDURATION:(\d+)")
 DIGITS = re.compile(r"\d+")
+TOKEN = re.compile(r"^/t/[^/]+")
 RETRY = (1.0, 2.0, 4.0, 8.0)  # seconds: hls.js', as engine.js sets it up
 LOOK_AGAIN = 3.0  # seconds until a page looks for a stream again
 HICCUP = 0.5  # seconds without a picture that are no stall
@@ -136,6 +137,7 @@ class SimulatedPage:
         self._chance = chance
         address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
         self._headers = {**HEADERS, "CF-Connecting-IP": address}
+        self._base = f"/t/{pages.tokens[number - 1]}" if pages.tokens else ""
         self._cached: set[str] = set()  # what the browser has of earlier visits
         self._begin()
 
@@ -336,10 +338,10 @@ class SimulatedPage:
 
     async def _send(self, report: str) -> None:
         headers = {**self._headers, "Content-Type": "text/plain;charset=UTF-8"}
-        await self._pages.request("POST", BEACON, headers, data=report)
+        await self._pages.request("POST", self._base + BEACON, headers, data=report)
 
     async def _get(self, path: str, *, read: bool = True) -> tuple[int, str]:
-        status, body, encoding = await self._pages.request("GET", path, self._headers)
+        status, body, encoding = await self._pages.request("GET", self._base + path, self._headers)
         return status, text_of(body, encoding) if read and status == 200 else ""
 
 
@@ -347,7 +349,8 @@ class SimulatedPages:
     """An audience at ``address``; ``published`` is when each segment was made, by the loop's time.
 
     ``late`` is how many seconds after that each page knew of each. A page reports to have received
-    ``bytes_per_second`` of video, and changes the quality every ``changes_every`` seconds or so.
+    ``bytes_per_second`` of video, and changes the quality every ``changes_every`` seconds or so. Of a private
+    event, each has one of the ``tokens``.
     """
 
     def __init__(
@@ -357,6 +360,7 @@ class SimulatedPages:
         *,
         bytes_per_second: float = 10_000,
         changes_every: float = math.inf,
+        tokens: Sequence[str] = (),
     ) -> None:
         self.figures = Figures()
         self.late: list[float] = []
@@ -364,6 +368,7 @@ class SimulatedPages:
         self.watching = 0
         self.bytes_per_second = bytes_per_second
         self.changes_every = changes_every
+        self.tokens = tokens
         self._address = address
         self._published = published if published is not None else {}
         self._changed = asyncio.Event()
@@ -384,8 +389,9 @@ class SimulatedPages:
     ) -> tuple[int, bytes, str]:
         """Status, body and coding of an answer; the status is 0 where none came."""
         assert self._session
-        route = route_of(path)
-        self.figures.asked[kind_of(path)] += 1
+        shown = TOKEN.sub("", path)
+        route = route_of(shown)
+        self.figures.asked[kind_of(shown)] += 1
         try:
             async with self._session.request(
                 method, self._address + path, headers=headers, data=data

@@ -15,9 +15,12 @@ import pytest
 
 from broadcaster.demo.processes import Child, free_ports, poll
 
-CONFIGURATION = Path(__file__).parents[3] / "deploy/nginx/broadcaster.conf"
+SHIPPED = Path(__file__).parents[3] / "deploy/nginx"
+CONFIGURATION = SHIPPED / "broadcaster.conf"
+GATE_MODULE = Path("/usr/lib/nginx/modules/ngx_http_js_module.so")
 # One process, which cannot leave others behind when this one is killed.
 AROUND = """
+{modules}
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log warn;
 worker_rlimit_nofile 16384;
 events {{ worker_connections 8192; }}
@@ -44,15 +47,19 @@ class Passed:
 class Edge:
     """nginx at ``address``, with its cache and its log in ``folder``, which it makes.
 
-    ``changes`` are texts of the shipped configuration, and what stands in their places.
+    ``changes`` are texts of the shipped configuration, and what stands in their places. ``gate_file`` has who
+    may watch a private event.
     """
 
-    def __init__(self, folder: Path, changes: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, changes: Mapping[str, str] | None = None, gate_file: Path | None = None
+    ) -> None:
         (port,) = free_ports(1)
         self.address = f"http://127.0.0.1:{port}"
         self.error_log = folder / "error.log"
         self.folder = folder
         self.changes = changes or {}
+        self.gate_file = gate_file
         self._child: Child | None = None
 
     async def start(self, origin: str) -> None:
@@ -60,8 +67,17 @@ class Edge:
         require_nginx()
         self.folder.mkdir()
         (self.folder / "broadcaster.conf").write_text(self.configuration(origin))
-        main = self.folder / "nginx.conf"
-        main.write_text(AROUND.format(folder=self.folder))
+        main, modules = self.folder / "nginx.conf", ""
+        if self.gate_file:
+            require_nginx(GATE_MODULE)
+            modules = f"load_module {GATE_MODULE};"
+            shutil.copy(SHIPPED / "gate.js", self.folder / "broadcaster-gate.js")
+            own = {
+                "/etc/nginx/broadcaster-gate.js": f"{self.folder}/broadcaster-gate.js",
+                "/run/broadcaster-gate/gate.json": f"{self.gate_file}",
+            }
+            (self.folder / "broadcaster-private.conf").write_text(shipped(own, SHIPPED / "private.conf"))
+        main.write_text(AROUND.format(folder=self.folder, modules=modules))
         command: list[str | Path] = ["nginx", "-e", self.error_log, "-p", self.folder, "-c", main]
         self._child = await Child.start("nginx", command, self.folder / "output.log")
         await self._child.until(poll(self._answers), within=60)
@@ -75,6 +91,7 @@ class Edge:
                 "server 127.0.0.1:3000 ": f"server {upstream} ",
                 "/var/cache/nginx-broadcaster ": f"{self.folder}/cache ",
                 "/var/log/nginx/broadcaster.log ": f"{self.folder}/access.log ",
+                "/etc/nginx/broadcaster-private*": f"{self.folder}/broadcaster-private*",
                 **self.changes,
             }
         )
@@ -111,20 +128,20 @@ class Edge:
             return False
 
 
-def shipped(changes: dict[str, str]) -> str:
-    """The shipped configuration with other addresses and paths, each of which must be there once."""
-    text = CONFIGURATION.read_text()
+def shipped(changes: dict[str, str], file: Path = CONFIGURATION) -> str:
+    """A shipped configuration with other addresses and paths, each of which must be there once."""
+    text = file.read_text()
     for old, new in changes.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     return text
 
 
-def require_nginx() -> None:
-    """Skip the test where nginx is missing, but never in CI."""
-    if shutil.which("nginx"):
+def require_nginx(module: Path | None = None) -> None:
+    """Skip the test where nginx, or a module of it, is missing, but never in CI."""
+    if shutil.which("nginx") and (module is None or module.is_file()):
         return
-    missing = "nginx is missing (on Debian or Ubuntu: apt-get install nginx)"
+    missing = "nginx is missing (on Debian or Ubuntu: apt-get install nginx libnginx-mod-http-js)"
     if os.environ.get("CI"):
         pytest.fail(missing)
     pytest.skip(missing)
@@ -132,8 +149,8 @@ def require_nginx() -> None:
 
 @asynccontextmanager
 async def running_edge(
-    folder: Path, origin: str, changes: Mapping[str, str] | None = None
+    folder: Path, origin: str, changes: Mapping[str, str] | None = None, gate_file: Path | None = None
 ) -> AsyncIterator[Edge]:
     """An edge that runs, and is stopped at the end."""
-    async with Edge(folder / "edge", changes).before(origin) as edge:
+    async with Edge(folder / "edge", changes, gate_file).before(origin) as edge:
         yield edge

@@ -11,57 +11,17 @@ from pathlib import Path
 import aiohttp
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
-from yarl import URL
 
-from broadcaster.config import VIEWER
+from broadcaster.access import proxy_key
+from broadcaster.access.gate import IN_FRONT
 from broadcaster.http import listening
-from broadcaster.ipc.messages import Grants, HealthReport, PassphraseAnswer, Ping, Setup, view_delta
-from broadcaster.viewer_server.app import ViewerServer
-from tests.support.fakes.viewer_app import ViewerApp
+from broadcaster.ipc.messages import HealthReport, PassphraseAnswer, Ping
+from tests.support.fakes.private_site import LEAKS, Site, answer
 from tests.support.judges import gate_cases
-from tests.support.judges.gate_cases import BAD, GRANT, NOW, SECRET, VALID, Case, cases, cookie_cases
+from tests.support.judges.gate_cases import BAD, SECRET, VALID, Case, cases, cookie_cases
 from tests.support.waiting import eventually
 
-TITLE, HTML = "The stream's own title", {"Accept": "text/html"}
-LEAKS = (TITLE, "EXTM3U", "viewers", "recordings", "live", "offline", "0/playlist")
-
-
-class Site:
-    """A private event that is live, at ``address``."""
-
-    def __init__(self, folder: Path, *, knows_grants: bool = True) -> None:
-        self.now = float(NOW)
-        source = ViewerApp(folder)
-        source.go_live("0", "1")
-        viewer = folder / "viewer"
-        (viewer / "access.html").write_text((VIEWER / "public/access.html").read_text())
-        (viewer / "config.json").write_text(json.dumps({"startsAt": "2026-12-24T20:00:00+01:00"}))
-        setup = Setup(
-            viewer,
-            {
-                "eventsUrl": "/live/events",
-                "playlistUrl": "/live/playlist.m3u8",
-                "trackerUrl": "/live/tracker",
-            },
-            recordings=True,
-            clips=True,
-            signed=True,
-            tracker=True,
-            access="passphrase",
-        )
-        self.server = ViewerServer(setup)
-        gate = self.server.gate
-        assert gate
-        gate._clock = lambda: self.now  # noqa: SLF001 - the one thing of time in it
-        self.server.handle(view_delta(self.server.stream.view, source.channel.view))
-        self.server.handle(Ping(HealthReport("live", 7, None, title=TITLE)))
-        if knows_grants:
-            self.admit(GRANT)
-        self.address = ""
-
-    def admit(self, *grants: str) -> None:
-        """Let these in, and no others."""
-        self.server.handle(Grants(SECRET.hex(), dict.fromkeys(grants)))
+HTML = {"Accept": "text/html"}
 
 
 @pytest.fixture
@@ -72,28 +32,13 @@ async def private(tmp_path: Path) -> AsyncIterator[Site]:
         yield site
 
 
-async def answer(site: Site, case: Case) -> tuple[int, bytes, dict[str, str]]:
-    """Status, body and headers."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.request(
-            case.method,
-            URL(site.address + case.target, encoded=True),
-            headers=case.headers,
-            allow_redirects=False,
-        ) as response,
-    ):
-        body = b"" if "events" in case.target and response.status == 200 else await response.read()
-        return response.status, body, dict(response.headers)
-
-
 async def test_the_table(private: Site) -> None:
     """Each case of the table is answered as it says, and no answer may be kept by a cache."""
     table = [*cases(), *cookie_cases()]
     assert len(table) >= 60
     wrong = []
     for case in table:
-        status, body, headers = await answer(private, case)
+        status, body, headers = await answer(private.address, case)
         if (status != 401) is not case.passes:
             wrong.append((case.name, status))
         assert headers["Cache-Control"] == "private, no-store", case.name
@@ -116,20 +61,20 @@ async def test_every_route_is_behind_it(private: Site) -> None:
     ]
     wanted += [Case("", f"/t/{bad}{path}", passes=False) for path in paths for bad in BAD.values()]
     for case in wanted:
-        status, body, _ = await answer(private, case)
+        status, body, _ = await answer(private.address, case)
         assert status == 401, (case.method, case.target)
         assert not [leak for leak in LEAKS if leak.encode() in body], case.target
 
 
 async def test_health_says_no_more_than_that_it_answers(private: Site) -> None:
     """Strangers see the same health whatever the event does; guests see what there is."""
-    _, body, headers = await answer(private, Case("", "/health", passes=False))
+    _, body, headers = await answer(private.address, Case("", "/health", passes=False))
     assert json.loads(body) == {"status": "ok"}
     assert headers["X-Client-Address"]
     private.server.handle(Ping(HealthReport("live", 7, "the bucket is away")))
-    status, body, _ = await answer(private, Case("", "/health", passes=False))
+    status, body, _ = await answer(private.address, Case("", "/health", passes=False))
     assert (status, json.loads(body)) == (200, {"status": "ok"})
-    status, body, _ = await answer(private, Case("", f"/t/{VALID}/health", passes=True))
+    status, body, _ = await answer(private.address, Case("", f"/t/{VALID}/health", passes=True))
     assert (status, json.loads(body)["backlog"]) == (503, 7)
 
 
@@ -139,7 +84,7 @@ async def test_before_ingest_says_who_may_watch(tmp_path: Path) -> None:
     async with listening(site.server.app, "127.0.0.1", 0, "port") as site.address:
         for secret in (b"", SECRET):
             made = gate_cases.token(secret=secret)
-            status, _, _ = await answer(site, Case("", f"/t/{made}/live/playlist.m3u8", passes=False))
+            status, _, _ = await answer(site.address, Case("", f"/t/{made}/live/playlist.m3u8", passes=False))
             assert status == 401
 
 
@@ -150,27 +95,44 @@ async def test_without_its_gate(private: Site, aiohttp_client: AiohttpClient) ->
         assert (await client.get(path)).status == 401
 
 
+@pytest.mark.parametrize(("way", "events"), [("path", "/t/-/live/events"), ("cookie", "/live/events")])
+async def test_a_gate_in_front(private: Site, way: str, events: str) -> None:
+    """By its key it passes without a token, learns how long it may keep an answer, and gets no token."""
+    case = Case("", "/config.json", passes=True, headers={IN_FRONT: f"{way} {proxy_key(SECRET)}"})
+    status, body, headers = await answer(private.address, case)
+    assert (status, headers["X-Accel-Expires"]) == (200, "10")
+    assert headers["Cache-Control"] == "private, no-store"
+    found = json.loads(body)
+    assert (found["eventsUrl"], found["playlistUrl"]) == (events, "/t/-/live/playlist.m3u8")
+    _, _, headers = await answer(private.address, Case("", f"/t/{VALID}/config.json", passes=True))
+    assert "X-Accel-Expires" not in headers
+    for key in ("", "0" * 64, proxy_key(b""), SECRET.hex()):
+        forged = {IN_FRONT: f"{way} {key}"}
+        case = Case("", "/config.json", passes=False, headers=forged)
+        assert (await answer(private.address, case))[0] == 401
+
+
 async def test_a_link_becomes_a_cookie(private: Site) -> None:
     """A browser that opens a link gets the page without the token in its address bar, and a cookie."""
     target = f"/t/{VALID}/watch/x?a=1"
-    status, _, headers = await answer(private, Case("", target, passes=True, headers=HTML))
+    status, _, headers = await answer(private.address, Case("", target, passes=True, headers=HTML))
     assert (status, headers["Location"]) == (303, "/watch/x")
     cookie = headers["Set-Cookie"]
     assert f"broadcaster_access={VALID}" in cookie
     assert {"HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
     embedded = HTML | {"Sec-Fetch-Dest": "iframe"}
-    status, _, _ = await answer(private, Case("", f"/t/{VALID}/", passes=True, headers=embedded))
+    status, _, _ = await answer(private.address, Case("", f"/t/{VALID}/", passes=True, headers=embedded))
     assert status == 200
 
 
 async def test_settings_have_the_token(private: Site) -> None:
     """A page opened by its cookie has the token where a player hands an address on, else in all paths."""
-    _, body, _ = await answer(private, Case("", f"/t/{VALID}/config.json", passes=True))
+    _, body, _ = await answer(private.address, Case("", f"/t/{VALID}/config.json", passes=True))
     found = json.loads(body)
     assert found["playlistUrl"] == f"/t/{VALID}/live/playlist.m3u8"
     assert found["eventsUrl"] == f"/t/{VALID}/live/events"
     headers = {"Cookie": f"broadcaster_access={VALID}"}
-    _, body, _ = await answer(private, Case("", "/config.json", passes=True, headers=headers))
+    _, body, _ = await answer(private.address, Case("", "/config.json", passes=True, headers=headers))
     found = json.loads(body)
     assert found["playlistUrl"] == f"/t/{VALID}/live/playlist.m3u8"
     assert found["eventsUrl"] == "/live/events"
@@ -181,7 +143,7 @@ async def test_playlists_are_the_same_for_all_guests(private: Site) -> None:
     other = gate_cases.token(seconds=60)
     texts = []
     for one in (VALID, other):
-        _, body, _ = await answer(private, Case("", f"/t/{one}/live/playlist.m3u8", passes=True))
+        _, body, _ = await answer(private.address, Case("", f"/t/{one}/live/playlist.m3u8", passes=True))
         texts.append(body)
     assert texts[0] == texts[1]
     assert b"/t/" not in texts[0]
@@ -221,7 +183,9 @@ async def test_the_end_of_access(private: Site, path: str, ends: str) -> None:
 async def test_the_page_that_asks(private: Site) -> None:
     """It has a label for its field, the operator's start time, the viewer's language, and runs no scripts."""
     headers = HTML | {"Accept-Language": "fr;q=0.2, de-CH, en;q=0.9"}
-    status, body, answered = await answer(private, Case("", "/watch/x", passes=False, headers=headers))
+    status, body, answered = await answer(
+        private.address, Case("", "/watch/x", passes=False, headers=headers)
+    )
     text = body.decode()
     assert status == 401
     assert '<html lang="de">' in text

@@ -1,0 +1,55 @@
+// The gate of a private event in nginx: who may pass is in a file that the service writes at each change. No request
+// to the service is needed. For njs 0.7.9 or newer; docs/private-events.md says how to set it up.
+import crypto from 'crypto';
+import fs from 'fs';
+
+const TOKEN = /^([0-9a-f]{8,10})\.([0-9a-f]{16})([0-9a-f]{64})$/;
+const COOKIE = /(?:^|;\s*)broadcaster_access=([^;\s]*)/;
+const PAGES = /^\/(recordings|watch\/[^\/]+|c\/[^\/]+)?$/; // that open in a browser's window
+const OWN = /^\/(access(\/.*)?|health)$/; // the service answers strangers there
+
+/** Compares digests of the texts, which takes as long for any two. */
+function isSame(secret, one, other) {
+  const of = (text) => crypto.createHmac('sha256', secret).update(text).digest('hex');
+  return of(one) === of(other);
+}
+
+/** Whether a token is valid now. */
+function isValid(token, known) {
+  const found = TOKEN.exec(token), now = Date.now() / 1000;
+  if (!found || now >= parseInt(found[1], 16)) return false;
+  const end = known.grants[found[2]], secret = Buffer.from(known.secret, 'hex');
+  if (end === undefined || (end !== null && now >= end)) return false;
+  const mac = crypto.createHmac('sha256', secret).update(`broadcaster access ${found[1]} ${found[2]}`).digest('hex');
+  return isSame(secret, mac, found[3]);
+}
+
+/** Whether a browser's window opens a page: the service puts the token of its address into a cookie. */
+function isOpened(r, path) {
+  return r.method === 'GET' && PAGES.test(path) && (r.headersIn.Accept || '').includes('text/html')
+    && (r.headersIn['Sec-Fetch-Dest'] || 'document') === 'document';
+}
+
+function known(file) {
+  try { return JSON.parse(fs.readFileSync(file, 'utf8')); } catch (error) { return null; }
+}
+
+/**
+ * Of a guest: where the token was, the key by which the service knows this gate, the token, and the path without it.
+ * Of anybody else: "-" and the path for which the service is asked; "/t/-" in it stands for a token that is refused.
+ */
+function decide(r) {
+  const asked = r.variables.request_uri.split('?')[0], inPath = /^\/t\/([^\/]*)(\/.*)?$/.exec(asked);
+  const cookie = COOKIE.exec(r.headersIn.Cookie || ''), token = inPath ? inPath[1] : cookie ? cookie[1] : '';
+  const found = token && known(r.variables.gate_file);
+  if (!found || !isValid(token, found) || (inPath && !`${r.uri}/`.startsWith(`/t/${token}/`))) {
+    if (inPath) return `- /t/-${inPath[2] || '/'}`;
+    return token && !OWN.test(asked) ? `- /t/-${asked}` : `- ${asked}`;
+  }
+  const path = inPath ? r.uri.slice(token.length + 3) || '/' : r.uri;
+  if (OWN.test(path) && path !== '/health') return `- ${path}`;
+  if (inPath && isOpened(r, path)) return `- ${asked}`;
+  return `${inPath ? 'path' : 'cookie'} ${found.key} ${token} ${path}`;
+}
+
+export default { decide };

@@ -1,0 +1,91 @@
+"""A private event that is live, and somebody who asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+from yarl import URL
+
+from broadcaster.config import VIEWER
+from broadcaster.ipc.messages import AccessMode, Grants, HealthReport, Ping, Setup, view_delta
+from broadcaster.viewer_server.app import ViewerServer
+from broadcaster.viewer_server.pages import BLOCK
+from tests.support.fakes.viewer_app import ViewerApp
+from tests.support.judges.gate_cases import GRANT, NOW, SECRET, Case
+
+TITLE = "The stream's own title"
+LEAKS = (TITLE, "EXTM3U", "viewers", "recordings", "live", "offline", "0/playlist")
+Clock = Callable[[], float]
+
+
+class Site:
+    """A private event that is live, at ``address``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        knows_grants: bool = True,
+        clock: Clock | None = None,
+        access: AccessMode = "passphrase",
+    ) -> None:
+        self.now = float(NOW)
+        self._source = source = ViewerApp(folder)
+        source.go_live("0", "1")
+        viewer = folder / "viewer"
+        for name in ("index.html", "recordings.html"):
+            (viewer / name).write_text(f"<!doctype html><title>live</title>{BLOCK}")
+        (viewer / "access.html").write_text((VIEWER / "public/access.html").read_text())
+        (viewer / "config.json").write_text(json.dumps({"startsAt": "2026-12-24T20:00:00+01:00"}))
+        setup = Setup(
+            viewer,
+            {
+                "eventsUrl": "/live/events",
+                "playlistUrl": "/live/playlist.m3u8",
+                "trackerUrl": "/live/tracker",
+            },
+            recordings=True,
+            clips=True,
+            signed=True,
+            tracker=True,
+            access=access,
+        )
+        self.server = ViewerServer(setup)
+        if gate := self.server.gate:
+            gate._clock = clock or (lambda: self.now)  # noqa: SLF001 - the one thing of time in it
+        self._show()
+        self.server.handle(Ping(HealthReport("live", 7, None, title=TITLE)))
+        if gate and knows_grants:
+            self.admit(GRANT)
+        self.address = ""
+
+    def publish(self) -> None:
+        """One segment of a second more in each variant."""
+        for name in ("0", "1"):
+            self._source.publish(name, seconds=1)
+        self._show()
+
+    def _show(self) -> None:
+        self.server.handle(view_delta(self.server.stream.view, self._source.channel.view))
+
+    def admit(self, *grants: str) -> None:
+        """Let these in, and no others."""
+        self.server.handle(Grants(SECRET.hex(), dict.fromkeys(grants)))
+
+
+async def answer(address: str, case: Case) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and headers."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(
+            case.method,
+            URL(address + case.target, encoded=True),
+            headers=case.headers,
+            allow_redirects=False,
+        ) as response,
+    ):
+        body = b"" if "events" in case.target and response.status == 200 else await response.read()
+        return response.status, body, dict(response.headers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import getpass
 import hashlib
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -76,7 +78,7 @@ class AdminApi:
         with contextlib.suppress(ValueError, LookupError, TypeError):
             message = str(json.loads(text)["error"])
         if response.status == HTTPStatus.NOT_FOUND:
-            raise NoSuchRecordingError("there is no such recording")
+            raise NoSuchRecordingError("there is no such recording or invitation")
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise StorageUnavailable(message)
         raise AdminError(message)
@@ -326,19 +328,68 @@ async def _ask_and_show(api: AdminApi, options: argparse.Namespace) -> None:
         write(printable_json(json.dumps(found, indent=2, ensure_ascii=False)))
 
 
+def invite(options: argparse.Namespace) -> None:
+    """Make an invitation, show its link, and write its files. Raises ConfigError, AdminError."""
+    until = options.until or datetime.now(UTC) + timedelta(days=30)
+    wanted = {"name": options.name, "until": until.isoformat(), "crew": options.crew}
+    made = _ask_here("POST", "access/invitations", wanted)
+    if options.qr or options.ics:
+        card = _ask_here("GET", f"access/invitations/{made['id']}")
+        files = {options.ics: card["ics"]}
+        if options.qr:
+            files[options.qr] = card["svg"] if options.qr.suffix == ".svg" else base64.b64decode(card["png"])
+        for file, content in files.items():
+            if file and content is None:
+                raise AdminError("the event has no date: set startsAt in the page's config.json")
+            if file:
+                _write(file, content)
+    if options.json:
+        write(printable_json(json.dumps({"link": made["link"], "path": made["path"]}, ensure_ascii=False)))
+    else:
+        write(made["link"])
+
+
+def list_or_revoke_invitations(options: argparse.Namespace) -> None:
+    """List or revoke invitations. Raises ConfigError without a token, AdminError."""
+    if options.what == "revoke":
+        _ask_here("DELETE", f"access/invitations/{options.id}")
+        write("the invitation is revoked")
+        return
+    found = _ask_here("GET", "access/invitations")
+    if options.json:
+        write(printable_json(json.dumps(found, indent=2, ensure_ascii=False)))
+        return
+    for one in found["invitations"]:
+        counts = f"opened {one['opened']}, watching {one['watching']}"
+        crew = "  crew" if one["crew"] else ""
+        write(printable(f"{one['id']}  until {one['until'][:16]}  {counts}{crew}  {one['name']}"))
+
+
+def _ask_here(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The answer of this machine's service."""
+    settings = load()
+
+    async def ask() -> dict[str, Any]:
+        async with open_api(*_local_service(settings)) as api:
+            return await api.ask(method, path, body)
+
+    return asyncio.run(ask())
+
+
+def _write(file: Path, content: str | bytes) -> None:
+    try:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    except OSError as error:
+        raise AdminError(f"{file}: {error.strerror}") from None
+
+
 def set_passphrase() -> None:
     """Ask for the passphrase of the private event, on a terminal or in a line of the input, and set it.
 
     Raises ConfigError without a token, AdminError.
     """
-    settings = load()
     text = getpass.getpass("Passphrase: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-
-    async def ask() -> None:
-        async with open_api(*_local_service(settings)) as api:
-            await api.ask("PUT", "access/passphrase", {"passphrase": text})
-
-    asyncio.run(ask())
+    _ask_here("PUT", "access/passphrase", {"passphrase": text})
     write("the passphrase is set; who came with another one is asked again")
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``broadcaster run | demo | check | recordings | passphrase | export | relay``.
+"""The command line: ``broadcaster run``, ``demo``, ``check`` and the others of ``COMMANDS``.
 
 Each command imports the packages that it needs inside its functions, so that it loads nothing of the others.
 An expected failure is raised as a BroadcasterError.
@@ -16,6 +16,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -282,6 +283,53 @@ def _passphrase(_options: argparse.Namespace, _log_format: str) -> int:
     return 0
 
 
+def _add_invite_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="the guest, or what the link is for")
+    parser.add_argument(
+        "--until",
+        type=_until,
+        default=None,
+        metavar="TIME",
+        help="2026-12-24 or 2026-12-24T22:00 (default: 30 days)",
+    )
+    parser.add_argument("--crew", action="store_true", help="for the crew: also while the doors are closed")
+    parser.add_argument("--json", action="store_true", help="the link and the path for programs")
+    parser.add_argument("--qr", type=Path, metavar="FILE", help="write the link as a QR code: .png or .svg")
+    parser.add_argument("--ics", type=Path, metavar="FILE", help="write the event's date for calendars")
+
+
+def _until(text: str) -> datetime:
+    """A local time, or the end of a day."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a day or a time: 2026-12-24, 2026-12-24T22:00") from None
+    is_day = "T" not in text and " " not in text
+    return (when + timedelta(days=is_day)).astimezone()
+
+
+def _invite(options: argparse.Namespace, _log_format: str) -> int:
+    from broadcaster.admin_client import invite
+
+    if options.qr and options.qr.suffix not in {".png", ".svg"}:
+        raise ConfigError("--qr: the name ends with .png or .svg")
+    invite(options)
+    return 0
+
+
+def _add_invitations_options(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="what", required=True)
+    commands.add_parser("list", help="list the invitations").add_argument("--json", action="store_true")
+    commands.add_parser("revoke", help="end the access of all who came with an invitation").add_argument("id")
+
+
+def _invitations(options: argparse.Namespace, _log_format: str) -> int:
+    from broadcaster.admin_client import list_or_revoke_invitations
+
+    list_or_revoke_invitations(options)
+    return 0
+
+
 def _add_relay_options(parser: argparse.ArgumentParser) -> None:
     from broadcaster.relay import add_options
 
@@ -347,6 +395,8 @@ COMMANDS = {
         ("check", "check settings, machine, folders, bucket and addresses", _add_check_options, _check),
         ("recordings", "list and change recordings", _add_recordings_options, _recordings),
         ("passphrase", "set the passphrase of a private event", lambda _: None, _passphrase),
+        ("invite", "make a link to a private event", _add_invite_options, _invite),
+        ("invitations", "list and revoke invitations", _add_invitations_options, _invitations),
         ("relay", "serve another broadcaster's stream from a cache", _add_relay_options, _relay),
         ("export", "write a recording, clip or live window into a file", _add_export_options, _export),
     )

@@ -31,6 +31,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from broadcaster.aio import PATH_TIMEOUT, OwnThread, real_path
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
+from broadcaster.ipc.messages import AccessMode
 from broadcaster.own_files import text_encoding
 
 MAX_WINDOW = LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
@@ -365,10 +366,11 @@ class Settings(BaseSettings):
         description="How the page plays unless its viewer chooses: `low-delay`, or `sharing`, which exchanges"
         " video with other viewers and is a few seconds later.",
     )
-    access: Literal["public", "passphrase"] = Field(
+    access: AccessMode = Field(
         default="public",
         alias="BROADCASTER_ACCESS",
-        description="Who may watch: `public`, or `passphrase` for a [private event](private-events.md).",
+        description="Who may watch: `public`; or, for a [private event](private-events.md), `invitation`:"
+        " who has an invitation's link; `passphrase`: who knows the passphrase as well.",
     )
     gate_file: Path | None = Field(
         default=None,

@@ -319,13 +319,18 @@ def warn_of_address(settings: Settings) -> None:
         logger.log(level, "%s: %s; %s", SETTING, fault.message, fault.remedy)
 
 
-def configured_page(settings: Settings) -> str | None:
-    """The address of the live page in the page's config.json."""
+def configured_event(settings: Settings) -> dict[str, object]:
+    """The page's config.json; empty if it cannot be read."""
     try:
         config = json.loads((settings.viewer_dir / "config.json").read_text())
     except (OSError, ValueError):
-        return None
-    url = config.get("pageUrl") if isinstance(config, dict) else None
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def configured_page(settings: Settings) -> str | None:
+    """The address of the live page in the page's config.json."""
+    url = configured_event(settings).get("pageUrl")
     return url if isinstance(url, str) and url.startswith(("http://", "https://")) else None
 
 

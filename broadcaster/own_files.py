@@ -78,10 +78,11 @@ def own_lock(path: Path) -> int:
     return descriptor
 
 
-def read_own(path: Path, closed_to: int = OTHERS_WRITE) -> str:
+def read_own(path: Path, closed_to: int = OTHERS_WRITE, most: int = LARGEST) -> str:
     """The text of a small private file; empty if there is no such file, or it may be another user's.
 
-    ``closed_to`` are bits that its mode must not have. Raises OSError.
+    ``closed_to`` are bits that its mode must not have; of more than ``most`` bytes the rest is left out.
+    Raises OSError.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | SAFE)
@@ -91,7 +92,7 @@ def read_own(path: Path, closed_to: int = OTHERS_WRITE) -> str:
         raise
     try:
         ours = _is_ours(os.fstat(descriptor), closed_to)
-        return os.pread(descriptor, LARGEST, 0).decode(errors="replace").strip() if ours else ""
+        return os.pread(descriptor, most, 0).decode(errors="replace").strip() if ours else ""
     finally:
         os.close(descriptor)
 

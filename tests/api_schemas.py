@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from broadcaster import __version__
-from broadcaster.admin.app import NewPassphrase
+from broadcaster.admin.app import NewInvitation, NewPassphrase
 from broadcaster.catalog.records import Visibility
 from broadcaster.recordings.admin_api import (
     ClipChange,
@@ -201,8 +201,36 @@ class Swept(Answer):
 class Access(Answer):
     """Who may watch; ``passphrase``: whether one is set."""
 
-    access: Literal["public", "passphrase"]
+    access: Literal["public", "passphrase", "invitation"]
     passphrase: bool
+
+
+class Invitation(Answer):
+    """An invitation; ``opened``: how often its link was opened, ``watching``: pages that watch now."""
+
+    id: str
+    name: str
+    created: datetime
+    until: datetime
+    crew: bool
+    opened: int
+    watching: int
+    path: str
+    link: str
+
+
+class InvitationList(Answer):
+    """All invitations, the oldest first."""
+
+    invitations: list[Invitation]
+
+
+class InvitationCard(Invitation):
+    """An invitation with its link as a QR code (``svg``, and ``png`` in Base64), and a calendar's entry."""
+
+    svg: str
+    png: str
+    ics: str | None = Field(description="null without a startsAt in the page's config.json")
 
 
 class Rebuilt(Answer):
@@ -240,6 +268,10 @@ OPERATIONS: tuple[tuple[str, str, type[BaseModel] | None, int, type[BaseModel] |
     ("delete", "/api/clips/{id}", None, 202, None, "Move a clip to the bin"),
     ("get", "/api/access", None, 200, Access, "Show who may watch"),
     ("put", "/api/access/passphrase", NewPassphrase, 200, Nothing, "Set the passphrase of a private event"),
+    ("get", "/api/access/invitations", None, 200, InvitationList, "List the invitations"),
+    ("post", "/api/access/invitations", NewInvitation, 201, Invitation, "Invite a guest, or all guests"),
+    ("get", "/api/access/invitations/{id}", None, 200, InvitationCard, "Show an invitation with its QR code"),
+    ("delete", "/api/access/invitations/{id}", None, 200, Nothing, "Revoke an invitation"),
     ("get", "/api/bin", None, 200, Bin, "List what is in the bin"),
     ("post", "/api/bin/{id}/restore", None, 202, None, "Take something out of the bin"),
     ("delete", "/api/bin/{id}", None, 202, None, "Delete something in the bin for good"),

@@ -15,7 +15,7 @@ import math
 import re
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -59,6 +59,7 @@ class Gate:
         self._key = secrets.token_hex()  # of a gate in front
         self._grants: Mapping[str, int | None] = {}  # none: everybody is a stranger
         self._open: dict[int, tuple[web.Request, Guest]] = {}  # requests under way
+        self._opened = Counter[str]()  # links, by grant
 
     def update(self, grants: Grants) -> None:
         """Take new grants; the requests of guests who have none any more are cut."""
@@ -71,6 +72,11 @@ class Gate:
         while True:
             await asyncio.sleep(CHECK_EVERY)
             self._cut()
+
+    def take_opened(self) -> Counter[str]:
+        """How often links were opened since the last call, by grant."""
+        found, self._opened = self._opened, Counter()
+        return found
 
     def __call__(self, handle: Handle) -> Handle:
         """``handle`` behind the gate."""
@@ -107,6 +113,7 @@ class Gate:
             target, query = OUTSIDE.get(path, ASK), ""
         elif match and _is_opened(request, wanted):
             target, query = ENTER, ""
+            self._opened[guest.grant] += 1
         else:
             target = wanted
         inner = request.clone(rel_url=URL.build(path=target, query_string=query, encoded=True))

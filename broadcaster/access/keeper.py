@@ -1,6 +1,6 @@
-"""What ingest knows of a private event: the secret of tokens and object names, and the passphrase's hash.
+"""What ingest knows of a private event: the secret of all names, who is invited, the passphrase's hash.
 
-The secret and the hash are files in the state folder. Passphrases are compared here, not in the viewer
+All three are files in the state folder. Passphrases are compared here, not in the viewer
 server, so that strangers talk to no process that has the hash.
 """
 
@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,20 +21,23 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from broadcaster.access import make_token, proxy_key
+from broadcaster.access.invitations import Invitation, Invitations
 from broadcaster.aio import OwnThread, Signal
 from broadcaster.errors import NotPossible
-from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
+from broadcaster.ipc.messages import AccessMode, Grants, GuestCount, PassphraseAnswer, PassphraseTry
 from broadcaster.own_files import OTHERS, read_own, write_own
 from broadcaster.tracker.tracker import TokenBucket
 
 logger = logging.getLogger(__name__)
 
 SECRET, PASSPHRASE = "access-secret", "access-passphrase"  # files in the state folder
+INVITATIONS = "access-invitations"
 SECRET_BYTES = 32
 VALID = 24 * 3600  # seconds for which a passphrase opens the event
 SHORTEST = 8  # characters
 RATE, BURST = 0.5, 30  # computed hashes: 60 in any minute
 MOST_WAITING = 200
+COUNTS_EVERY = 10.0  # seconds between two writes of numbers alone
 
 Answer = Callable[[PassphraseAnswer], None]
 
@@ -49,24 +52,29 @@ class Keeper:
         self,
         folder: Path,
         *,
+        mode: AccessMode = "passphrase",
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         hasher: PasswordHasher | None = None,
     ) -> None:
         self.on_change: Callable[[Grants], None] = lambda _: None
+        self.mode = mode
         self.computed = 0  # hashes for tries
+        self.watching: dict[str, int] = {}  # by grant
+        self.invitations = Invitations(folder / INVITATIONS)
         self._file = folder / PASSPHRASE
         self._clock = clock
         self._monotonic = monotonic
         self._hasher = hasher or PasswordHasher()
         self._secret = _own_secret(folder / SECRET)
-        self._hash = read_own(self._file, OTHERS)
+        self._hash = read_own(self._file, OTHERS) if mode == "passphrase" else ""
         # The passphrase that was right: under a key of this process, so that it is recognised at once.
         self._key, self._right = secrets.token_bytes(32), b""
         self._bucket = TokenBucket.full(RATE, BURST, monotonic())
         self._waiting: list[tuple[PassphraseTry, Answer]] = []  # newest last
         self._came = asyncio.Event()
-        self._thread = OwnThread("passphrases")
+        self._thread, self._writing = OwnThread("passphrases"), OwnThread("invitations")
+        self._unwritten = asyncio.Event()
 
     @property
     def names(self) -> bytes:
@@ -80,10 +88,55 @@ class Keeper:
 
     def grants(self) -> Grants:
         """Who may watch now."""
-        return Grants(self._secret.hex(), {self._grant: None} if self._hash else {})
+        ends: dict[str, int | None] = {one.grant: one.until for one in self.invitations}
+        return Grants(self._secret.hex(), ends | ({self._grant: None} if self._hash else {}))
+
+    def path_of(self, one: Invitation) -> str:
+        """The path that an invitation opens."""
+        return f"/t/{make_token(self._secret, one.grant, one.until)}/"
+
+    async def invite(self, name: str, until: int, *, crew: bool = False) -> Invitation:
+        """Make an invitation. Raises NotPossible."""
+        one = self.invitations.add(name, int(self._clock()), until, crew=crew)
+        try:
+            await self._keep_invitations()
+        except NotPossible:
+            self.invitations.revoke(one.grant)
+            raise
+        self.on_change(self.grants())
+        return one
+
+    async def revoke(self, grant: str) -> None:
+        """End the access of all who came with an invitation, at once. Raises KeyError, NotPossible."""
+        self.invitations.revoke(grant)
+        self.on_change(self.grants())
+        await self._keep_invitations()
+
+    def count(self, guests: Sequence[GuestCount]) -> None:
+        """Note how often links were opened, and how many watch."""
+        self.watching = {one.grant: one.watching for one in guests if one.watching}
+        if self.invitations.count({one.grant: one.opened for one in guests if one.opened}):
+            self._unwritten.set()
+
+    async def keep_counts(self) -> None:
+        """Write the numbers of opened links, now and then, until cancelled."""
+        while True:
+            await self._unwritten.wait()
+            await self._keep_invitations()
+            await asyncio.sleep(COUNTS_EVERY)
+
+    async def _keep_invitations(self) -> None:
+        """Write the file, one version after the other. Raises NotPossible."""
+        self._unwritten.clear()
+        try:
+            await self._writing.call(self.invitations.write, self.invitations.text())
+        except OSError as error:
+            raise NotPossible(f"the invitations cannot be kept: {error.strerror}") from None
 
     async def set_passphrase(self, text: str) -> None:
         """Replace the passphrase; who came with the former one is a stranger then. Raises NotPossible."""
+        if self.mode != "passphrase":
+            raise NotPossible("the event has no passphrase: set BROADCASTER_ACCESS=passphrase, and restart")
         passphrase = _normalized(text)
         if not SHORTEST <= len(passphrase) <= 200:  # noqa: PLR2004 - the length that a try can have
             raise NotPossible(f"a passphrase has {SHORTEST} characters at least, and 200 at most")

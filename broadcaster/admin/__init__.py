@@ -1,9 +1,10 @@
 """The operator's HTTP listener: ``app`` has the routes and the dashboard, ``history`` the last hour."""
 
-from broadcaster.admin.app import Dashboard, make_operator_app, own_token, stored_token, token_file
+from broadcaster.admin.app import Access, Dashboard, make_operator_app, own_token, stored_token, token_file
 from broadcaster.admin.history import History, VariantTable
 
 __all__ = [
+    "Access",
     "Dashboard",
     "History",
     "VariantTable",

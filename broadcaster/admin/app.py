@@ -5,22 +5,26 @@ The operator's token is a file in the state folder.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import secrets
 import stat
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
+from urllib.parse import urljoin
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from broadcaster.access.invitations import Invitation, card
 from broadcaster.access.keeper import Keeper
 from broadcaster.admin.history import STEP, Row
 from broadcaster.errors import ConfigError, NotPossible, OwncastError
@@ -77,12 +81,12 @@ def make_operator_app(  # noqa: PLR0913 - the parts that the service has and tes
     names: Collection[str] = (),
     refresh: Callable[[], Awaitable[None]] | None = None,
     recordings: RecordingsAdmin | None = None,
-    keeper: Keeper | None = None,
+    access: Access | None = None,
 ) -> web.Application:
     """The application: ``/metrics``, ``/health``, the dashboard, the recordings' API, Owncast's webhook.
 
     ``ask_owncast`` queries Owncast at once; without it there is no webhook. ``names`` are further host names
-    that requests may have. ``refresh`` fetches the viewer server's metrics. ``keeper`` is of a private event.
+    that requests may have. ``refresh`` fetches the viewer server's metrics. ``access`` is of a private event.
     """
     middlewares = [allow_hosts(names), *([_refreshing(refresh)] if refresh else [])]
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=middlewares)
@@ -101,8 +105,12 @@ def make_operator_app(  # noqa: PLR0913 - the parts that the service has and tes
         for method, path, call in (
             ("GET", "access", _access),
             ("PUT", "access/passphrase", _set_passphrase),
+            ("GET", "access/invitations", _invitations),
+            ("POST", "access/invitations", _invite),
+            ("GET", "access/invitations/{id}", _card),
+            ("DELETE", "access/invitations/{id}", _revoke),
         ):
-            guarded: Call = partial(call, keeper)
+            guarded: Call = partial(call, access or Access(None))
             app.router.add_route(method, f"/api/{path}", partial(authorized, guarded, recordings))
     return app
 
@@ -115,20 +123,104 @@ class NewPassphrase(BaseModel):
     passphrase: str
 
 
-async def _access(keeper: Keeper | None, _: RecordingsAdmin, __: web.Request) -> web.Response:
+class NewInvitation(BaseModel):
+    """An invitation for a guest, or for all guests; ``crew``: also while the doors are closed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+    until: AwareDatetime
+    crew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the API of a private event uses; without a ``keeper`` the event is public.
+
+    ``event`` reads the page's settings; ``address`` is that of the viewers' listener.
+    """
+
+    keeper: Keeper | None
+    event: Callable[[], Mapping[str, object]] = dict
+    address: str = ""
+
+    @property
+    def its_keeper(self) -> Keeper:
+        """The keeper. Raises NotPossible."""
+        if self.keeper is None:
+            raise NotPossible("the event is public: set BROADCASTER_ACCESS, and restart the service")
+        return self.keeper
+
+    def link(self, path: str, event: Mapping[str, object]) -> str:
+        """The URL of a path of the viewers' listener, as guests reach it."""
+        page = event.get("pageUrl")
+        is_known = isinstance(page, str) and page.startswith(("http://", "https://"))
+        return urljoin(page if isinstance(page, str) and is_known else self.address, path)
+
+    def described(self, one: Invitation, event: Mapping[str, object]) -> dict[str, Any]:
+        """An invitation as JSON."""
+        keeper = self.its_keeper
+        path = keeper.path_of(one)
+        return {
+            "id": one.grant,
+            "name": one.name,
+            "created": datetime.fromtimestamp(one.created, UTC).isoformat(),
+            "until": datetime.fromtimestamp(one.until, UTC).isoformat(),
+            "crew": one.crew,
+            "opened": one.opened,
+            "watching": keeper.watching.get(one.grant, 0),
+            "path": path,
+            "link": self.link(path, event),
+        }
+
+
+async def _access(access: Access, _: RecordingsAdmin, __: web.Request) -> web.Response:
+    keeper = access.keeper
     body = {
-        "access": "passphrase" if keeper else "public",
+        "access": keeper.mode if keeper else "public",
         "passphrase": bool(keeper and keeper.has_passphrase),
     }
     return web.json_response(body, headers=NO_STORE)
 
 
-async def _set_passphrase(keeper: Keeper | None, _: RecordingsAdmin, request: web.Request) -> web.Response:
+async def _set_passphrase(access: Access, _: RecordingsAdmin, request: web.Request) -> web.Response:
     change = NewPassphrase.model_validate_json(await request.read())
-    if keeper is None:
-        raise NotPossible("the event is public: set BROADCASTER_ACCESS=passphrase, and restart the service")
-    await keeper.set_passphrase(change.passphrase)
+    await access.its_keeper.set_passphrase(change.passphrase)
     return web.json_response({}, headers=NO_STORE)
+
+
+async def _invitations(access: Access, _: RecordingsAdmin, __: web.Request) -> web.Response:
+    event = await asyncio.to_thread(access.event)
+    found = [access.described(one, event) for one in access.its_keeper.invitations]
+    return web.json_response({"invitations": found}, headers=NO_STORE)
+
+
+async def _invite(access: Access, _: RecordingsAdmin, request: web.Request) -> web.Response:
+    wanted = NewInvitation.model_validate_json(await request.read())
+    one = await access.its_keeper.invite(wanted.name, int(wanted.until.timestamp()), crew=wanted.crew)
+    event = await asyncio.to_thread(access.event)
+    return web.json_response(access.described(one, event), status=201, headers=NO_STORE)
+
+
+async def _card(access: Access, _: RecordingsAdmin, request: web.Request) -> web.Response:
+    """An invitation, with its link as a QR code and the date for calendars."""
+    one = _invitation(access.its_keeper, request)
+    event = await asyncio.to_thread(access.event)
+    link = access.link(access.its_keeper.path_of(one), event)
+    found = await asyncio.to_thread(card, one, link, event, datetime.now(UTC))
+    return web.json_response(access.described(one, event) | found, headers=NO_STORE)
+
+
+async def _revoke(access: Access, _: RecordingsAdmin, request: web.Request) -> web.Response:
+    await access.its_keeper.revoke(_invitation(access.its_keeper, request).grant)
+    return web.json_response({}, headers=NO_STORE)
+
+
+def _invitation(keeper: Keeper, request: web.Request) -> Invitation:
+    try:
+        return keeper.invitations[request.match_info["id"]]
+    except KeyError:
+        raise web.HTTPNotFound from None
 
 
 def _add_dashboard(app: web.Application, dashboard: Dashboard) -> None:

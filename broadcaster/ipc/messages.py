@@ -55,6 +55,15 @@ class PassphraseAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class GuestCount:
+    """Of a grant: how often its link was opened since the last pong, and how many pages watch now."""
+
+    grant: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    opened: Annotated[int, Field(ge=0, le=10**7)] = 0
+    watching: Annotated[int, Field(ge=0, le=10**7)] = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ClipRequest:
     """A viewer's request for a clip between two times, as the page shows them."""
 
@@ -75,6 +84,7 @@ class ClipAnswer:
 
 P = TypeVar("P", MediaPlaylist, MultivariantPlaylist)
 MEGABIT = 1e6
+MOST_GRANTS = 2001  # that a pong counts
 
 
 class State(StrEnum):
@@ -376,6 +386,7 @@ class Pong:
     share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of pages that report
     every: Annotated[float, Field(ge=1, le=3600)] = 25.0  # seconds between two reports of a page
     passphrases: Annotated[tuple[PassphraseTry, ...], Field(max_length=100)] = ()
+    guests: Annotated[tuple[GuestCount, ...], Field(max_length=MOST_GRANTS)] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ class Components:
         self.keeper: Keeper | None = None
         if settings.is_private:
             with state_folder(settings):
-                self.keeper = Keeper(settings.state_dir)
+                self.keeper = Keeper(settings.state_dir, mode=settings.access)
         self.gate_file: GateFile | None = None
         if self.keeper and settings.gate_file:
             self.gate_file = GateFile(settings.gate_file, self.keeper.grants())

@@ -23,7 +23,15 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from broadcaster.access.keeper import GateFile
-from broadcaster.admin import Dashboard, History, VariantTable, make_operator_app, own_token, token_file
+from broadcaster.admin import (
+    Access,
+    Dashboard,
+    History,
+    VariantTable,
+    make_operator_app,
+    own_token,
+    token_file,
+)
 from broadcaster.bucket import ObjectStore, open_store
 from broadcaster.bucket.lease import owner_key
 from broadcaster.bucket.session import Signer
@@ -40,7 +48,7 @@ from broadcaster.events import (
     StreamStarted,
     UploadFailed,
 )
-from broadcaster.guest import configured_page, warn_of_address
+from broadcaster.guest import configured_event, configured_page, warn_of_address
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http import address_of, listening, listening_sockets, raise_file_limit
 from broadcaster.http.server import LoopErrorHandler, public_health
@@ -277,6 +285,7 @@ async def serve(
             if components.keeper:
                 viewer_server.admit(components.keeper.grants(), components.keeper)
                 components.keeper.on_change = partial(_admit, viewer_server, components.gate_file)
+                viewer_server.on_guests = supervisor.contained("access", components.keeper.count, None)
             own: dict[str, Observer] = {
                 "metrics": Metrics(registry),
                 "history": history,
@@ -412,7 +421,7 @@ def _parts(components: Components, settings: Settings) -> dict[str, Part]:
     if components.owncast:
         parts["owncast"] = components.owncast.run
     if components.keeper:
-        parts["access"] = components.keeper.run
+        parts |= {"access": components.keeper.run, "invitations": components.keeper.keep_counts}
     if components.gate_file:
         parts["gate file"] = components.gate_file.run
     return parts
@@ -443,7 +452,7 @@ async def _admin_listener(
         names=settings.admin_names.replace(",", " ").split(),
         refresh=components.viewer_server.refresh if components.viewer_server else None,
         recordings=recordings_admin(components, settings, public_address),
-        keeper=components.keeper,
+        access=Access(components.keeper, partial(configured_event, settings), public_address),
     )
     names = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
     async with listening(app, settings.admin_host, settings.admin_port, names) as address:

@@ -21,6 +21,7 @@ from broadcaster.ipc.messages import (
     ClipRequest,
     Ended,
     Grants,
+    GuestCount,
     HealthReport,
     Listed,
     Message,
@@ -140,6 +141,7 @@ class ViewerProcess:
     ) -> None:
         self.ready = asyncio.Event()
         self.on_wanted: Callable[[Sequence[str]], None] = lambda _: None
+        self.on_guests: Callable[[Sequence[GuestCount]], None] = lambda _: None
         self.pong = Pong(())
         self.restarts = 0
         self.process: asyncio.subprocess.Process | None = None
@@ -320,6 +322,7 @@ class ViewerProcess:
                 if self._passphrase:
                     for one in self.pong.passphrases:
                         self._passphrase(one, self.send)
+                self.on_guests(self.pong.guests)
                 if self._clip:
                     for request in self.pong.clip_requests:
                         self._clip(request, self.send)

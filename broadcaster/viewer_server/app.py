@@ -17,9 +17,11 @@ from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import GATE, HEALTH, health
 from broadcaster.http.static import StaticFiles
 from broadcaster.ipc.messages import (
+    MOST_GRANTS,
     ClipAnswer,
     EdgeReports,
     Grants,
+    GuestCount,
     HealthReport,
     PassphraseAnswer,
     Ping,
@@ -164,8 +166,15 @@ class ViewerServer:
             pages_without_picture=pictures.without_picture,
             viewers_error=report.viewers_error,
             passphrases=self._asking.take_unsent() if self._asking else (),
+            guests=tuple(self._guest_counts()),
             **self.event_stream.reports(),
         )
+
+    def _guest_counts(self) -> Iterator[GuestCount]:
+        if self.gate:
+            opened, watching = self.gate.take_opened(), self._viewers.by_grant
+            for grant in list(opened | watching)[:MOST_GRANTS]:
+                yield GuestCount(grant, opened[grant], watching.get(grant, 0))
 
     def metrics(self) -> Iterator[Metric]:
         """The metrics of all parts."""

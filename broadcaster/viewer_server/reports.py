@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
+from broadcaster.access.gate import GUEST
 from broadcaster.ipc.messages import MaxViewerDelay
 from broadcaster.metrics import Histogram, Metric
 from broadcaster.tracker.tracker import TokenBucket, limited_networks
@@ -90,6 +91,7 @@ class WatchingPage(NamedTuple):
     draw: float
     variant: str
     heard: float  # monotonic
+    grant: str = ""  # of a private event
 
 
 class PictureReport(NamedTuple):
@@ -179,11 +181,23 @@ class ViewerCounter:
         """The number of reporting pages of a client network; of all if it is unknown."""
         return self._by_network[network] if network else len(self._pages)
 
+    @property
+    def by_grant(self) -> dict[str, int]:
+        """The estimated number of pages by the grants of their guests."""
+        self._forget()
+        draws = defaultdict[str, list[float]](list)
+        for page in self._pages.values():
+            if page.grant:
+                draws[page.grant].append(page.draw)
+        return {grant: self.sampling.estimate(found) for grant, found in draws.items()}
+
     def is_all(self, network: str | None) -> bool:
         """Whether all pages, and not few, come from this network: a proxy may not send their addresses."""
         return network is not None and FEW <= self._by_network[network] == len(self._pages)
 
-    def heard(self, name: str, network: str | None, variant: str, *, leaves: bool = False) -> float:
+    def heard(
+        self, name: str, network: str | None, variant: str, *, leaves: bool = False, grant: str = ""
+    ) -> float:
         """Note that a page watches, or ``leaves``; returns the number of pages that its report stands for.
 
         A report too soon after another, or of too many pages of a network, stands for 0.
@@ -195,7 +209,7 @@ class ViewerCounter:
         ):
             return 0.0
         if not leaves:
-            self._pages[name] = WatchingPage(network, draw, variant, now)
+            self._pages[name] = WatchingPage(network, draw, variant, now, grant)
             for limited, _ in limited_networks(network) if network else []:
                 self._by_network[limited] += 1
         counts = leaves or before is None or now - before.heard >= EARLIEST
@@ -311,15 +325,18 @@ class PlaybackReports:
         self._reports += 1
         return self._reports <= MAX_REPORTS_PER_SECOND
 
-    def add(self, text: str, network: str | None = None) -> None:
-        """Add the report of a page; raises ValueError if it is malformed, and ImplausibleReport."""
+    def add(self, text: str, network: str | None = None, grant: str = "") -> None:
+        """Add the report of a page; raises ValueError if it is malformed, and ImplausibleReport.
+
+        ``grant`` is that of its guest in a private event.
+        """
         report = json.loads(text)
         if not isinstance(report, dict):
             raise ValueError("not an object")  # noqa: TRY004 - one error for all that is wrong
         seconds = _number(report.get("seconds"), MAX_SECONDS)
         counts = {source: _number(report.get(name, 0)) for name, source in FIELDS.items()}
         behind = _number(report.get("behind", 0), LONGEST_BEHIND)
-        weight = self._count_page(report, network)
+        weight = self._count_page(report, network, grant)
         played = 8 * (counts["bucket"] + counts["peers"]) / self._bandwidth()
         uploaded = 8 * counts["uploaded"] / self._bandwidth() / UPLOADS
         if not self._budget(network).seconds.take(self._clock(), max(seconds, played, uploaded)):
@@ -337,7 +354,7 @@ class PlaybackReports:
                 with suppress(ImplausibleReport, ValueError, LookupError, RecursionError):
                     self.add(text, network)
 
-    def _count_page(self, report: dict[str, object], network: str | None) -> float:
+    def _count_page(self, report: dict[str, object], network: str | None, grant: str) -> float:
         """Count the page, if it has a name, and add its QoE; returns the number of pages it stands for."""
         name = report.get("viewer")
         if name is None:
@@ -350,7 +367,8 @@ class PlaybackReports:
         weight = self._viewers.sampling.weight(draw_of(name))
         if weight:
             self._viewers.pictures.heard(name, network, played=seconds > 0, errors=qoe.get("errors", 0) > 0)
-        counts = self._viewers.heard(name, network, variant, leaves=report.get("over") is True)
+        leaves = report.get("over") is True
+        counts = self._viewers.heard(name, network, variant, leaves=leaves, grant=grant)
         if counts:
             self._qoe.add(variant, qoe, counts, self._viewers.sampling.longest / REPORT_SECONDS)
         return weight
@@ -386,8 +404,9 @@ async def beacon(request: web.Request) -> web.Response:
         return web.Response(status=429, headers={**headers, hdrs.RETRY_AFTER: "30"})
     if (request.content_length or MAX_BYTES + 1) > MAX_BYTES:
         return web.Response(status=413, headers=headers)
+    guest = request.get(GUEST)
     try:
-        request.app[PLAYBACK_REPORTS].add(await request.text(), network)
+        request.app[PLAYBACK_REPORTS].add(await request.text(), network, guest.grant if guest else "")
     except ImplausibleReport:
         return web.Response(status=429, headers={**headers, hdrs.RETRY_AFTER: "30"})
     except (ValueError, LookupError, RecursionError):

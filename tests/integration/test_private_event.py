@@ -171,3 +171,59 @@ async def test_what_has_no_gate_is_refused(
     assert ran.returncode == 2
     assert next(iter(setting)) in ran.stderr
     assert "BROADCASTER_ACCESS=public" in ran.stderr
+
+
+def run(service: Service, *arguments: str) -> str:
+    """What a command says, as the operator gives it."""
+    ran = subprocess.run(
+        [find_program("broadcaster"), *arguments],
+        env=service.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.takes(8)
+async def test_from_an_invitation_to_its_end(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """A link opens the page and becomes a cookie; it is counted, and nothing opens when it is revoked."""
+    hls = tmp_path / "hls"
+    settings = SETTINGS | {"BROADCASTER_ACCESS": "invitation"}
+    async with running_service(tmp_path, hls, bucket, **settings) as service:
+        HlsWriter(hls / "0").write(range(4))
+        await service.until_health(manifestChunks=4)
+        code = tmp_path / "code.png"
+        words = ("invite", "--name", "Aunt Rose", "--until", "2099-12-24", "--json", "--qr", str(code))
+        made = json.loads(await asyncio.to_thread(run, service, *words))
+        assert made["link"] == service.address + made["path"]
+        assert code.read_bytes().startswith(b"\x89PNG")
+        other = json.loads(await asyncio.to_thread(run, service, "invite", "--name", "Uncle Ben", "--json"))
+        jar = aiohttp.CookieJar(unsafe=True)
+        async with aiohttp.ClientSession(cookie_jar=jar, headers={"Accept": "text/html"}) as session:
+            async with session.get(URL(made["link"], encoded=True)) as page:
+                assert page.status == 200
+                assert page.url == URL(f"{service.address}/")
+            async with session.get(f"{service.address}/live/playlist.m3u8") as playlist:
+                assert (await playlist.text()).count("#EXTINF") == 4
+            listed = await eventually(
+                lambda: asyncio.to_thread(run, service, "invitations", "list"),
+                lambda text: "opened 1, watching 0  Aunt Rose" in text,
+            )
+            name = listed.split()[0]
+            assert "revoked" in await asyncio.to_thread(run, service, "invitations", "revoke", name)
+            async with session.get(f"{service.address}/live/playlist.m3u8") as playlist:
+                assert playlist.status == 401
+            async with session.get(URL(made["link"], encoded=True)) as page:
+                assert page.status == 401
+                assert "Your access is over" in await page.text()
+        path = f"{service.address}{other['path']}live/playlist.m3u8"
+        assert (await read(path))[0] == 200
+        await service.kill()
+        await service.start()
+        assert (await eventually(lambda: read(path), lambda found: found[0] == 200))[1].count("#EXTINF") == 4
+        assert "Aunt Rose" not in await asyncio.to_thread(run, service, "invitations", "list")
+    log = service.log.read_text()
+    assert "Traceback" not in log
+    assert made["path"].split("/")[2] not in log

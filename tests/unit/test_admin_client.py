@@ -39,7 +39,7 @@ class Office:
         self.page: str | None = "https://live.example.com/"
         studio = self.studio
         self.store = FakeParts()
-        admin = RecordingsAdmin(
+        self.admin = RecordingsAdmin(
             own_token(folder),
             studio.catalog,
             self.tell,
@@ -51,7 +51,7 @@ class Office:
             "https://video.example.com/live/recordings/",
         )
         self.report = HealthReport("offline", 0, None)
-        self.app = make_operator_app(lambda: self.report, CollectorRegistry(), recordings=admin)
+        self.app = make_operator_app(lambda: self.report, CollectorRegistry(), recordings=self.admin)
 
     def tell(self) -> None:
         self.told += 1

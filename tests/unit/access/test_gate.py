@@ -11,14 +11,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
+from yarl import URL
 
 from broadcaster.access import proxy_key
 from broadcaster.access.gate import IN_FRONT
 from broadcaster.http import listening
-from broadcaster.ipc.messages import HealthReport, PassphraseAnswer, Ping
+from broadcaster.ipc.messages import GuestCount, HealthReport, PassphraseAnswer, Ping
 from tests.support.fakes.private_site import LEAKS, Site, answer
 from tests.support.judges import gate_cases
-from tests.support.judges.gate_cases import BAD, SECRET, VALID, Case, cases, cookie_cases
+from tests.support.judges.gate_cases import BAD, GRANT, SECRET, VALID, Case, cases, cookie_cases
 from tests.support.waiting import eventually
 
 HTML = {"Accept": "text/html"}
@@ -46,6 +47,19 @@ async def test_the_table(private: Site) -> None:
         if not case.passes:
             assert not [leak for leak in LEAKS if leak.encode() in body], case.name
     assert wrong == []
+
+
+async def test_links_and_pages_are_counted_by_grant(private: Site) -> None:
+    """An opened link, and each page that reports, count for the grant of their guest."""
+    html = {"Accept": "text/html"}
+    for _ in range(2):
+        assert (await answer(private.address, Case("", f"/t/{VALID}/", passes=True, headers=html)))[0] == 303
+    report = {"viewer": "0123456789abcdef", "seconds": 5}
+    url = URL(f"{private.address}/t/{VALID}/live/beacon", encoded=True)
+    async with aiohttp.ClientSession() as session, session.post(url, json=report) as response:
+        assert response.status == 204
+    assert private.server.pong().guests == (GuestCount(GRANT, opened=2, watching=1),)
+    assert private.server.pong().guests == (GuestCount(GRANT, opened=0, watching=1),)
 
 
 async def test_every_route_is_behind_it(private: Site) -> None:

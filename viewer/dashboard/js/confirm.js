@@ -1,17 +1,20 @@
 // Asks once more before something goes for good.
 
-/** Returns `confirm(text, go)`: `go()` is called when the operator means it. */
+/** Returns `confirm(text, go)`: `go()` is called when the operator means it. What had the focus goes: `focus` gets it. */
 export function createConfirm({ find }) {
   const dialog = find("confirm");
   let go = null;
+  let next = "desk-title";
   find("confirm-no").addEventListener("click", () => dialog.close());
   find("confirm-yes").addEventListener("click", () => {
     dialog.close();
-    find("desk-title").focus(); // what had the focus goes
+    find(next).focus();
     go();
   });
-  return function confirm(text, then) {
+  return function confirm(text, then, { yes = "Delete it", focus = "desk-title" } = {}) {
     go = then;
+    next = focus;
+    find("confirm-yes").textContent = yes;
     find("confirm-text").textContent = text;
     dialog.showModal();
   };

@@ -1,6 +1,5 @@
 // Recordings and clips: their lists, and what the operator does with them.
 import { createBin } from "./bin.js";
-import { createConfirm } from "./confirm.js";
 import { clipBetween, isLocal, localTime, nameOf } from "./records.js";
 import { createList } from "./row.js";
 
@@ -9,10 +8,9 @@ const SOON = [1500, 6000]; // ms after a change: the service writes it into the 
 const PAGE = 20; // that are shown at first, and more each time
 
 /** `find` gives an element by its id. Returns a function to be told each answer of data.json. */
-export function createDesk({ find, api }) {
+export function createDesk({ find, api, confirm }) {
   const shown = { recordings: PAGE, clips: PAGE };
   const known = { recordings: [], clips: [], bin: {} };
-  const confirm = createConfirm({ find });
   let newest = null; // ms since the epoch, by the clock that viewers are told
   let made = null; // the latest clip
   let offered = false;

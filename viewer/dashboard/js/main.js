@@ -1,8 +1,10 @@
 // The operator's dashboard: asks every two seconds, draws, and says every second how old that is.
 import { createApi } from "./api.js";
+import { createConfirm } from "./confirm.js";
 import { createDesk } from "./desk.js";
 import { money, peerShare, rate } from "./figures.js";
 import { follow } from "./feed.js";
+import { createGuests } from "./guests.js";
 import { age, headline, lamps, lastSegment, latest } from "./headline.js";
 import { createPlots } from "./plots.js";
 import { createSound } from "./sound.js";
@@ -11,7 +13,9 @@ import { bytes, clock, dollars, duration, megabits, milliseconds, pair, perSecon
 const find = (id) => document.getElementById(id);
 const drawPlots = createPlots(find("plots"));
 const sound = createSound({ button: find("sound") });
-const noteDesk = createDesk({ find, api: createApi() });
+const parts = { find, api: createApi(), confirm: createConfirm({ find }) };
+const noteDesk = createDesk(parts);
+createGuests(parts);
 
 function tiles(id, entries) {
   find(id).replaceChildren(
@@ -28,11 +32,7 @@ function tiles(id, entries) {
   );
 }
 
-function small(text) {
-  const element = document.createElement("small");
-  element.textContent = text;
-  return element;
-}
+const small = (text) => Object.assign(document.createElement("small"), { textContent: text });
 
 function lamp({ part, state, sign }) {
   const item = document.createElement("li");

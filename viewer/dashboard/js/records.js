@@ -5,7 +5,7 @@ const DAY = 24 * 3600 * 1000; // ms
 const MOST_DAYS = 36_525; // as the service has it
 
 /** The day and minute on the operator's own clock. */
-const when = (time) => new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+export const when = (time) => new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
 /** Its time is over: it goes as soon as the service gets to it. */
 export const isGoing = ({ keepUntil }, now) => keepUntil != null && Date.parse(keepUntil) <= now;

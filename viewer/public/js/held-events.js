@@ -1,5 +1,6 @@
 // Held events: a request for what comes after a serial waits until there is something. All pages wait for the same one, so
 // that a cache makes one request of all. Whatever comes back, the page asks in no loop.
+import { noteRefusal } from "./access.js";
 import { backoff } from "./backoff.js";
 import { parse } from "./events.js";
 
@@ -36,6 +37,7 @@ export function hold({ url, every, take, lost, get = (...asked) => fetch(...aske
     asked = time();
     try {
       const answer = await get(addressOf(url, serial), { cache: "no-store", signal: off.signal });
+      noteRefusal(answer.status);
       const told = answer.status === 200 ? parse(await answer.text(), url) : null;
       return Number.isSafeInteger(told?.serial) && (serial === NOW || told.serial > serial) ? told : null;
     } catch {

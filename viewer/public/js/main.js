@@ -83,7 +83,8 @@ const config = await loadConfig(document.baseURI, fetch, document.getElementById
 const { engine, makePlayer } = chooseEngine();
 const { title, performer, startsAt, pageUrl, chatUrl, clipsUrl, texts, colors, costs, poster, recordings, keptUrl: kept } = config;
 const { mode = config.mode } = choices.load();
-store.set({ title, performer, startsAt, pageUrl, chatUrl, clipsUrl, texts, colors, costs, poster, recordings, kept, engine, mode });
+const elsewhere = new URL(config.playlistUrl).pathname.startsWith("/t/") ? config.playlistUrl : null; // with the guest's token
+store.set({ elsewhere, title, performer, startsAt, pageUrl, chatUrl, clipsUrl, texts, colors, costs, poster, recordings, kept, engine, mode });
 if (poster !== null && !config.accented) {
   const paint = (accent) => accent !== null && store.set({ colors: { ...colors, accent } });
   import("./accent.js").then(({ accentAt }) => accentAt(poster, document)).then(paint);

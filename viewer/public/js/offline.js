@@ -1,4 +1,5 @@
 // While there is nothing to play: look again now and then, until there is.
+import { noteRefusal } from "./access.js";
 import { backoff } from "./backoff.js";
 import { firstVariant, judgePlaylist } from "./playlist.js";
 
@@ -38,6 +39,7 @@ async function read(url, get) {
     const body = await answer.text();
     return { kind: judgePlaylist(body), body, url: answer.url || url };
   }
+  noteRefusal(answer.status);
   return { kind: refusals[answer.status] ?? "unreachable" };
 }
 

@@ -1,4 +1,5 @@
 // What to do about an error hls.js could not get over by itself. Never "give up", never a tight loop.
+import { noteRefusal } from "./access.js";
 import { backoff } from "./backoff.js";
 
 const MEMORY = 60000; // ms after which an old error no longer counts
@@ -45,6 +46,7 @@ export function createRepair({ hls, video, over, resume, now }) {
   }
   return Object.freeze({
     fatal({ type, details, response }) {
+      noteRefusal(response?.code);
       if (replaced && isPlaylist(details)) return over(video.paused ? "switched" : "ended"); // a pause goes on
       const { step, delay } = recovery({ type, details, status: response?.code }, now());
       if (step === "rebuild") return over("failed");

@@ -50,6 +50,7 @@ export function createRequests({ document, video, root, store, playback, pace, c
       const failed = () => store.set({ clip: { stage: "clipFailed", url: null } }); // the module did not come
       import("./clip.js").then(({ clip }) => clip({ store })).catch(failed);
     },
+    copyElsewhere: async () => (await share({ url: store.get().elsewhere }, { navigator: { clipboard: navigator.clipboard } })) === "copied",
     shareClip: () => share({ title: store.get().title, url: store.get().clip.url }),
     forgetClip: () => store.set({ clip: null }),
     toggleStats: () => store.set({ statsOpen: !store.get().statsOpen }),

@@ -70,6 +70,7 @@ export const initialState = Object.freeze({
   kept: null, // the playlist of what is kept for those who are behind
   recording: null, // the one that this page is for
   part: 0, // of it, that is on
+  elsewhere: null, // of a private event: the address for other players
   clipsUrl: null, // where clips are asked for; null: viewers make none
   clip: null, // what becomes of the latest: {stage: "making" | "made" | the name of a text, url}
 });

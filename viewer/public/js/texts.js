@@ -87,6 +87,9 @@ export const defaultTexts = Object.freeze({
   clipOften: "That was a clip too many. Please wait a while.",
   clipFailed: "The clip could not be made. Please try again.",
   cast: "Play on a TV",
+  elsewhere: "Watch elsewhere",
+  elsewhereText: "For VLC, mpv and other players. This address is your invitation: keep it to yourself.",
+  elsewhereCopy: "Copy the address",
   missedNotice: "You missed", // and how long
   missedWatch: "Watch it",
   sharingSwitch: "Help carry the stream",

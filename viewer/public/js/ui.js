@@ -1,6 +1,7 @@
 // Shows the state, passes on what the viewer asks for. Decides nothing.
 import { createBar } from "./ui/bar.js";
 import { createClip } from "./ui/clip.js";
+import { createElsewhere } from "./ui/elsewhere.js";
 import { createEvent } from "./ui/event.js";
 import { createHelp } from "./ui/help.js";
 import { createPicks } from "./ui/picks.js";
@@ -10,7 +11,7 @@ import { createSeek } from "./ui/seek.js";
 import { createSharing } from "./ui/sharing.js";
 import { createStatus } from "./ui/status.js";
 
-const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createEvent, createRecorded, createClip, createHelp];
+const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createEvent, createElsewhere, createRecorded, createClip, createHelp];
 
 /** `can` = abilities() of controls.js; `meter` and `history` are for the statistics. */
 export function createUi({ document, store, requests, can, meter, history }) {

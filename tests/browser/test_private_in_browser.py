@@ -1,0 +1,79 @@
+"""A private event in Chromium: from the dashboard's link to a page that plays, until the access is over."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import BrowserContext, Page, expect
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.judges.page import barriers, is_played, no_complaints, until
+from tests.support.servers.service import running_service
+from tests.support.servers.small_owncast import small_owncast
+
+TARGET_DURATION = 2
+SIZES = (1280, 360)
+
+
+async def look(page: Page, picture: Path) -> None:
+    """Nothing is cut off at the side, and axe-core has no serious complaint."""
+    for width in SIZES:
+        await page.set_viewport_size({"width": width, "height": 800})
+        await page.wait_for_function("() => document.scrollingElement.scrollWidth <= innerWidth")
+        assert await barriers(page) == []
+        await page.screenshot(path=picture.with_name(f"{picture.name}-{width}.png"), full_page=True)
+
+
+async def invite(page: Page, token: str) -> str:
+    """Make an invitation on the dashboard; returns its link."""
+    await page.get_by_label("Token", exact=True).fill(token)
+    await page.get_by_role("button", name="Go on").click()
+    await page.get_by_label("Name").fill("Aunt Rose")
+    await page.get_by_role("button", name="Make a link").click()
+    await expect(page.locator("#guest-list")).to_contain_text("opened 0 times · 0 watching")
+    await page.get_by_label("QR code: Aunt Rose").click()
+    await expect(page.get_by_role("img", name="QR code")).to_be_visible()
+    await expect(page.locator("#guests-said")).to_have_text("Link copied.")
+    return str(await page.evaluate("() => navigator.clipboard.readText()"))
+
+
+@pytest.mark.takes(30)
+async def test_from_the_link_to_the_end(
+    tmp_path: Path, bucket: SeaweedBucket, page: Page, context: BrowserContext
+) -> None:
+    """A guest watches with a clean address and gets one for other players; a revoked guest is told so."""
+    pictures = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    await context.grant_permissions(["clipboard-read", "clipboard-write"])
+    settings = {"BROADCASTER_ACCESS": "passphrase"}
+    owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=TARGET_DURATION)
+    async with owncast, running_service(tmp_path, owncast.hls_dir, bucket, **settings) as service:
+        await owncast.go_live()
+        await service.until_health(stream="live")
+        with no_complaints(page):
+            await page.goto(f"{service.admin_address}/dashboard")
+            link = await invite(page, (tmp_path / "state/operator-token").read_text())
+            await look(page, pictures / "guests")
+        guest = await context.new_page()
+        await guest.goto(link)
+        await until(guest, is_played)
+        assert guest.url == f"{service.address}/"
+        await guest.get_by_role("button", name="Watch elsewhere").click()
+        elsewhere = await guest.locator("#elsewhere-url").input_value()
+        assert urlsplit(elsewhere).path == urlsplit(link).path + "live/playlist.m3u8"
+        await look(guest, pictures / "elsewhere")
+        await expect(page.locator("#guest-list")).to_contain_text("opened once · 1 watching")
+        await page.get_by_label("Revoke: Aunt Rose").click()
+        await page.get_by_role("button", name="Revoke it").click()
+        began = time.monotonic()
+        await expect(guest.get_by_role("alert")).to_have_text("Your access is over.")
+        took = time.monotonic() - began
+        print(f"a revoked guest was told after {took:.1f} s, at a target duration of {TARGET_DURATION} s")
+        await expect(guest.get_by_label("Passphrase")).to_be_focused()
+        await look(guest, pictures / "over")
+        await expect(page.locator("#no-guests")).to_be_visible()
+        for tab in (page, guest):
+            assert await tab.evaluate("() => document.referrer") == ""

@@ -1,0 +1,109 @@
+// Guests of a private event: who is invited, how often each link was opened, and how many watch with it.
+import { localTime, when } from "./records.js";
+import { createList, make } from "./row.js";
+
+const AGAIN = 5000; // ms
+const DAY = 24 * 3600 * 1000; // ms
+
+export const factsOfGuest = ({ until, opened, watching, crew }) => [
+  ...(crew ? ["crew"] : []),
+  `until ${when(until)}`,
+  `opened ${opened === 1 ? "once" : `${opened} times`}`,
+  `${watching} watching`,
+];
+
+/** A row; `asks` = {copy(one), code(one), revoke(one)}. */
+function createGuest(asks) {
+  let one = null;
+  const name = make("p", { className: "binned-title" });
+  const facts = make("p", { className: "facts" });
+  const code = make("div", { className: "code", hidden: true });
+  const buttons = Object.entries({ copy: "Copy link", code: "QR code", revoke: "Revoke" }).map(([ask, text]) => {
+    const button = make("button", { type: "button", className: ask === "revoke" ? "danger" : "" }, text);
+    button.addEventListener("click", () => asks[ask](one, code));
+    return [button, text];
+  });
+  function update(now) {
+    one = now;
+    name.textContent = one.name;
+    facts.textContent = factsOfGuest(one).join(" · ");
+    for (const [button, what] of buttons) button.ariaLabel = `${what}: ${one.name}`;
+  }
+  const does = make("div", { className: "does" }, ...buttons.map(([button]) => button));
+  return { element: make("li", { className: "record" }, name, facts, does, code), update };
+}
+
+/** What a guest is sent beside the link: the picture of its code, and files of it and of the date. */
+function drawCode(box, { name, png, svg, ics }) {
+  const file = (text, href, download) => make("a", { href, download }, text);
+  const text = (type, content) => `data:${type};charset=utf-8,${encodeURIComponent(content)}`;
+  const picture = `data:image/png;base64,${png}`;
+  const files = [file("PNG", picture, "invitation.png"), file("SVG", text("image/svg+xml", svg), "invitation.svg")];
+  if (ics !== null) files.push(file("Date for calendars", text("text/calendar", ics), "invitation.ics"));
+  box.replaceChildren(make("img", { src: picture, alt: `QR code of the link: ${name}`, width: 200, height: 200 }), make("p", { className: "does" }, ...files));
+  box.hidden = false;
+}
+
+/** Shows the section where the event is private and the operator's token is known. */
+export function createGuests({ find, api, confirm }) {
+  const say = (text, bad = false) => {
+    find("guests-said").textContent = text;
+    find("guests-said").classList.toggle("bad", bad);
+  };
+  async function act(go) {
+    try {
+      await go();
+    } catch (error) {
+      say(error.message, true);
+    }
+    await refresh();
+  }
+  async function copy({ link }) {
+    try {
+      await navigator.clipboard.writeText(link);
+      say("Link copied.");
+    } catch {
+      say(`Copy it by hand: ${link}`);
+    }
+  }
+  async function code({ id }, box) {
+    if (!box.hidden) box.hidden = true;
+    else await act(async () => drawCode(box, await api.ask("GET", `access/invitations/${id}`)));
+  }
+  function revoke({ id, name, watching }) {
+    const text = `“${name}” opens nothing any more${watching > 0 ? `, and ${watching} who watch are stopped` : ""}.`;
+    const go = () => act(() => api.ask("DELETE", `access/invitations/${id}`).then(() => say("Revoked.")));
+    confirm(text, go, { yes: "Revoke it", focus: "guests-title" });
+  }
+  const draw = createList(find("guest-list"), { copy, code, revoke }, createGuest);
+  const tomorrow = () => (find("invite-until").value = localTime(Date.now() + DAY).slice(0, 16));
+
+  async function refresh() {
+    if (document.hidden) return;
+    let invitations = null;
+    if (api.knows()) {
+      try {
+        const { access } = await api.ask("GET", "access");
+        if (access !== "public") ({ invitations } = await api.ask("GET", "access/invitations"));
+      } catch (error) {
+        return say(error.message, true);
+      }
+    }
+    find("guests").hidden = invitations === null;
+    find("no-guests").hidden = invitations?.length > 0;
+    draw(invitations ?? []);
+  }
+
+  find("invite-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const until = new Date(find("invite-until").value).toISOString();
+    const wanted = { name: find("invite-name").value, until, crew: find("invite-crew").checked };
+    act(async () => {
+      await copy(await api.ask("POST", "access/invitations", wanted));
+      find("invite-name").value = "";
+    });
+  });
+  tomorrow();
+  refresh();
+  setInterval(refresh, AGAIN);
+}

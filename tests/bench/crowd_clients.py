@@ -68,7 +68,7 @@ class Crowd:
                 await answer.read()
                 if answer.status == 200:
                     wanted += 1
-                else:  # it was told to come again
+                else:  # the answer asked it to come again
                     await asyncio.sleep(1)
 
     async def _announce(self, session: aiohttp.ClientSession, headers: dict[str, str], number: int) -> None:
@@ -82,7 +82,7 @@ class Crowd:
                 raise RuntimeError("the tracker hung up")
 
     async def _let_in(self, connect: Callable[[], Awaitable[T]]) -> T:
-        """Who is told that too much is going on comes again, as pages do."""
+        """A client that is refused for want of room comes again, as pages do."""
         while True:
             try:
                 async with self._connecting:

@@ -115,7 +115,7 @@ async def choose(guest: Guest) -> None:
 
 
 async def end(guest: Guest) -> None:
-    """The end is told, and the recording plays."""
+    """The page says that the stream is over, and the recording plays."""
     await guest.until(lambda s: s["phase"] == "ended")
     state = await guest.until(lambda s: s["recorded"] is not None and s["recorded"]["ended"])
     await guest.engine.go(f"{state['recordings']['watch']}{state['recorded']['id']}")

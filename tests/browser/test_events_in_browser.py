@@ -1,4 +1,4 @@
-"""The server's events make the page quick: what is told is fetched at once, and once only."""
+"""The server's events make the page quick: it fetches each segment of an event at once, and only once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEDIAN, PERCENTILE_95 = 150, 200  # ms from the end of the upload to the bytes i
 async def test_segments_are_in_the_browser_soon_after_their_upload(
     tmp_path: Path, bucket: SeaweedBucket, page: Page
 ) -> None:
-    """Noticed, uploaded, told, fetched, played, by the server's times; nothing is fetched twice."""
+    """Noticed, uploaded, announced, fetched, played, by the server's times; no segment is fetched twice."""
     traffic = Traffic(page)
     with no_complaints(page):
         async with end_to_end(tmp_path, bucket, segment_seconds=SEGMENT) as on:
@@ -83,10 +83,10 @@ class FetchedAhead:
 
 
 async def watch(page: Page, address: str, duration: float) -> list[dict[str, Any]]:
-    """Play so many seconds; returns the stages of the segments that were told as they came."""
+    """Play so many seconds; returns the stages of the segments that events announced in time."""
     await page.goto(f"{address}/")
     await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
-    await page.keyboard.press("i")  # with its statistics open, the page asks for what is told of segments
+    await page.keyboard.press("i")  # with its statistics open, the page asks for events of segments
     rows = await collect_stages(page, duration)
     news = [row for row in rows if row["told"] is not None and row["fetched"] is not None]
     assert len(news) >= duration / SEGMENT - 4

@@ -89,7 +89,7 @@ async def test_the_process_that_serves_it_is_replaced(
 
 
 async def live_again(page: Page, before: dict[str, Any]) -> dict[str, Any]:
-    """Wait until it plays what came later than what was there ``before``, and was told as it came."""
+    """Wait until it plays a segment that is newer than ``before``, and that an event announced in time."""
     known = max(row["sequence"] for row in before["stages"])
 
     def plays_news(state: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""A link that carries less than the lowest quality: the picture seldom stands still, and is told why."""
+"""A link that carries less than the lowest quality: the picture seldom stops; the page says why."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Desk:
 
 
 async def trouble_of(service: Service, wanted: str) -> None:
-    """Wait until viewers' pages are told so."""
+    """Wait until viewers' pages get this verdict."""
     async with (
         aiohttp.ClientSession() as session,
         session.get(f"{service.address}/live/events") as stream,
@@ -94,7 +94,7 @@ async def is_well_for_all(service: Service) -> bool:
 
 @pytest.mark.takes(40)
 async def test_the_verdict(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
-    """Encoder frozen, disk filling, bucket away, service frozen, nothing but gaps: each is told as it is."""
+    """Encoder frozen, disk filling, bucket away, service frozen, nothing but gaps: the page names each."""
     pictures = Path(os.environ.get("SCREENSHOTS", tmp_path))
     with small_disk(tmp_path / "small", ROOMY) as disk, no_complaints(page):
         state = tmp_path / "small" / "state"

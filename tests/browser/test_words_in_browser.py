@@ -1,4 +1,4 @@
-"""What guests are told is what is true, in each state that they can see, and each is caused for real."""
+"""The page's words are true in each state that guests can see; each state is caused for real."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from broadcaster.demo.bucket import SeaweedBucket
 
 WINDOW = seconds(30, 10)  # seconds
-OUTAGE = seconds(15, 0)  # seconds for which each lasts after it was told
+OUTAGE = seconds(15, 0)  # seconds for which each lasts after the page has shown it
 SAID = """() => {
     const badge = document.getElementById("badge");
     window.said = [badge.textContent];
@@ -115,7 +115,7 @@ async def pause(page: Page, on: EndToEnd) -> None:
 
 
 async def check_window_that_left(page: Page) -> None:
-    """Who paused stays there, is told that it is too late, and goes on from where the window begins."""
+    """Who paused stays there; the page says that the place is gone, and goes on at the window's beginning."""
     before = await until(page, lambda s: s["gone"])
     await says(page, "Paused", "That was too long ago")
     await page.unroute_all(behavior="ignoreErrors")

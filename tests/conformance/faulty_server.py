@@ -97,7 +97,7 @@ RIGHT = Behaviour()
 
 
 class FaultyServer:
-    """One stream, told by ``behaviour``, in one state."""
+    """One stream in one state, as ``behaviour`` says."""
 
     def __init__(self, behaviour: Behaviour, state: State) -> None:
         self._is = behaviour

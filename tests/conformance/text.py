@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def byte_range(self) -> tuple[int, int] | None:
-        """Length and offset of its EXT-X-BYTERANGE; raises Violation where that is not told as a whole."""
+        """Length and offset of its EXT-X-BYTERANGE; raises Violation where one of them is missing."""
         for tag in self.tags:
             if tag.startswith("#EXT-X-BYTERANGE:"):
                 value = tag.removeprefix("#EXT-X-BYTERANGE:")

@@ -1,4 +1,4 @@
-"""What is in the folder of an Owncast, told in the words of what was seen of real ones."""
+"""The content of an Owncast's folder as text, in the form in which real folders were recorded."""
 
 import os
 import re

@@ -133,7 +133,7 @@ async def test_wrong_folders(tmp_path: Path, bucket: SeaweedBucket, stream: HlsW
 
 @pytest.mark.usefixtures("stream")
 async def test_state_folder_that_cannot_be_written(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """A read-only file system and a full one are told apart; one that is merely another costs copies."""
+    """A read-only and a full file system have different findings; another file system costs copies."""
     with small_disk(tmp_path / "read-only", "1m", read_only=True) as folder:
         found = await examine(
             tmp_path, settings_of(tmp_path, bucket, BROADCASTER_STATE_DIR=str(folder)), "--json"

@@ -165,7 +165,7 @@ def test_the_service_keeps_connections_longer() -> None:
 
 
 def test_the_cache_rules_know_every_kind_of_object() -> None:
-    """What the service stores is what the edge is told to cache, in words and in Terraform."""
+    """The cache rules, in words and in Terraform, cover exactly the objects that the service stores."""
     suffixes = {suffix[1:] for suffix in CONTENT_TYPES} | {"m3u8"}
     rules = (EXAMPLE.parent / "deploy/cloudflare/cache-rules.tf").read_text()
     listed = re.search(r"extension in \{([^}]*)\}", rules)

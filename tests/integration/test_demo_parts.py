@@ -197,7 +197,7 @@ async def test_slow_writes_show_half_files_and_the_cleanup_removes_old_ones(tmp_
 
 
 async def test_child_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
-    """A missing program, and a child that dies before it is ready, are told apart and clearly."""
+    """A missing program, and a child that dies before it is ready, have different and clear errors."""
     with pytest.raises(DemoError, match=r"^the program no-such-program is missing or cannot be run$"):
         await Child.start("it", ["no-such-program"], tmp_path / "log")
     child = await Child.start("it", ["sh", "-c", "echo out of cheese; exit 3"], tmp_path / "log")

@@ -84,7 +84,7 @@ async def test_a_long_wait_is_shared(front: Front) -> None:
 
 
 async def test_a_pause_of_the_encoder_is_told_to_all_together(tmp_path: Path) -> None:
-    """Those who wait in vain are told so at the same time, not one after another's three target durations."""
+    """Viewers who wait in vain get their answers together, not each after three more target durations."""
     site = ViewerApp(tmp_path)
     site.channel.list_variants(variants_listed("0"))
     site.publish(seconds=1)
@@ -106,7 +106,7 @@ async def test_a_pause_of_the_encoder_is_told_to_all_together(tmp_path: Path) ->
 
 
 async def test_what_may_not_be_kept_is_not_queued_for(tmp_path: Path) -> None:
-    """Before a stream, hundreds of pages that ask at once are told so, and not one after another."""
+    """Before a stream, hundreds of pages that ask at once get their answers together."""
     site = ViewerApp(tmp_path)
     async with running_front(tmp_path, site) as front:
         async with asyncio.timeout(60):  # one after another, at two a second, they would take minutes

@@ -88,7 +88,7 @@ async def test_uneven_key_frames(tmp_path: Path, bucket: SeaweedBucket) -> None:
 
 @pytest.mark.takes(20)
 async def test_a_longer_latency_level_and_fewer_variants(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """What players were told cannot change: the playlists end for a moment, and nothing is lost."""
+    """What players have read cannot change: the playlists end for a moment, and nothing is lost."""
     async with end_to_end(tmp_path, bucket) as on:
         await on.whole_run(3)
         await on.whole_run(3, segment_seconds=2)

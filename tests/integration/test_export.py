@@ -178,7 +178,7 @@ async def test_addresses_that_are_over(cinema: Cinema, bucket: SeaweedBucket, tm
 
 
 async def test_what_is_in_the_way(cinema: Cinema, tmp_path: Path) -> None:
-    """A file, another export, one of something else, a segment that is gone: each is told."""
+    """A file, another export, one of something else, a segment that is gone: each has an error of its own."""
     target = tmp_path / "out.mp4"
     target.write_text("mine")
     assert "already there" in await complaint(cinema.url, target)
@@ -207,7 +207,7 @@ async def complaint(url: str, target: Path) -> str:
 
 
 async def test_the_process_that_writes_dies(cinema: Cinema, tmp_path: Path) -> None:
-    """Whoever asked is told so; the same command makes the file."""
+    """The command says so; the same command makes the file afterwards."""
     first, target = cinema.proxy.requests, tmp_path / "out.mp4"
 
     def kill(count: int) -> None:
@@ -224,7 +224,7 @@ async def test_the_process_that_writes_dies(cinema: Cinema, tmp_path: Path) -> N
 
 
 async def test_what_keeps_the_file_from_being_written(tmp_path: Path) -> None:
-    """A full disk, and objects that somebody has removed or cut: each is told, with what to do."""
+    """A full disk, and objects that somebody has removed or cut: each error says what to do."""
     made = encoded_recording(tmp_path / "film", runs=1, segments=2, segment_seconds=1, fps=10)
     body = (made.folder / made.names[0]).read_bytes()
     plan = ExportPlan(Request("http://a", "ts"), (ExportRendition((ExportRun(((Item("http://a"),),)),)),))

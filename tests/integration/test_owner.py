@@ -1,4 +1,4 @@
-"""Two broadcasters on one prefix: the operator is told everywhere, and the stream goes on."""
+"""Two broadcasters on one prefix: the operator sees it everywhere, and the stream goes on."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Wrong public addresses on the real service: nobody could see the video, and the operator is told so."""
+"""Wrong public addresses on the real service: nobody could see the video, and the dashboard says so."""
 
 import asyncio
 import time

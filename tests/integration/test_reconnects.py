@@ -158,7 +158,7 @@ def check_versions(on: EndToEnd, *, discontinuities: int) -> None:
 
 
 def warnings_of(on: EndToEnd) -> list[str]:
-    """What an operator is told of trouble."""
+    """The trouble that an operator sees."""
     return [
         line for line in on.service.log.read_text().splitlines() if " WARNING " in line or " ERROR " in line
     ]

@@ -76,7 +76,7 @@ async def downtime(on: EndToEnd, segments: int) -> None:
 async def the_stream(
     on: EndToEnd, bucket: SeaweedBucket, availability: Availability
 ) -> tuple[dict[str, Any], bytes]:
-    """All that is to be recorded; returns what was told of the recording while it was on, and its picture."""
+    """All that is to be recorded; returns the index's entry while the recording was on, and its picture."""
     await live_with(on, seconds(60, 4))
     (began,) = await listed(bucket, 1)
     assert began["ended"] is None

@@ -45,7 +45,7 @@ async def test_a_hundred_clients_cost_the_uplink_one() -> None:
 
 
 async def test_the_uplink_is_away_and_comes_back(origin: SmallOrigin) -> None:
-    """What is here goes on being served, unended; it is told what is wrong; all that was missed follows."""
+    """The relay serves on without ENDLIST, says what is wrong, and all missed segments follow."""
     versions: list[MediaPlaylist] = []
     async with relaying(origin.public) as relayed:
         before = await relayed.until_last(3)

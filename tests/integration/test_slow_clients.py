@@ -60,7 +60,7 @@ async def test_slow_clients_take_nothing_from_the_others(tmp_path: Path) -> None
 
 
 async def test_a_full_house(tmp_path: Path) -> None:
-    """More connections than there are places: some are told so, and viewers get theirs within a second."""
+    """More connections than there are places: some are refused, and viewers get theirs within a second."""
     async with (
         crowded_server(tmp_path, PLACES) as server,
         slow_clients(server.port) as clients,

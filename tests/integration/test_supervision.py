@@ -184,7 +184,7 @@ async def test_a_folder_that_hangs(tmp_path: Path, bucket: SeaweedBucket, system
 
 
 class HangingSource:
-    """A source that looks at its folder until it is told to stop, by a fault of its own."""
+    """A source that, by a fault of its own, looks at its folder until it is stopped."""
 
     hang: asyncio.Event
 

@@ -97,7 +97,7 @@ async def test_viewers_meet(tmp_path: Path, bucket: SeaweedBucket, variants: int
 
 
 async def test_another_swarm(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """A page of another stream is told that this tracker is not for it."""
+    """The tracker refuses a page of another stream with a reason."""
     async with live(tmp_path, bucket, 1) as (service, _), AsyncExitStack() as stack:
         stranger = await Viewer.join("stranger", tmp_path, service, "20200101T000000Z-0-abcdef")
         stack.push_async_callback(stranger.leave)
@@ -127,7 +127,7 @@ async def test_restart(tmp_path: Path, bucket: SeaweedBucket) -> None:
 async def test_which_tracker(
     tmp_path: Path, bucket: SeaweedBucket, settings: dict[str, str], url: str | None
 ) -> None:
-    """The page is told of the tracker; where it is another or none, ours is not there."""
+    """The page's settings name the tracker; with another tracker or none, ours is not there."""
     async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
         assert json.loads(await fetched(f"{service.address}/config.json"))["trackerUrl"] == url
         assert (await service.health())["signaling"] is (url == "/live/tracker")

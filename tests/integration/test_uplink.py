@@ -219,7 +219,7 @@ async def test_a_backlog_drains(case: Case, tmp_path: Path, bucket: SeaweedBucke
 async def test_a_link_too_thin_for_the_stream(
     tmp_path: Path, bucket: SeaweedBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the backlog grows, the trouble that is told has both rates; no upload fails meanwhile."""
+    """While the backlog grows, the trouble in ``/health`` has both rates; no upload fails meanwhile."""
     for module in ("body", "client"):  # a busy machine stands still for longer than the short form's STALL
         monkeypatch.setattr(f"broadcaster.bucket.{module}.STALL", 10)
     # In the 6 s that are measured then, the link carries ten times what buffers hold.

@@ -129,7 +129,7 @@ async def test_the_doctor_tells_whether_the_dashboard_may(desk: UploadDesk) -> N
 
 
 async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:
-    """A wrong token, no such recording, nobody there, and an upload that was cancelled are told."""
+    """A wrong token, no such recording, nobody there, and an upload that was cancelled have their errors."""
     path = tmp_path / "best.mp4"
     make_file(path, SMALLEST)
     for address, token, recording, told in (

@@ -72,7 +72,7 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
 
 
 async def seen(worker: Worker) -> list[object]:
-    """All that viewers and the service are told, but times, and the serials that rise with them."""
+    """All answers to viewers and to the service, without times and the serials that rise with them."""
     async with aiohttp.ClientSession() as session, worker.client() as client:
         found: list[object] = []
         for path in (PLAYLIST, "live/events/now", "live/segments/now"):
@@ -136,7 +136,7 @@ async def test_what_is_no_push_changes_nothing(worker: Worker) -> None:
 
 
 async def told_until(session: aiohttp.ClientSession, address: str, number: int) -> list[list[Any]]:
-    """All events that a page is told, but the time, until that of a number."""
+    """All events for a page, without times, until the event of a number."""
     events: list[list[Any]] = []
     serial: object = "now"
     while ["title", {"title": f"number {number}"}] not in events:
@@ -247,7 +247,7 @@ def by_workerd(status: int, _: bytes) -> bool:
 
 @pytest.mark.takes(10)
 async def test_a_hostile_crawl_of_the_worker(worker: Worker) -> None:
-    """Two thousand hostile requests: no answer is an error of the Worker, nothing is stored or told."""
+    """Two thousand hostile requests: no error of the Worker, nothing stored, no event for pages."""
     assert sum(1 for _ in hostile_requests()) >= 2000
     before = await seen(worker)
     statuses = await crawl(int(worker.address.rpartition(":")[2]), EVERY, by_workerd)

@@ -26,7 +26,7 @@ EVICTIONS, RESTARTS = length.seconds(6, 1), length.seconds(3, 1)  # meanwhile
 BACK_WITHIN = 1.0 if length.SOAK else PATIENCE  # seconds from an eviction to the first answer
 PAUSE = 0.1  # seconds between two requests of who polls
 PATHS = ("live/0/playlist.m3u8", "live/1/playlist.m3u8")
-SILENT = 30  # seconds without a push after which pages are told
+SILENT = 30  # seconds without a push after which pages get an event
 
 
 class Watchers:
@@ -200,7 +200,7 @@ async def has(session: aiohttp.ClientSession, worker: Worker, number: int) -> bo
 
 
 async def state(session: aiohttp.ClientSession, worker: Worker) -> dict[str, object]:
-    """The state that a page is told that has just come."""
+    """The state that a new page gets."""
     async with session.get(f"{worker.address}/live/events/now") as response:
         found: dict[str, object] = (await response.json())["state"]
         return found

@@ -118,7 +118,7 @@ async def report_all(address: str) -> None:
 
 
 class ReportingPages(SimulatedPages):
-    """Simulated pages; ``told`` is the sum of what they have reported."""
+    """Simulated pages; ``told`` is the sum of their reports."""
 
     told: Counter[str]
 

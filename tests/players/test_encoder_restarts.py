@@ -22,7 +22,7 @@ AWAY, SEGMENT = 6.0, 2.0  # seconds
 LOOK = 0.25  # seconds between two looks at the picture
 FMP4 = ("-hls_segment_type", "fmp4")
 DATED = ("-hls_flags", "program_date_time")
-# How segments are called, and what else the first run is told, and the second.
+# The names of segments, and further settings of the first and of the second run.
 FORMS: dict[str, tuple[str, Sequence[str], Sequence[str]]] = {
     "plain": ("seg%d.ts", (), ()),
     "plain, dated": ("seg%d.ts", DATED, DATED),

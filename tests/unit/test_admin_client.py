@@ -102,7 +102,7 @@ async def only(ask: Ask) -> Any:  # noqa: ANN401
     ("method", "path"), [("GET", "recordings"), ("POST", "clips"), ("DELETE", "recordings/x"), ("GET", "x")]
 )
 async def test_only_with_the_token(ask: Ask, method: str, path: str, header: str) -> None:
-    """Whoever has not the token is told that, and nothing else."""
+    """Without the token the answer says so, and nothing else."""
     status, found = await ask(method, path, headers={"Authorization": header})
     assert (status, found) in [(401, {"error": "the operator's token is needed"}), (404, None)]
     assert (status == 404) is (path == "x")
@@ -140,7 +140,7 @@ async def test_changes(office: Office, ask: Ask) -> None:
 
 
 async def test_a_file(office: Office, ask: Ask) -> None:
-    """It is uploaded part by part, told of, and removed; what makes no sense is refused."""
+    """It is uploaded part by part, listed, and removed; senseless requests are refused."""
     path = f"recordings/{(await only(ask))['id']}/file"
     assert await ask("GET", path) == (200, {"file": None, "upload": None})
     for wrong in ({"name": "a.mp4", "size": 0}, {"name": "a.mp4", "size": 10**15}, {"name": "a.mp4"}):

@@ -54,7 +54,7 @@ async def test_a_pause() -> None:
 
 
 async def test_what_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    """A fault is told when it begins, when it becomes one that someone must mend, and when it is over."""
+    """A fault is logged when it begins, when an operator has to mend it, and when it is over."""
     caplog.set_level(logging.INFO)
     retrying = Retrying("uploads", lambda: START)
     assert retrying.fault is None
@@ -75,7 +75,7 @@ async def test_what_is_said(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_fault_that_goes_on(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told again now and then."""
+    """It is logged again now and then."""
     monkeypatch.setattr("broadcaster.aio.LOG_INTERVAL", -1)
     retrying = Retrying("uploads", lambda: START)
     for _ in range(3):

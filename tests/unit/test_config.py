@@ -161,7 +161,7 @@ def test_clips_of_viewers_without_pages(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_unknown_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A name that is none of ours is told with the nearest that is, be it in the environment or ``.env``."""
+    """The error for an unknown name has the nearest known name, in the environment and in ``.env``."""
     assert unknown_names() == []
     monkeypatch.setenv("BROADCASTER_WINDOW_SECOND", "60")
     monkeypatch.setenv("broadcaster_port", "3000")  # a setting in any case
@@ -381,7 +381,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    """It may come later, and is told of at the start."""
+    """It may come later, and the start warns of it."""
     assert any(f"the folder {Path('hls')} does not exist" in one for one in startup_warnings(load()))
     (tmp_path / "hls").mkdir()
     assert not any("does not exist" in one for one in startup_warnings(load()))

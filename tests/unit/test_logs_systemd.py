@@ -1,4 +1,4 @@
-"""What systemd is told, read from a real socket as systemd reads it."""
+"""The notifications for systemd, read from a real socket as systemd reads it."""
 
 import asyncio
 import socket
@@ -60,7 +60,7 @@ def test_a_deaf_systemd_stops_nothing(systemd: socket.socket, caplog: pytest.Log
 async def test_the_watchdog_hears_from_the_living_alone(
     systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While ingest is alive the watchdog is told so again and again; when it is not, there is silence."""
+    """While ingest is alive the watchdog gets its notifications; when it is not, there is silence."""
     monkeypatch.setenv("WATCHDOG_USEC", "20000")
     looks: asyncio.Queue[bool] = asyncio.Queue()
     alive = True

@@ -1,4 +1,4 @@
-"""A stand-in for the edge's Worker: takes pushes, puts texts together, and refuses what it is told to."""
+"""A stand-in for the edge's Worker: takes pushes, puts texts together, and refuses what a test wants."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -10,7 +10,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 class EventSource:
-    """The state and the trouble of a stream, told to every page; without a state there is no event stream."""
+    """The state and the trouble of a stream, for every page; without a state there is no event stream."""
 
     def __init__(self) -> None:
         self.state: str | None = None

@@ -9,7 +9,7 @@ START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 
 class HlsWriter:
-    """One variant's folder: ``segment`` writes a file, ``playlist`` lists what it is told."""
+    """One variant's folder: ``segment`` writes a file, ``playlist`` lists the numbers that it is given."""
 
     def __init__(self, folder: Path, encoder: str = "abc") -> None:
         self.folder = folder

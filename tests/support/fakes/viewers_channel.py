@@ -18,7 +18,7 @@ class ViewersChannel(ServedStream):
             self.follow(view)
 
     def follow(self, view: View) -> None:
-        """What is decided is told in bytes, and shown."""
+        """Each decision is sent in bytes, and shown."""
         message = decode(encode(view_delta(self._told, view))[4:])
         self._told = view
         assert isinstance(message, ViewDelta)

@@ -74,7 +74,7 @@ class Crowd:
         self.tracker.disconnect(self._numbers[name])
 
     def say(self, name: str, message: str | bytes) -> dict[str, list[dict[str, Any]]]:
-        """Let a connection send; returns what each was told because of it."""
+        """Let a connection send; returns what each client received because of it."""
         return self._told(self.tracker.receive(self._numbers[name], message, self.now))
 
     def pass_time(self, seconds: float) -> None:

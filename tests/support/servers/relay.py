@@ -57,7 +57,7 @@ class Relayed:
         return found
 
     async def health(self) -> dict[str, Any]:
-        """As the operator is told."""
+        """As the operator sees it."""
         async with self.session.get(f"{self.admin}/health") as response:
             return {**await response.json(), "http": response.status}
 
@@ -68,7 +68,7 @@ class Relayed:
         return {name: float(value) for name, _, value in lines}
 
     async def heard(self, *names: str, **what: object) -> None:
-        """Wait until pages are told so, by an event of one of these names."""
+        """Wait until pages get an event of one of these names."""
         async with asyncio.timeout(60), self.session.get(self.address + "/live/events") as response:
             told = ""
             async for line in response.content:

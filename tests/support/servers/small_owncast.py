@@ -12,7 +12,7 @@ FPS = 10
 def small_owncast(
     hls_dir: Path, work_dir: Path, *, segment_seconds: int = 1, idle_overlap: float = 10.0
 ) -> SimulatedOwncast:
-    """Two variants, as the demo has; segments are of one second unless told otherwise."""
+    """Two variants, as the demo has; segments are of one second by default."""
     return SimulatedOwncast(
         hls_dir,
         work_dir,

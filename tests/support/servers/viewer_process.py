@@ -62,7 +62,7 @@ async def live(
     wrapper: Sequence[str] = (),
     **settings: Any,  # noqa: ANN401 - a stage's
 ) -> AsyncIterator[EndToEnd]:
-    """A stream of two variants; at the end nothing of it was lost, and nobody was told anything untrue."""
+    """A stream of two variants; at the end nothing of it was lost, and no viewer got anything untrue."""
     async with end_to_end(tmp_path, bucket, patient=True, wrapper=wrapper, **settings) as on:
         await on.live_with(3)
         yield on

@@ -1,4 +1,4 @@
-"""Whether another broadcaster works under the same prefix: told soon, and not of ourselves."""
+"""Whether another broadcaster works under the same prefix: found soon, and never ourselves."""
 
 import logging
 from datetime import timedelta
@@ -70,7 +70,7 @@ class Bucket:
 
 
 async def test_alone() -> None:
-    """One that is alone, restarts, and comes back after another one has gone, is never told of another."""
+    """One that is alone, restarts, and comes back after another one has gone, has no warning."""
     bucket = Bucket()
     for name in ("a", "a", "b"):
         owner = bucket.owner(name)
@@ -82,7 +82,7 @@ async def test_alone() -> None:
 
 
 async def test_two(caplog: pytest.LogCaptureFixture) -> None:
-    """Both are told of the other within a minute, in one line, until a while after it has gone."""
+    """Both warn of the other within a minute, in one line, until a while after it has gone."""
     bucket = Bucket()
     first, second = bucket.owner("a"), bucket.owner("b")
     await bucket.goes_by(first)
@@ -101,7 +101,7 @@ async def test_two(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_an_answer_that_is_lost() -> None:
-    """What we wrote ourselves, without having been told that it arrived, is not of another one."""
+    """An object that we wrote ourselves, without an answer that it arrived, is not another broadcaster's."""
     bucket = Bucket()
     owner = bucket.owner("a")
     await bucket.goes_by(owner)

@@ -434,7 +434,7 @@ def test_an_id_that_is_taken_is_drawn_again(book: Book, monkeypatch: pytest.Monk
 def test_numbers_after_a_power_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot: str, margin: int, *, in_order: bool
 ) -> None:
-    """Where the file may be behind what viewers were told, no number is used for another URL."""
+    """Where the file may be behind the playlists, no number is used for another URL."""
     boot_id = tmp_path / "boot_id"
     boot_id.write_text("one\n")
     monkeypatch.setattr("broadcaster.catalog.catalog.BOOT_ID", boot_id)
@@ -542,7 +542,7 @@ def test_a_large_file_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_journal_in_use_is_refused(book: Book) -> None:
-    """The second process on a state folder is told so; the first goes on."""
+    """The second process on a state folder ends with an error; the first goes on."""
     with pytest.raises(CatalogError, match="in use: another broadcaster runs on this state folder"):
         book.open()
     book.catalog.noticed(source_segment(1))
@@ -687,7 +687,7 @@ def test_a_state_of_the_fourth_schema_goes_on(tmp_path: Path) -> None:
 
 
 def test_variants_of_the_fourth_schema_are_migrated(tmp_path: Path) -> None:
-    """What was told of the variants goes on without the time that stood beside it."""
+    """The multivariant playlist goes on without the time that stood beside it."""
     old_journal(tmp_path / "journal.db", 4)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         described = {"uri": "0", "bandwidth": 1000, "resolution": [640, 360]}

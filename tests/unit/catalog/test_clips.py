@@ -130,7 +130,7 @@ async def test_viewers_clips_go_when_recordings_go(tmp_path: Path) -> None:
 
 
 async def test_a_title_that_changes_while_the_clip_is_written(studio: CatalogFixture) -> None:
-    """The bucket is told the newer one, too."""
+    """The newer title reaches the bucket, too."""
     studio.publish(count=6)
     clips = studio.catalog.clips
     clip = await clips.make("first", START, START + 5 * SECOND)

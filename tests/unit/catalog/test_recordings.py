@@ -135,7 +135,7 @@ async def test_without_recordings(studio: CatalogFixture) -> None:
 
 
 async def test_kept_for_days(studio: CatalogFixture) -> None:
-    """The time begins with the end; the bucket is told of what changes, and when the time is over."""
+    """The time begins with the end; the bucket gets each change, and the end of the time."""
     studio.restart(3 * DAY)
     studio.publish(count=2)
     studio.channel.end()

@@ -196,7 +196,7 @@ class References(RuleBasedStateMachine):
             assert complete_variants(await clips.segments(clip), clip)
 
     def in_window(self, *, kept: bool = False) -> set[str]:
-        """What viewers are told of, or, with ``kept``, those who are behind."""
+        """The segments in viewers' playlists, or, with ``kept``, in those of viewers who are behind."""
         playlists = [
             (one.kept if kept else one.playlist) or one.playlist
             for one in self.studio.channel.view.playlists.values()

@@ -105,7 +105,7 @@ def test_segments_that_are_not_there(hls: Path) -> None:
 
 
 def test_a_folder_too_high_up(tmp_path: Path, hls: Path) -> None:
-    """Owncast's data folder, in the place of the one with the playlists, is told apart."""
+    """Owncast's data folder, in the place of the folder with the playlists, has a finding of its own."""
     two_variants(hls)
     finding = folders.playlists(tmp_path, survey(tmp_path))
     assert finding.outcome == "failed"
@@ -191,7 +191,7 @@ def test_links(tmp_path: Path, hls: Path) -> None:
 
 
 def test_room(tmp_path: Path) -> None:
-    """Less than what may wait is a warning; how long it lasts is told when the bit rate is known."""
+    """Less than what may wait is a warning; the finding says how long it lasts when the bit rate is known."""
     assert folders.disk_space(tmp_path, 0, 0).outcome == "ok"
     finding = folders.disk_space(tmp_path, 2**60, 1e6)
     assert finding.outcome == "warning"
@@ -200,7 +200,7 @@ def test_room(tmp_path: Path) -> None:
 
 
 def test_env_file(tmp_path: Path) -> None:
-    """A file with keys that others can read is told."""
+    """A file with keys that others can read is a finding."""
     path = tmp_path / ".env"
     path.touch(mode=0o600)
     assert folders.env_file(path).outcome == "ok"

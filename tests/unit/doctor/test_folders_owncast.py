@@ -71,7 +71,7 @@ def test_owncasts_closing_playlist(hls: Path, closed: int) -> None:
 
 
 def test_the_closing_playlist_of_an_only_variant(hls: Path) -> None:
-    """With no playlist left to read at all it is still told apart from a folder that is not Owncast's."""
+    """With no playlist left to read at all it is still distinguished from a folder that is not Owncast's."""
     [writer] = stream(hls, "0")
     close(writer)
     with another_user(OWNCASTS_GROUP):

@@ -90,7 +90,7 @@ async def test_pages(path: str) -> None:
     ],
 )
 async def test_addresses(told: Callable[[Mapping[str, str]], str | None], verdict: str, message: str) -> None:
-    """It is found when viewers cannot be told apart, or can pretend to be another."""
+    """The check finds that viewers cannot be distinguished, or can pretend to be another."""
 
     async def handler(request: web.Request) -> web.Response:
         address = told(request.headers)

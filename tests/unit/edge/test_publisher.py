@@ -145,7 +145,7 @@ async def test_one_push_at_a_time(tmp_path: Path) -> None:
 
 
 async def test_a_base_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An edge that has lost its view is told everything."""
+    """An edge that has lost its view gets the whole view."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
     async with pushing(tmp_path) as fed:
         fed.publish(3)
@@ -171,7 +171,7 @@ async def test_a_base_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.Monk
 async def test_a_refusal_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, body: dict[str, object], fault: str
 ) -> None:
-    """What the edge refuses is told with what to do, until the edge takes pushes again."""
+    """The fault says what the edge refuses and what to do, until the edge takes pushes again."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
     async with pushing(tmp_path) as fed:
         fed.edge.refusal = (status, body)
@@ -186,7 +186,7 @@ async def test_a_refusal_is_said(
 
 
 async def test_a_wrong_key(tmp_path: Path) -> None:
-    """A key that the edge does not know is told, and never shown."""
+    """The fault names a key that the edge does not know, and never shows it."""
     async with pushing(tmp_path, key="x" * 43) as fed:
         await until(fed, fault="refuses the key")
         assert "x" * 43 not in (fed.publisher.fault or "")
@@ -214,7 +214,7 @@ async def test_another_version_that_still_takes_pushes(tmp_path: Path) -> None:
 
 
 async def test_an_edge_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An edge that gives no answer is told after a while, with how far behind it is; metrics count it."""
+    """An edge without answers is a fault after a while, with how far behind it is; metrics count it."""
     monkeypatch.setattr(module, "BEHIND", 0.05)
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
     async with pushing(tmp_path) as fed:

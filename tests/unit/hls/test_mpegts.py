@@ -80,7 +80,7 @@ def test_what_has_no_key_frame_that_players_know(codec: str | None) -> None:
     ],
 )
 def test_segments_of_all_kinds(data: bytes, found: ByteRange | None) -> None:
-    """What does not begin with a key frame, is not told of, or is too large, has none; it never raises."""
+    """What does not begin with a key frame, is not announced, or is too large, has none; it never raises."""
     assert find_iframe(data) == found
 
 

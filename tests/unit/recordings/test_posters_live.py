@@ -37,7 +37,7 @@ def published(key: str, second: int, variant: str = "small") -> SegmentPublished
 
 
 class Place:
-    """Pictures of a stream with two variants, of a recording and without Owncast unless it is told else."""
+    """Pictures of a stream with two variants, of a recording and without Owncast by default."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -147,7 +147,7 @@ async def test_what_cannot_be_read(room: RecorderFixture) -> None:
 
 
 async def test_strays(room: RecorderFixture) -> None:
-    """What no segment, view or neighbour needs is told, and deleted when that is wanted; nothing else is."""
+    """The sweep lists what no segment, view or neighbour needs, and deletes nothing else when asked to."""
     room.studio.publish("01", count=9)
     await room.studio.catalog.clips.make("", START + 5 * SECOND, START + 9 * SECOND)
     room.upload()

@@ -76,7 +76,7 @@ def test_an_address_is_the_same_at_the_same_time() -> None:
 
 
 class Desk(ObjectStore):
-    """A bucket with one recording, and what was told of it."""
+    """A bucket with one recording, and the playlists that were shown."""
 
     def __init__(self) -> None:
         self.now = START

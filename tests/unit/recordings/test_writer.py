@@ -159,7 +159,7 @@ async def test_what_could_not_be_written_is_written_later(room: RecorderFixture)
 
 
 async def test_it_tries_again_by_itself(room: RecorderFixture) -> None:
-    """The task goes on after failures, and is told of an end at once."""
+    """The task goes on after failures, and learns of an end at once."""
     resting, pauses = asyncio.Event(), list[float]()
 
     async def sleep(seconds: float) -> None:
@@ -404,7 +404,7 @@ async def test_no_clip_of_what_is_not_there(room: RecorderFixture) -> None:
 
 
 async def test_another_prefix(room: RecorderFixture) -> None:
-    """Recordings and clips are told of where the service writes now; their objects stay where they are."""
+    """The index has recordings and clips of earlier prefixes; their objects stay where they are."""
     room.studio.catalog.prefixes("live")
     room.studio.publish("0", count=8)
     await room.studio.catalog.clips.make("", START + timedelta(seconds=5), START + timedelta(seconds=9))
@@ -450,7 +450,7 @@ async def test_what_the_bucket_has_is_shown(room: RecorderFixture) -> None:
 
 
 async def test_kept_at_the_last_moment(room: RecorderFixture) -> None:
-    """Who wishes to keep one while it is being removed is told the truth: it stays, with its playlists."""
+    """A recording that is kept while it is being removed stays, with its playlists; the answer says so."""
     room.restart(DAY)
     room.studio.publish(count=9)
     room.studio.channel.end()

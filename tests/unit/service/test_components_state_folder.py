@@ -35,7 +35,7 @@ def test_one_that_is_open(tmp_path: Path, caplog: pytest.LogCaptureFixture, hold
 
 
 def test_one_that_is_not_ours_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A folder of other things, which would be lost to their readers, is told of and left open."""
+    """A folder of other things, which would be lost to their readers, is logged and left open."""
     tmp_path.chmod(0o755)
     (tmp_path / "holiday.jpg").touch()
     make_private(tmp_path)

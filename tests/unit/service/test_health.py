@@ -1,4 +1,4 @@
-"""What the operator is told, and viewers, of everything that can be wrong."""
+"""The words for the operator, and for viewers, of everything that can be wrong."""
 
 import math
 from dataclasses import replace
@@ -12,7 +12,7 @@ LIVE = HealthInputs(State.LIVE, 2, spool_limit=1000)
 DELAY = replace(LIVE, delay="since 12:00: no answer", waiting=62, spool=48_000_000, spool_limit=1_000_000_000)
 
 TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
-    # How everything stands; severity, what viewers are told, and what the operator's sentence has.
+    # How everything stands; severity, the word for viewers, and what the operator's sentence has.
     (HealthInputs(State.OFFLINE, silence=900), "ok", None, "no stream is on"),
     (replace(LIVE, silence=5), "ok", None, "LIVE: 412 viewers"),
     (replace(LIVE, state=State.STARTING, silence=60), "ok", None, "a stream is starting"),
@@ -157,7 +157,7 @@ def test_the_table(inputs: HealthInputs, severity: str, trouble: str | None, tex
 
 
 def test_no_warning_hides_another() -> None:
-    """They have nothing to do with each other, so each is told; and a failure hides none of them."""
+    """They have nothing to do with each other, so each is reported; and a failure hides none of them."""
     found = evaluate_health(replace(DELAY, journal="disk full", free=1e6))
     assert found.reason
     assert found.warning

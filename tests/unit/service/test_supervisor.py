@@ -1,4 +1,4 @@
-"""Parts that the stream can do without: started again after growing pauses, counted, and told of."""
+"""Parts that the stream can do without: started again after growing pauses, counted, and reported."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_a_part_that_is_stopped(on: Stage) -> None:
 
 
 def test_a_callback_that_raises(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever calls it gets what was agreed upon; the failure is told with its traceback once a minute."""
+    """Whoever calls it gets what was agreed upon; the failure is logged with its traceback once a minute."""
     halved = on.supervisor.contained("half", lambda number: 10 // number, -1)
     assert [halved(5), halved(0), halved(0), halved(2)] == [2, -1, -1, 5]
     assert on.supervisor.failures == {"half": 2}

@@ -32,7 +32,7 @@ async def test_it_cannot_be_started(
     process = ViewerProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
 
     def tried_again() -> bool:
-        process.show(View(State.STARTING))  # what happens meanwhile is told to the next
+        process.show(View(State.STARTING))  # the next process gets what happens meanwhile
         return process.restarts >= 2
 
     with caplog.at_level(logging.ERROR):
@@ -107,7 +107,7 @@ async def test_a_failure_of_our_own_leaves_no_process(
         with pytest.raises(TypeError):
             await process.run()
         assert [one.returncode for one in started] == [-9]
-        process.show(View(State.STARTING))  # and nobody is told until there is another
+        process.show(View(State.STARTING))  # and no process gets it until there is another
     finally:
         for one in started:
             if one.returncode is None:

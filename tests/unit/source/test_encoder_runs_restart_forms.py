@@ -264,7 +264,7 @@ def test_a_time_stamp_at_the_end_of_all_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [".ts", ".m4s"])
 @pytest.mark.parametrize("form", [name for name, one in RESTARTS.items() if one.numbered])
 def test_an_encoder_that_starts_over_while_we_do(tmp_path: Path, form: str, kind: str) -> None:
-    """After a restart of ours as well nothing is told twice, or lost."""
+    """After a restart of ours as well no segment is reported twice, or lost."""
     encoder, reader = Encoder(tmp_path / "hls/0", RESTARTS[form], kind), Reader(tmp_path / "hls")
     for _ in range(12):
         encoder.write()
@@ -432,7 +432,7 @@ REWRITES: dict[str, Callable[[Rewriter], None]] = {
     ],
 )
 def test_what_only_looks_new(tmp_path: Path, way: str, name: str, kind: str, *, dated: bool) -> None:
-    """Whatever numbers and names say, a segment whose file is known is told once, in its run."""
+    """Whatever numbers and names say, a segment whose file is known is reported once, in its run."""
     encoder = Rewriter(tmp_path / "hls/0", Form((name, ""), 0, dated=dated), kind)
     reader = Reader(tmp_path / "hls")
     for _ in range(14):

@@ -1,4 +1,4 @@
-"""A fault of the machine is no fault of a segment: it is waited out, and told."""
+"""A fault of the machine is no fault of a segment: the scanner waits, and reports it."""
 
 import asyncio
 import errno
@@ -171,7 +171,7 @@ def test_a_fault_that_lasts_is_told_once(folder: Folder, caplog: pytest.LogCaptu
 
 
 def test_a_short_fault_is_nobodys_business(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
-    """What passes at once is not told."""
+    """A fault that passes at once is not reported."""
     for count in range(4, 20):
         folder.write(range(count))
         with broken(folder.root, errno.EMFILE):

@@ -423,7 +423,7 @@ def _comes_back(folder: Path, segments: list[Segment]) -> None:
 
 @pytest.mark.parametrize("seconds", [1, 4, 10])
 def test_what_cannot_be_followed_is_told_by_its_cause(reader: Reader, seconds: int) -> None:
-    """An encrypted playlist is told of after some seconds, however often it changes, and when it is over."""
+    """An encrypted playlist is reported after some seconds, however often it changes, and when it is over."""
     told: list[SourceEvent] = []
     for number in range(20 // seconds):
         text = f"#EXTM3U\n#EXT-X-TARGETDURATION:{seconds}\n#EXT-X-MEDIA-SEQUENCE:{number}\n"

@@ -130,7 +130,7 @@ def test_a_file_system_with_another_clock(folder: Folder) -> None:
 
 
 def test_sound_of_its_own_is_no_variant(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
-    """A playlist of EXT-X-MEDIA is followed, and told as what it is; variants tell which group is theirs."""
+    """A playlist of EXT-X-MEDIA is followed, and reported as a rendition; variants name their group."""
     (folder.root / "stream.m3u8").write_text(
         "#EXTM3U\n"
         '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="sound",NAME="English",LANGUAGE="en",DEFAULT=YES,AUTOSELECT=YES,'

@@ -393,7 +393,7 @@ def test_restarted_encoder_is_a_new_run(folder: Folder) -> None:
 
 
 def test_restart_under_the_same_names(folder: Folder) -> None:
-    """A writer without ids that starts over is told apart by its times, and by numbers that fall."""
+    """A writer without ids that starts over is recognised by its times, and by numbers that fall."""
     folder.writer.encoder = ""
     folder.writer.write(range(4))
     assert len(folder.names()) == 4
@@ -875,7 +875,7 @@ async def test_a_change_is_noticed_at_once(tmp_path: Path) -> None:
 
 
 async def test_nobody_waits_for_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change is noticed because it is told of: the next look by itself would be in an hour."""
+    """A notification makes a change known: the next look by itself would be in an hour."""
     monkeypatch.setattr("broadcaster.source.watcher.POLL_SECONDS", 3600.0)
     await check_each_is_noticed(tmp_path)
 

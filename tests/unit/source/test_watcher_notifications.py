@@ -1,4 +1,4 @@
-"""Changes of a folder are told as they come, and none is missed."""
+"""Changes of a folder are notified as they come, and none is missed."""
 
 import asyncio
 import errno

@@ -41,7 +41,7 @@ class Case:
     def list(self, variant: str = "0", *, gap: bool = False) -> None:
         """The same, and it gets through, or is lost."""
         segment = self.find(variant, gap=gap)
-        if gap:  # an earlier process would have told of it
+        if gap:  # an earlier process would have reported it
             self.stream.gaps.lost(variant, segment.fault or "")
         self.hear(model.SegmentFinished(segment))
         self.hear(model.SegmentReleased(segment.key))

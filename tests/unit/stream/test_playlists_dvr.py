@@ -19,7 +19,7 @@ SECONDS = 2.0  # of a segment, and the target duration
 
 
 class Judge(list[Event]):
-    """Hears of what happened, and looks each time at what those who are behind are told."""
+    """Hears of what happened, and looks each time at the playlists of viewers who are behind."""
 
     def __init__(self, studio: CatalogFixture) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ def studio(tmp_path: Path) -> Iterator[CatalogFixture]:
 
 
 def kept(studio: CatalogFixture, variant: str = "0") -> MediaPlaylist:
-    """What those who are behind are told now."""
+    """The playlists of viewers who are behind."""
     playlist = studio.channel.view.playlists[variant].kept
     assert playlist
     return playlist
@@ -135,7 +135,9 @@ def test_forged_reports_stay_under_the_caps(studio: CatalogFixture, said: float,
             assert kept(studio).duration <= MOST
         studio.furthest = 0
         studio.publish(count=3)
-    ordinary = 1000 * 2 * (WINDOW + WINDOW + 3)  # listed, and still to be read by those who were told of it
+    ordinary = (
+        1000 * 2 * (WINDOW + WINDOW + 3)
+    )  # listed, and still to be read by viewers who have the playlist
     most = min(size, int(1000 * 2 * MOST.total_seconds() / SECONDS))
     assert largest <= ordinary + most
     if said > 0:

@@ -215,7 +215,7 @@ async def test_what_is_written() -> None:
 
 @pytest.mark.parametrize(("variants", "key"), [("0", "live/iframes.m3u8"), ("01", "live/0/iframes.m3u8")])
 async def test_the_i_frame_playlist(variants: str, key: str) -> None:
-    """The one that viewers are told of is there before that, follows, and goes when they no longer are."""
+    """The playlist is there before viewers know of it, follows, and goes when they no longer do."""
     studio = Studio()
     async with working(studio) as bucket:
         studio.describe(*variants)

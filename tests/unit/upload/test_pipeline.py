@@ -243,7 +243,7 @@ async def test_a_power_cut_takes_back_nothing_that_is_nowhere_else(
 
 
 async def test_the_key_frame_is_found_on_the_way(tmp_path: Path) -> None:
-    """Where the key frame of a segment is, is told with it; what has none is listed as ever."""
+    """A published segment has the place of its key frame; without a key frame it is listed all the same."""
     async with running(Line(tmp_path)) as line:
         line.discover(line.file("a.ts", packets.segment()))
         line.discover(line.file("b.ts"), number=1)
@@ -312,7 +312,7 @@ async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> 
 
 
 async def test_trouble_names_what_the_uplink_carries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A segment that is late for want of bandwidth is told with both rates, otherwise as late alone."""
+    """A segment that is late for want of bandwidth is reported with both rates, otherwise as late alone."""
     monkeypatch.setattr("broadcaster.upload.pipeline.LATE", 0)
     monkeypatch.setattr("broadcaster.upload.scheduler.SAMPLES", 10)
     line = Line(tmp_path)

@@ -183,7 +183,7 @@ async def test_let_go_of(spool: Spool, tmp_path: Path, file: Path, monkeypatch: 
 
 
 async def test_resumed(tmp_path: Path, spool: Spool, file: Path) -> None:
-    """The next process takes over what is on its way; half copies and empty folders go, others are told."""
+    """The next process takes over what is on its way; half copies and empty folders go, others are logged."""
     await spool.add(file_of(file), "live/run/0/a.ts")
     await spool.add(file_of(file), "live/run/1/listed-already.ts")
     (tmp_path / "spool/live/run/2").mkdir()

@@ -45,7 +45,7 @@ def test_segments_after_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_not_known(tmp_path: Path) -> None:
-    """A new run of an encoder with an id is told by the paths alone, after what is left of the last one."""
+    """The paths alone show a new run of an encoder with an id, after what is left of the last run."""
     keys = (f"{NEXT}/stream-xyz-0.ts", f"{NEXT}/stream-xyz-1.ts", f"{FOLDER}/stream-abc-108.ts")
     found = adopt(tmp_path, *keys)
     assert [(name, sequence) for name, sequence, _ in found] == [

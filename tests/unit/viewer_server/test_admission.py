@@ -191,7 +191,7 @@ def test_a_moment_is_no_overload() -> None:
     lag.note(0.9)
     lag.note(0)
     assert not lag.is_overloaded
-    assert lag.seconds > TOO_LATE  # it is told all the same
+    assert lag.seconds > TOO_LATE  # it is reported all the same
 
 
 def test_an_overloaded_process_admits_no_request() -> None:

@@ -1,4 +1,4 @@
-"""What pages are told, and what they report."""
+"""The events for pages, and their reports."""
 
 import asyncio
 import json
@@ -134,7 +134,7 @@ class Busy(EventSourceResponse):
 
 
 async def test_nothing_waits_for_the_next_event(site: ViewerApp) -> None:
-    """What happens while a page is still being told of something else is told right after."""
+    """What happens while a page still gets another event follows right after."""
     busy = Busy()
     reader = Reader(site.audience.event_stream, busy)
     reading = asyncio.create_task(reader.run(site.channel.clock))
@@ -147,7 +147,7 @@ async def test_nothing_waits_for_the_next_event(site: ViewerApp) -> None:
 
 
 async def test_a_page_that_comes_later(site: ViewerApp, client: Client) -> None:
-    """It is told of the segments that are listed, and of no others."""
+    """It gets events of the segments that are listed, and of no others."""
     site.go_live("0")
     for _ in range(9):
         site.publish()

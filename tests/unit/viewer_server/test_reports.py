@@ -1,4 +1,4 @@
-"""Who watches, and how they fare: as told by pages, which strangers can forge."""
+"""Who watches, and how they fare: by the reports of pages, which strangers can forge."""
 
 import json
 import math

@@ -433,7 +433,7 @@ def openapi() -> dict[str, Any]:
 
 def events() -> dict[str, Any]:
     """The JSON schema of an event: its name, and its data."""
-    _, schemas = models_json_schema([(one, "validation") for one in MESSAGES.values()])
+    _, schemas = models_json_schema([(message, "validation") for message in MESSAGES.values()])
     return {
         "$schema": DIALECT,
         "title": "Events of /live/events",

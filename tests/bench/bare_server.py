@@ -93,8 +93,8 @@ async def serve_sockets(port: int, places: str) -> None:
             return
         peers[name] = socket
         await socket.send_str(json.dumps({**about, "interval": 20, "incomplete": len(peers)}))
-        for one in fields["offers"]:
-            told = {**about, "offer": one["offer"], "offer_id": one["offer_id"], "peer_id": name}
+        for field in fields["offers"]:
+            told = {**about, "offer": field["offer"], "offer_id": field["offer_id"], "peer_id": name}
             await chance.choice(list(peers.values())).send_str(json.dumps(told))
 
     async def talk(request: web.Request) -> web.WebSocketResponse:

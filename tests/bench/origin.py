@@ -42,7 +42,7 @@ def _measure(name: str, case: Case, per_second: float = PER_SECOND) -> list[Figu
     progress(f"origin: {name}, {case.settling + case.watch:.0f} s")
     with tempfile.TemporaryDirectory() as folder:
         found = asyncio.run(_run(Path(folder), case, per_second))
-    return [replace(one, name=f"{name}: {one.name}") for one in _figures(found, case, per_second)]
+    return [replace(figure, name=f"{name}: {figure.name}") for figure in _figures(found, case, per_second)]
 
 
 async def _run(folder: Path, case: Case, per_second: float) -> Costs:

@@ -45,7 +45,7 @@ class Show:
 
     async def wait(self, wanted: int) -> bool:
         """Whether so many requests wait."""
-        return any(one.name == "waiters" and one.value == wanted for one in self.audience.metrics())
+        return any(metric.name == "waiters" and metric.value == wanted for metric in self.audience.metrics())
 
 
 async def numbers() -> AsyncIterator[int]:

@@ -47,7 +47,10 @@ async def test_real_pages_among_simulated_ones(
                     await until(tab, is_("live"))
                 await pages.until(lambda: all(one.last >= 0 for one in pages.pages))
                 stalls = [(await seen(tab))["stalls"] for tab in tabs]
-                real, simulated = [one.asked(edge.address) for one in traffics], Counter(pages.figures.asked)
+                real, simulated = (
+                    [traffic.asked(edge.address) for traffic in traffics],
+                    Counter(pages.figures.asked),
+                )
                 origin.take()
                 first = playout.number
                 await asyncio.sleep(WATCHED)

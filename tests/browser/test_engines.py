@@ -72,17 +72,17 @@ async def test_other_engines_play(tmp_path: Path, bucket: SeaweedBucket, *, soun
         guests = [Guest(engine) for engine in engines]
         async with playing_out(playout):
             await playout.until(5)
-            await asyncio.gather(*(start(one, service.address) for one in guests))
-            await asyncio.gather(*(choose(one) for one in guests))
+            await asyncio.gather(*(start(guest, service.address) for guest in guests))
+            await asyncio.gather(*(choose(guest) for guest in guests))
             first = playout.number + 2
             playout.lost = {(variant, first) for variant in VARIANTS}
             await playout.until(first + 2)
-            await asyncio.gather(*(one.plays_on(2) for one in guests))
+            await asyncio.gather(*(guest.plays_on(2) for guest in guests))
         async with playing_out(playout):  # the encoder comes back
-            await asyncio.gather(*(one.plays_on(3) for one in guests))
-            states = [await one.until(lambda s: s["status"] == "live") for one in guests]
+            await asyncio.gather(*(guest.plays_on(3) for guest in guests))
+            states = [await guest.until(lambda s: s["status"] == "live") for guest in guests]
         assert [state["rebuilds"] for state in states] == [0, 0]
-        await asyncio.gather(*(end(one) for one in guests))
+        await asyncio.gather(*(end(guest) for guest in guests))
 
 
 async def start(guest: Guest, address: str) -> None:

@@ -64,9 +64,9 @@ async def check(kind: str, count: int, playout: Playout, service: Service, brows
         await page.goto(f"{service.address}/")
         ours, theirs = viewers = Viewer(page), await stock(browser, url)
         stack.push_async_callback(theirs.page.context.close)
-        for one in viewers:
-            await eventually(one.plays)
-            await one.watch()
+        for viewer in viewers:
+            await eventually(viewer.plays)
+            await viewer.watch()
         if kind != "start":
             await asyncio.sleep(3 * SEGMENT)  # as far behind as it is to be
             await gap(kind, count, variants, playout, viewers)
@@ -100,8 +100,8 @@ async def press(viewers: tuple[Viewer, Viewer], what: str) -> None:
     ours, theirs = viewers
     await ours.page.keyboard.press("k")
     await theirs.page.evaluate(f"document.querySelector('video').{what}()")
-    for one in viewers:
-        await eventually(one.is_paused, lambda paused: paused == (what == "pause"))
+    for viewer in viewers:
+        await eventually(viewer.is_paused, lambda paused: paused == (what == "pause"))
 
 
 def lose(playout: Playout, variants: tuple[str, ...], first: int, count: int) -> None:

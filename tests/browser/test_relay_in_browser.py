@@ -41,8 +41,8 @@ class Venue:
 
     async def cut(self, fault: Fault) -> None:
         """Do this to the uplink."""
-        for one in self.uplinks:
-            await one.switch(fault)
+        for uplink in self.uplinks:
+            await uplink.switch(fault)
 
 
 @asynccontextmanager
@@ -106,7 +106,7 @@ async def test_a_room_full_of_people(
     assert settings["prices"]
     assert watcher.violations == []
     assert watcher.missing == []
-    assert [one.refused for one in clients if one.refused] == []
+    assert [client.refused for client in clients if client.refused] == []
     asked = [url for one in traffic for url in one.requested]
     assert [url for url in asked if not url.startswith((f"{relayed.address}/", "blob:"))] == []
     assert all(one.segments for one in traffic)
@@ -124,9 +124,9 @@ async def bridged(on: Venue, pages: list[Page]) -> None:
     await on.cut(Fault.NONE)
     newest = (await on.service.until_last(1)).last
     await on.relayed.until_last(newest)
-    for one in pages:
-        await until(one, is_("live"))
-        await played(one, 10)
+    for page in pages:
+        await until(page, is_("live"))
+        await played(page, 10)
 
 
 async def played(page: Page, seconds: float) -> None:

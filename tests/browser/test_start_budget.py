@@ -25,9 +25,9 @@ SECONDS = 4
 def table(start: Start) -> str:
     """The requests, one a line."""
     lines = [
-        f"{one.bytes:>8} {one.path} {'cached' if one.cached else ''}"
-        f"{'video' if one.is_video else 'held' if one.is_held else ''}"
-        for one in start.requests
+        f"{request.bytes:>8} {request.path} {'cached' if request.cached else ''}"
+        f"{'video' if request.is_video else 'held' if request.is_held else ''}"
+        for request in start.requests
     ]
     total = f"{len(start.page)} requests, {start.bytes} bytes, {start.seconds:.2f} s to the first picture"
     return "\n".join([*lines, total])

@@ -180,7 +180,7 @@ class Episode:
                 await self._taken_in(watcher)
                 shutil.rmtree(self._hls)
             start = begin + timedelta(seconds=run * (self._mode.segments + 2))
-            writers = [Writer(self._hls / one, self._mode, run, start) for one in VARIANTS]
+            writers = [Writer(self._hls / variant, self._mode, run, start) for variant in VARIANTS]
             (self._hls / "stream.m3u8").write_text(MULTIVARIANT)
             for number in range(self._mode.segments):
                 for writer in writers:

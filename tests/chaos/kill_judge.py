@@ -40,7 +40,11 @@ class Evidence:
         found += [f"listed and not there: {one}" for one in self.watcher.missing]
         found += [f"other bytes: {self.stored[one]}" for one in self.stored.keys() - self.finished.keys()]
         found += self.lost(deleted=deleted)
-        found += [one for one in self.watcher.violations if not (cut and one.endswith(BEGUN_AGAIN))]
+        found += [
+            violation
+            for violation in self.watcher.violations
+            if not (cut and violation.endswith(BEGUN_AGAIN))
+        ]
         if forgot:
             return found
         found += [] if cut else self._twice([list(self._numbers().values())])
@@ -108,7 +112,7 @@ class Evidence:
 
 def listed_now(watcher: Watcher) -> set[str]:
     """The URLs in the newest playlists."""
-    return {one.uri for versions in watcher.versions.values() for one in versions[-1].segments}
+    return {segment.uri for versions in watcher.versions.values() for segment in versions[-1].segments}
 
 
 async def objects(bucket: SeaweedBucket, prefix: str) -> dict[str, list[str]]:

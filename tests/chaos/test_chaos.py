@@ -92,7 +92,10 @@ async def check_zeros_at_edge(at_edge: Watcher, on: EndToEnd, hint: str) -> None
     """The edge has each variant's newest; no rule was broken there, and all that it listed could be had."""
     variants = sorted(on.watcher.versions)
     await eventually(
-        lambda: [at_edge.last(one) for one in variants] == [on.watcher.last(one) for one in variants]
+        lambda: (
+            [at_edge.last(variant) for variant in variants]
+            == [on.watcher.last(variant) for variant in variants]
+        )
     )
     await at_edge.all_answered()
     different = [url for place, url in at_edge.listed.items() if on.watcher.listed.get(place, url) != url]

@@ -37,8 +37,8 @@ async def test_slow_downloads_take_no_descriptor_of_ingest(tmp_path: Path, bucke
             assert "Too many open files" not in log
             assert len(log.splitlines()) < 50
         finally:
-            for one in clients:
-                one.close()
+            for client in clients:
+                client.close()
 
 
 async def downloads(service: Service, count: int) -> list[socket.socket]:

@@ -109,7 +109,7 @@ async def test_it_holds_no_secret(tmp_path: Path, bucket: SeaweedBucket) -> None
         files = [str(one.readlink()) for one in (folder / "fd").iterdir()]
         maps = (folder / "maps").read_text()
         assert "PATH=" in environment
-        assert any(one.startswith("socket:") for one in files)
+        assert any(file.startswith("socket:") for file in files)
         assert "libpython" in maps or "python" in maps
         state = str(tmp_path / "state")
         for text in (environment, "\n".join(files), maps):
@@ -117,7 +117,7 @@ async def test_it_holds_no_secret(tmp_path: Path, bucket: SeaweedBucket) -> None
             assert state not in text
             assert bucket.secret_access_key not in text
         secrets = (bucket.secret_access_key, bucket.access_key_id, "journal.db")
-        assert not [one for one in secrets if in_memory(process.pid, one.encode())]
+        assert not [secret for secret in secrets if in_memory(process.pid, secret.encode())]
         assert in_memory(process.pid, b"main_playlist")  # so it can be found at all
         status = (folder / "status").read_text()
         assert "NoNewPrivs:\t1" in status

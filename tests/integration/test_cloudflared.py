@@ -64,7 +64,7 @@ def paths(app: web.Application) -> Iterator[str]:
                     for one in folder.rglob("*")
                     if one.is_file() and one.suffix not in PACKED.values()
                 )
-                yield from (info["formatter"].replace("{path}", f"{prefix}{one}") for one in files)
+                yield from (info["formatter"].replace("{path}", f"{prefix}{file}") for file in files)
             yield info["formatter"].replace("{path}", "")
         else:
             # Answers for the other paths alone, so that a page of another origin may ask for them.

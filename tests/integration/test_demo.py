@@ -81,9 +81,9 @@ class Demo:
     def encoders(self) -> list[psutil.Process]:
         """Those that make the stream: the idle clip and pictures have an ffmpeg of their own for a moment."""
         found = []
-        for one in self.processes("ffmpeg"):
+        for process in self.processes("ffmpeg"):
             with contextlib.suppress(psutil.Error):  # it has ended
-                found += [one] if "lavfi" in one.cmdline() else []
+                found += [process] if "lavfi" in process.cmdline() else []
         return found
 
     async def complaint(self, status: int) -> str:

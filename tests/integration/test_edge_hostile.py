@@ -75,7 +75,7 @@ async def test_one_address_can_be_bounded(tmp_path: Path) -> None:
     """With the examples switched on, who asks too much is refused, others behind the tunnel are not."""
     site, (port,) = ViewerApp(tmp_path), free_ports(1)
     site.go_live("0", "1")
-    switched_on = {f"# {one}": one for one in EXAMPLES}
+    switched_on = {f"# {example}": example for example in EXAMPLES}
     fewer = {
         "# limit_conn broadcaster_site 1000;": "limit_conn broadcaster_site 3;",
         "rate=200r/s;": "rate=1r/s;",

@@ -40,7 +40,9 @@ async def test_the_grace_time_and_the_next_stream(tmp_path: Path, bucket: Seawee
         await on.drained()
         await on.check_zeros()
         for variant in VARIANTS:
-            first = next(one for one in on.watcher.versions[variant] if one.last > before[variant])
+            first = next(
+                version for version in on.watcher.versions[variant] if version.last > before[variant]
+            )
             assert first.last - before[variant] <= 2  # it was not held back for longer than the next segment
             assert first.segments[0].discontinuity
 

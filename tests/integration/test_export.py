@@ -174,7 +174,7 @@ async def test_addresses_that_are_over(cinema: Cinema, bucket: SeaweedBucket, tm
     assert had == len(cinema.film.names) - 1
     await exported(cinema.url, target)
     assert cinema.proxy.requests - before == 2, "the playlist, and what was not there"
-    assert times(target).counts == {one: sum(run[one] for run in cinema.film.packets) for one in KINDS}
+    assert times(target).counts == {kind: sum(run[kind] for run in cinema.film.packets) for kind in KINDS}
 
 
 async def test_what_is_in_the_way(cinema: Cinema, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ async def export_elsewhere(cwd: Path, site: str, target: Path, *under: str) -> t
         if child.returncode is None:
             child.kill()
             await child.wait()
-    return child.returncode or 0, [int(one) for one in said.decode().splitlines() if one.isdecimal()]
+    return child.returncode or 0, [int(line) for line in said.decode().splitlines() if line.isdecimal()]
 
 
 async def test_hostile_segments(tmp_path: Path) -> None:

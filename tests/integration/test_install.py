@@ -198,7 +198,7 @@ def test_the_command_of_an_installation(host: Host) -> None:
     command = "/usr/local/bin/broadcaster"
     done = host.run(command, "check", "--json")
     assert done.returncode == 1, done.stderr
-    found = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     for name in ("settings", "names", "operator", "hls-folder", "state-folder", "open-files"):
         assert found[name]["verdict"] == "ok", found[name]
     assert page in json.dumps(found)

@@ -26,7 +26,7 @@ async def text_of(url: str) -> str:
 async def metric(service: Service, name: str) -> float:
     """What it is now."""
     families = text_string_to_metric_families(await text_of(f"{service.admin_address}/metrics"))
-    return next(one.samples[0].value for one in families if one.name == name)
+    return next(family.samples[0].value for family in families if family.name == name)
 
 
 async def test_its_word_ends_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:

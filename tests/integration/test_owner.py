@@ -64,5 +64,5 @@ async def test_two_broadcasters(
         await other.renew()
         found = await examine(tmp_path, service.environment, "--json")
         found.says("owner", "warning", "another broadcaster wrote under live/", "an R2_PREFIX of its own")
-    said = [one.levelname for one in caplog.records if "another broadcaster writes" in one.message]
+    said = [record.levelname for record in caplog.records if "another broadcaster writes" in record.message]
     assert set(said) == {"ERROR"}

@@ -98,7 +98,7 @@ class Prometheus:
 
     async def firing(self) -> set[str]:
         alerts = (await self.ask("alerts"))["alerts"]
-        return {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
+        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
     async def is_ready(self) -> bool:
         try:
@@ -111,7 +111,7 @@ class Prometheus:
 @asynccontextmanager
 async def running_prometheus(folder: Path, *addresses: str) -> AsyncIterator[Prometheus]:
     """The shipped configuration and rules, with other targets, and hours made seconds."""
-    target = "', '".join(one.removeprefix("http://") for one in addresses)
+    target = "', '".join(address.removeprefix("http://") for address in addresses)
     config = CONFIG.read_text().replace("127.0.0.1:3001", target).replace("_interval: 10s", "_interval: 1s")
     assert target in config
     (folder / "prometheus.yml").write_text(config)

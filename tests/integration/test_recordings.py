@@ -263,7 +263,7 @@ async def is_playable(url: str, folder: Path) -> None:
 
 async def plays_in_a_browser(url: str, playlist: MediaPlaylist) -> None:
     """Chromium plays it from end to end; its place goes on over every discontinuity."""
-    durations = [one.duration.total_seconds() for one in playlist.segments]
+    durations = [segment.duration.total_seconds() for segment in playlist.segments]
     starts = list(itertools.accumulate(durations, initial=0.0))
     joints = [at for at, one in zip(starts, playlist.segments, strict=False) if one.discontinuity]
     async with running_chromium(find_chromium()) as browser:

@@ -188,8 +188,8 @@ async def test_no_rule_is_broken(origin: SmallOrigin) -> None:
         url = f"{relayed.address}/live/playlist.m3u8"
         async with subject_at(url, state, delay=30.0) as subject:
             verdicts = await run_all(subject)
-        assert [str(one) for one in verdicts if one.outcome is Outcome.FAILED] == []
-        return sum(one.outcome is Outcome.OK for one in verdicts)
+        assert [str(verdict) for verdict in verdicts if verdict.outcome is Outcome.FAILED] == []
+        return sum(verdict.outcome is Outcome.OK for verdict in verdicts)
 
     async with relaying(origin.public) as relayed:
         await relayed.until_last(6)

@@ -181,7 +181,9 @@ async def test_old_segments_do_not_hold_up_live_ones(monkeypatch: pytest.MonkeyP
             await relayed.get(segments[-1].uri)  # somebody watches
             origin.link = asyncio.Semaphore(1)
             attack = {"CF-Connecting-IP": "8.8.8.8"}
-            asking = [group.create_task(relayed.get(one.uri, headers=attack)) for one in segments[:450]]
+            asking = [
+                group.create_task(relayed.get(segment.uri, headers=attack)) for segment in segments[:450]
+            ]
             await eventually(lambda: sum(one.done() for one in asking) >= 440)  # 503: no more than four wait
             for number in range(461, 466):
                 origin.publish()

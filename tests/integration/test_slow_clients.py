@@ -51,8 +51,8 @@ async def test_slow_clients_take_nothing_from_the_others(tmp_path: Path) -> None
             ]
             await eventually(lambda: all_cut(server), within=PATIENCE)
             growth = server.memory() - memory
-            for one in others:
-                one.cancel()
+            for other in others:
+                other.cancel()
         print(f"{served} answers to others meanwhile; {growth:.0f} MiB more")
         assert served > NORMAL_CLIENTS
         assert growth < 250

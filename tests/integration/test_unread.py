@@ -92,7 +92,11 @@ async def test_unread_answers_of_a_relay(tmp_path: Path, origin: SmallOrigin) ->
         await relayed.get(path)
         connections = psutil.net_connections("tcp")
         port = relayed.host[1]
-        (pid,) = {one.pid for one in connections if one.status == "LISTEN" and one.laddr[1:] == (port,)}
+        (pid,) = {
+            connection.pid
+            for connection in connections
+            if connection.status == "LISTEN" and connection.laddr[1:] == (port,)
+        }
         assert pid
         requests = [2 * (get(one),) for one in ("/", path, PLAYLIST, "/segments/none/none")]
         requests += [2 * (get(path, fields="Range: bytes=0-50000\r\n"),), 2 * (get(path, "HEAD"),)]

@@ -145,7 +145,7 @@ async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:
     )
     files = desk.studio.catalog.files
     (found,) = await eventually(files.uploading)
-    uploads = [one async for one in desk.store.uploads(f"live/files/{desk.recording}", deadline=60)]
+    uploads = [upload async for upload in desk.store.uploads(f"live/files/{desk.recording}", deadline=60)]
     assert [(key, name) for key, name, _ in uploads] == [(found.key, found.upload)]
     await files.abandon(desk.recording)
     for _ in range(2):

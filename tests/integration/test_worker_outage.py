@@ -160,7 +160,7 @@ async def test_the_service_is_dead(tmp_path: Path, bucket: SeaweedBucket) -> Non
             await asyncio.gather(*tasks)
     print(
         f"\n{DEAD} s: {watchers.answers.total()} answers {dict(watchers.answers)}, of those who poll "
-        f"{dict(watchers.polled)}; back after {', '.join(f'{1000 * one:.0f}' for one in times)} ms"
+        f"{dict(watchers.polled)}; back after {', '.join(f'{1000 * time:.0f}' for time in times)} ms"
     )
     assert watchers.older == []
     assert watchers.failed == []

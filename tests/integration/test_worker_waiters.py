@@ -248,5 +248,7 @@ async def test_behind_a_cache_one_waits_for_all(tmp_path: Path) -> None:
 async def until_reached(followers: list[Follower], number: int) -> None:
     """Wait until all have this version from an event; no event announces the first version."""
     await eventually(
-        lambda: all(one.last >= number and (one.told >= number or number == 1) for one in followers)
+        lambda: all(
+            follower.last >= number and (follower.told >= number or number == 1) for follower in followers
+        )
     )

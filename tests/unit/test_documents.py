@@ -165,13 +165,13 @@ def test_options_within_sentences_exist(page: Path, capsys: pytest.CaptureFixtur
     """A command of ours that a sentence names exists, and has the options that it is given there."""
     for text in re.findall(r"`(?:sudo )?broadcaster ([a-z][^`]*)`", page.read_text()):
         words = text.split()
-        command = [one for one in words[:2] if re.fullmatch(r"[a-z]+", one)]
+        command = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
         if command in (["run", "demo"], ["run"]) or "|" in text:
             continue
         with pytest.raises(SystemExit, match=r"^0$"):
             parse([*command, "--help"])
         shown = capsys.readouterr().out
-        assert all(one.split("=")[0] in shown for one in words if one.startswith("--")), text
+        assert all(word.split("=")[0] in shown for word in words if word.startswith("--")), text
 
 
 @pytest.mark.parametrize("command", sorted(set(commands())))
@@ -188,7 +188,7 @@ def test_commands_are_right(command: str) -> None:
         case [".venv/bin/python", "-m", module, *_]:
             assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
         case [".venv/bin/pytest", *arguments]:
-            assert all((ROOT / one).exists() for one in arguments if one.startswith("tests/"))
+            assert all((ROOT / argument).exists() for argument in arguments if argument.startswith("tests/"))
         case ["curl", *_, "http://127.0.0.1:3001/api/clips", "-d", body]:
             NewClip.model_validate_json(body)
         case [".venv/bin/pip", "install", "-c", "constraints.txt", "-e", extra]:
@@ -203,7 +203,7 @@ def modules_imported_by(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("broadcaster"):
             folder = ROOT / (node.module or "").replace(".", "/")
-            found |= {str(folder), *(str(folder / one.name) for one in node.names)}
+            found |= {str(folder), *(str(folder / name.name) for name in node.names)}
             if folder.is_dir() and path.name != "__init__.py":
                 found |= modules_imported_by(folder / "__init__.py")
     return found

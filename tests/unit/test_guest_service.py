@@ -57,15 +57,15 @@ class Room:
         return replace(segment, sha256=hashlib.sha256(BODY).hexdigest())
 
     def publish(self, *segments: Segment) -> None:
-        for one in segments:
-            self.check(SegmentPublished(one, datetime.now(UTC)))
+        for segment in segments:
+            self.check(SegmentPublished(segment, datetime.now(UTC)))
 
     def _configured_page(self) -> str | None:
         return self.page()
 
     @property
     def checks(self) -> float:
-        (found,) = (one for one in self.check.metrics() if one.name == "guest_checks")
+        (found,) = (metric for metric in self.check.metrics() if metric.name == "guest_checks")
         return sum(found.samples.values())
 
     async def checked(self, *segments: Segment) -> str | None:
@@ -259,7 +259,7 @@ def test_addresses_that_are_none_for_viewers(
 ) -> None:
     """What is wrong by its name alone is said at the start, and by the doctor."""
     warn_of_address(settings.model_copy(update={"public_url": url}))
-    said = [(one.levelname, one.getMessage()) for one in caplog.records]
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert [level for level, _ in said] == ([] if told is None else ["ERROR" if certain else "WARNING"])
     assert all(str(told) in text and text.startswith("R2_PUBLIC_URL: ") for _, text in said)
     private = settings.model_copy(update={"public_url": url, "urls": "presigned"})

@@ -16,7 +16,9 @@ def test_unit_tests_mirror_the_package() -> None:
     for path in found:
         modules = {one.stem for one in (PACKAGE / path.parent.name).glob("*.py")} - {"__init__"}
         name = path.stem.removeprefix("test_")
-        assert any(name == one or name.startswith(f"{one}_") for one in modules), path.relative_to(ROOT)
+        assert any(name == module or name.startswith(f"{module}_") for module in modules), path.relative_to(
+            ROOT
+        )
 
 
 def test_no_module_is_too_long() -> None:

@@ -19,7 +19,7 @@ def entries(file: str) -> dict[str, tuple[str, list[str]]]:
     for entry in text.replace("\\\n", " ").splitlines():
         pinned, *hashes = entry.split()
         name, _, version = pinned.partition("==")
-        assert all(SHA256.fullmatch(one) for one in hashes), entry
+        assert all(SHA256.fullmatch(digest) for digest in hashes), entry
         found[canonicalize_name(name)] = (version, hashes)
     return found
 

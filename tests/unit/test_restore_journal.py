@@ -92,7 +92,7 @@ def test_install_sh_opens_nothing_in_the_state_folder() -> None:
     """No script that root runs names a path in the state folder, but to say how it is removed by hand."""
     for script in ("install.sh", "upgrade.sh"):
         lines = (SCRIPT.parent / script).read_text().splitlines()
-        named = [one for one in lines if "STATE_DIR" in one or "/var/lib" in one]
+        named = [line for line in lines if "STATE_DIR" in line or "/var/lib" in line]
         assert all(one.lstrip().startswith(("#", "say", "-e 's/^(BROADCASTER_STATE_DIR")) for one in named), (
             named
         )

@@ -64,7 +64,7 @@ class Channel:
 
     @property
     def listed(self) -> int:
-        return sum(len(one.playlist.segments) for one in self.view.playlists.values())
+        return sum(len(playlist.playlist.segments) for playlist in self.view.playlists.values())
 
     @property
     def target_duration(self) -> int | None:

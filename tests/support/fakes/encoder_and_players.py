@@ -40,7 +40,7 @@ class Encoder:
 
     def encode(self, seconds: float, variants: str, noticed: datetime) -> list[Segment]:
         self.count += 1
-        made = [self._segment(one, seconds, noticed) for one in variants if one != self.silent]
+        made = [self._segment(variant, seconds, noticed) for variant in variants if variant != self.silent]
         self._time += timedelta(seconds=seconds)
         return made
 

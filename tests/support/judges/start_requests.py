@@ -60,9 +60,9 @@ class Start:
     def page(self) -> list[Asked]:
         """What came over the network before the picture, but for video and for what is held."""
         return [
-            one
-            for one in self.requests
-            if one.ended <= self.shown and not (one.is_video or one.is_held or one.cached)
+            request
+            for request in self.requests
+            if request.ended <= self.shown and not (request.is_video or request.is_held or request.cached)
         ]
 
     @property
@@ -115,7 +115,7 @@ async def start_of(context: BrowserContext, url: str, conditions: dict[str, floa
         await page.goto(url, wait_until="commit")
         async with asyncio.timeout(PATIENCE):
             shown = float(await page.evaluate("() => window.firstFrame"))
-        requests = [one for one in log.requests.values() if one.at <= shown]
+        requests = [request for request in log.requests.values() if request.at <= shown]
         return Start(shown, shown - began, requests)
     finally:
         await page.close()

@@ -72,7 +72,7 @@ class Traffic:
 
     @property
     def bytes(self) -> int:
-        return sum(one.bytes for one in self.routes.values())
+        return sum(route.bytes for route in self.routes.values())
 
     def paths(self, route: str) -> Counter[str]:
         """How often each path of a route was asked for."""

@@ -57,7 +57,8 @@ class EndToEnd:
     def owncast_segments(self) -> int:
         """How many segments of this run every variant has finished."""
         counts = [
-            sum(key[:2] == (self.owncast.run_id, one) for key in self.owncast.finished) for one in VARIANTS
+            sum(key[:2] == (self.owncast.run_id, variant) for key in self.owncast.finished)
+            for variant in VARIANTS
         ]
         return min(counts)
 
@@ -107,7 +108,7 @@ class EndToEnd:
         finished, watcher = self.owncast.finished, self.watcher
         found = await take_inventory(self.bucket, finished)
         seen = {url_key(url) for url in watcher.listed.values()}
-        gaps = sorted((seen & finished.keys()).difference(*(self._shown(one) for one in VARIANTS)))
+        gaps = sorted((seen & finished.keys()).difference(*(self._shown(variant) for variant in VARIANTS)))
         versions = sum(len(versions) for versions in watcher.versions.values())
         print(
             f"{len(finished)} segments, {versions} versions of playlists: missing {len(found.missing)}, "

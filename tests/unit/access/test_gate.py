@@ -254,8 +254,8 @@ async def decide(site: Site, token: str | None) -> None:
     """Ingest's answer to the next try."""
 
     async def tries() -> bool:
-        for one in site.server.pong().passphrases:
-            site.server.handle(PassphraseAnswer(one.id, token))
+        for passphrase in site.server.pong().passphrases:
+            site.server.handle(PassphraseAnswer(passphrase.id, token))
             return True
         return False
 

@@ -90,7 +90,7 @@ async def test_two(caplog: pytest.LogCaptureFixture) -> None:
         await bucket.goes_by(second, first)
         assert first.warning
     assert second.warning == first.warning
-    errors = [one.message for one in caplog.records if one.levelno == logging.ERROR]
+    errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
     assert errors == [first.warning] * 2
     assert "another broadcaster writes under live/" in errors[0]
     since = bucket.seconds

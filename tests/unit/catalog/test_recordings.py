@@ -43,7 +43,7 @@ async def test_a_recording_is_a_stream(studio: CatalogFixture) -> None:
     ((first, *_, last),) = await studio.segments()
     assert (first.discontinuity, last.discontinuity) == (0, 1)
     studio.publish(run=2)
-    assert [one.ended is None for one in await studio.recordings()] == [True, False]
+    assert [recording.ended is None for recording in await studio.recordings()] == [True, False]
 
 
 async def test_a_stream_that_never_ends(studio: CatalogFixture) -> None:
@@ -89,7 +89,7 @@ async def test_a_segment_too_long_for_players_is_whole(studio: CatalogFixture) -
         (2 * SECOND, True, START + 96 * SECOND),
         (2 * SECOND, False, START + 98 * SECOND),
     ]
-    assert all(one.gap for one in studio.channel.view.playlists["1"].playlist.segments[3:-1])
+    assert all(segment.gap for segment in studio.channel.view.playlists["1"].playlist.segments[3:-1])
 
 
 async def test_what_is_recorded_is_not_deleted(studio: CatalogFixture) -> None:
@@ -101,7 +101,7 @@ async def test_what_is_recorded_is_not_deleted(studio: CatalogFixture) -> None:
     studio.publish(run=1, count=10)
     _, old = await studio.recordings()
     studio.catalog.recordings.remove(old)
-    assert [one.id for one in await studio.recordings()] != [old.id]
+    assert [recording.id for recording in await studio.recordings()] != [old.id]
     studio.now += old.duration - SECOND
     assert await studio.catalog.due(100) == []
     studio.now += SECOND

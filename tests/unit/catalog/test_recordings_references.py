@@ -198,10 +198,10 @@ class References(RuleBasedStateMachine):
     def in_window(self, *, kept: bool = False) -> set[str]:
         """The segments in viewers' playlists, or, with ``kept``, in those of viewers who are behind."""
         playlists = [
-            (one.kept if kept else one.playlist) or one.playlist
-            for one in self.studio.channel.view.playlists.values()
+            (playlist.kept if kept else playlist.playlist) or playlist.playlist
+            for playlist in self.studio.channel.view.playlists.values()
         ]
-        return {segment.uri for one in playlists for segment in one.segments if not segment.gap}
+        return {segment.uri for playlist in playlists for segment in playlist.segments if not segment.gap}
 
 
 TestReferences = References.TestCase

@@ -38,7 +38,7 @@ def test_a_live_stream(hls: Path) -> None:
     """Variants, the bytes they make per second, and when they were written last."""
     two_variants(hls)
     found = survey(hls)
-    assert [one.name for one in found.variants] == ["0", "1"]
+    assert [variant.name for variant in found.variants] == ["0", "1"]
     assert found.rate == 2 * 3 * len(PACKET) / 2.0
     assert found.sample
     finding = folders.playlists(hls, found)
@@ -57,7 +57,7 @@ def test_absolute_uris_and_leftovers(hls: Path) -> None:
     (hls / "stream.m3u8").write_text(
         MASTER.format("https://x/hls/0/stream.m3u8", "https://x/hls/1/stream.m3u8")
     )
-    assert [one.name for one in survey(hls).variants] == ["0", "1"]
+    assert [variant.name for variant in survey(hls).variants] == ["0", "1"]
 
 
 @pytest.mark.parametrize("before", ["", "/hls/", "https://x/hls/"])
@@ -71,7 +71,7 @@ def test_a_flat_layout(hls: Path, before: str) -> None:
         shutil.copy(hls / writer.name(0), hls / f"stream-{name}-0.ts")
     (hls / "all.m3u8").write_text(MASTER.format(f"{before}video_720.m3u8", f"{before}video_360.m3u8"))
     found = survey(hls)
-    assert [one.name for one in found.variants] == ["video_360", "video_720"]
+    assert [variant.name for variant in found.variants] == ["video_360", "video_720"]
     assert found.absent == ()
     assert folders.playlists(hls, found).outcome == "ok"
 
@@ -139,7 +139,7 @@ def test_two_streams_in_one_folder(hls: Path) -> None:
     for name, count in (("alice", 6), ("bob", 3)):
         HlsWriter(hls / name, name).write(range(count - 3, count))
     found = survey(hls)
-    assert [one.name for one in found.variants] == ["alice"]
+    assert [variant.name for variant in found.variants] == ["alice"]
     finding = folders.playlists(hls, found)
     assert finding.outcome == "warning"
     assert "bob/stream.m3u8 is another stream than alice/stream.m3u8" in finding.message

@@ -41,7 +41,7 @@ def check(name: str, finding: CheckFinding, *needs: str) -> Check:
 
 
 def verdicts(report: Report) -> dict[str, str]:
-    return {one.name: one.finding.outcome for one in report.results}
+    return {result.name: result.finding.outcome for result in report.results}
 
 
 async def test_what_needs_a_failed_check_is_skipped() -> None:
@@ -84,7 +84,7 @@ async def test_a_check_that_hangs_or_breaks_is_bounded() -> None:
 
     checks = [Check("hangs", "", hang, deadline=0.05, on_timeout="wait"), Check("breaks", "", raises)]
     report = await examine(checks, budget=10)
-    assert [one.finding for one in report.results] == [
+    assert [result.finding for result in report.results] == [
         failed("no answer within 0 s", "wait"),
         failed("the check itself failed (ValueError)", "please report this"),
     ]

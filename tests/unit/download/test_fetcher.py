@@ -40,7 +40,7 @@ async def fetching(**options: Any) -> AsyncIterator[Fetcher]:  # noqa: ANN401 - 
 
 
 def figure(fetcher: Fetcher, name: str, *labels: str) -> float:
-    return next(one.samples[labels] for one in fetcher.metrics() if one.name == f"fetch_{name}")
+    return next(metric.samples[labels] for metric in fetcher.metrics() if metric.name == f"fetch_{name}")
 
 
 async def test_order_and_parallel_requests(server: ScriptedServer) -> None:

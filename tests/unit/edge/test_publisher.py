@@ -177,7 +177,7 @@ async def test_a_refusal_is_said(
         fed.edge.refusal = (status, body)
         fed.publish(3)
         await until(fed, fault=fault)
-        metrics = {one.name: one.samples.get(()) or 0.0 for one in fed.publisher.metrics()}
+        metrics = {metric.name: metric.samples.get(()) or 0.0 for metric in fed.publisher.metrics()}
         assert metrics["edge_refusing"] == 1
         assert metrics["edge_behind_versions"] > 0
         fed.edge.refusal = None
@@ -221,7 +221,7 @@ async def test_an_edge_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         fed.edge.refusal = (503, {})
         fed.publish(3)
         await until(fed, fault="behind")
-        metrics = {one.name: one.samples.get(()) or 0.0 for one in fed.publisher.metrics()}
+        metrics = {metric.name: metric.samples.get(()) or 0.0 for metric in fed.publisher.metrics()}
         assert metrics["edge_behind_seconds"] > 0
         assert metrics["edge_refusing"] == 0
 

@@ -122,7 +122,7 @@ async def test_variants(variant: str, kind: str, expected: list[str]) -> None:
     """A variant is chosen by position or height, with its audio playlist; an .m4a needs only the latter."""
     texts = {f"{HOST}/live/r/{name}.m3u8": segments(f"{name}.ts") for name in ("720", "360", "main")}
     found = await planned({AT: VARIANTS, **texts}, variant=variant, kind=kind)
-    assert [name for one in found.renditions for name in names(one)[0][0]] == expected
+    assert [name for rendition in found.renditions for name in names(rendition)[0][0]] == expected
     with pytest.raises(ExportError, match="there are best, worst, 0/720p, 1/360p"):
         await planned({AT: VARIANTS}, variant="480p")
 

@@ -202,7 +202,7 @@ def test_two_versions_in_one_file_invent_no_segment(written: int) -> None:
     except PlaylistError:
         return
     assert isinstance(read, MediaPlaylist)
-    assert {one.uri for one in read.segments} <= {"stream-offline-0.ts", "stream-run-2-0.ts"}
+    assert {segment.uri for segment in read.segments} <= {"stream-offline-0.ts", "stream-run-2-0.ts"}
 
 
 @given(st.data())
@@ -247,7 +247,9 @@ def test_one_bad_duration_costs_one_segment(bad: str) -> None:
     read = parse(text)
     assert isinstance(read, MediaPlaylist)
     assert read.media_sequence == 7
-    assert [(one.uri, one.gap, one.duration, one.program_date_time) for one in read.segments] == [
+    assert [
+        (segment.uri, segment.gap, segment.duration, segment.program_date_time) for segment in read.segments
+    ] == [
         ("a.ts", False, TWO, START),
         ("b.ts", True, timedelta(seconds=3), START + TWO),
         ("c.ts", False, TWO, START + timedelta(seconds=5)),

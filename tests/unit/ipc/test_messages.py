@@ -107,8 +107,8 @@ def test_a_delta_of_another_view_is_refused() -> None:
 async def answered(*answers: bytes) -> Pong:
     """What is read of these bytes."""
     reader = asyncio.StreamReader()
-    for one in answers:
-        reader.feed_data(one)
+    for answer in answers:
+        reader.feed_data(answer)
     reader.feed_eof()
     return await receive_pong(reader)
 

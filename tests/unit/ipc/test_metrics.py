@@ -130,6 +130,6 @@ async def heard(pong: Pong, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Vi
         yield process
     finally:
         running.cancel()
-        for one in others:
-            one.close()
+        for other in others:
+            other.close()
         await asyncio.gather(running, return_exceptions=True)

@@ -113,7 +113,7 @@ async def test_no_edit_deletes(room: RecorderFixture) -> None:
         await room.recorder.write()
         room.studio.now += DAY / 4
         await room.recorder.write()
-        assert [one.id for one in await room.studio.recordings()] == [name]
+        assert [recording.id for recording in await room.studio.recordings()] == [name]
     for column in ("keep_until", "deleted"):
         with pytest.raises(ValueError, match="no edit deletes"):
             book.change(name, **{column: 0})

@@ -279,9 +279,9 @@ async def test_those_of_before_one_by_one(place: Place) -> None:
         place.record(frames=False, run=run, count=5)
         place.room.studio.channel.end()
     await place.work()
-    assert [one.pictured for one in await place.room.studio.recordings()] == [True, False]
+    assert [recording.pictured for recording in await place.room.studio.recordings()] == [True, False]
     await place.work()
-    assert [one.pictured for one in await place.room.studio.recordings()] == [True, True]
+    assert [recording.pictured for recording in await place.room.studio.recordings()] == [True, True]
 
 
 async def test_what_another_one_still_needs(place: Place) -> None:

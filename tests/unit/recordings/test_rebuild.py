@@ -263,4 +263,4 @@ async def test_written_before_sizes_are_known(room: RecorderFixture, monkeypatch
     for key in mains:
         main = parse(room.store.objects_[key].decode())
         assert isinstance(main, MultivariantPlaylist)
-        assert [one.bandwidth >= 4_000_000 for one in main.variants] == [True]
+        assert [variant.bandwidth >= 4_000_000 for variant in main.variants] == [True]

@@ -169,7 +169,7 @@ async def test_viewers_get_what_was_signed(tmp_path: Path, aiohttp_client: Aioht
         assert answer.content_type == "application/vnd.apple.mpegurl"
     audience.handle(SignedPlaylist(f"recordings/{NAME}/1/playlist.m3u8", None, 5))
     others = "0/other.m3u8", "9/playlist.m3u8", "part-2/playlist.m3u8", "a/b/playlist.m3u8", "1/playlist.m3u8"
-    paths = [f"/recordings/{NAME}/{one}" for one in others]
+    paths = [f"/recordings/{NAME}/{other}" for other in others]
     paths += ["/recordings/another/0/playlist.m3u8", f"/clips/{NAME}/0/playlist.m3u8"]
     assert [(await client.get(path)).status for path in paths] == [404] * len(paths)
     assert audience.pong().playlists_to_sign == ()

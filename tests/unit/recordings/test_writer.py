@@ -336,7 +336,7 @@ async def test_older_pages(room: RecorderFixture, monkeypatch: pytest.MonkeyPatc
         room.store.writes.clear()
         await room.recorder.write()
     assert "live/recordings/index-1.json" not in room.store.writes
-    ids = [one.id for one in await room.studio.recordings()]
+    ids = [recording.id for recording in await room.studio.recordings()]
     found, name = [], "index.json"
     while name:
         page = room.index(name)

@@ -95,6 +95,6 @@ def test_a_callback_that_raises(on: Stage, caplog: pytest.LogCaptureFixture) -> 
     assert on.supervisor.failures == {"half": 2}
     assert "half has failed twice" not in str(on.supervisor.warning)
     assert "half has failed 2 times, 0 s ago" in str(on.supervisor.warning)
-    records = [one for one in caplog.records if one.levelno == logging.ERROR]
+    records = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(records) == 1
     assert records[0].exc_info

@@ -219,9 +219,9 @@ def test_a_playlist_that_is_away_while_its_segments_go_on(
     stream.write(range(8, 11))
     for variant in "01":
         segments = stream.of(variant)
-        assert [one.sequence for one in segments] == list(range(11))
-        assert all(one.file for one in segments)
-        assert {one.run.number for one in segments} == {0}
+        assert [segment.sequence for segment in segments] == list(range(11))
+        assert all(segment.file for segment in segments)
+        assert {segment.run.number for segment in segments} == {0}
         steps = {later.program_date_time - one.program_date_time for one, later in pairwise(segments)}
         assert steps == {timedelta(seconds=2)}
 
@@ -238,9 +238,9 @@ def test_without_times_they_go_on_after_downtime(stream: Stream, listed: range) 
     stream.write(listed)
     for variant in "01":
         segments = stream.of(variant)
-        assert [one.sequence for one in segments] == list(range(listed.stop))
-        assert {one.run.number for one in segments} == {0}
-        assert [one.program_date_time for one in segments] == [
+        assert [segment.sequence for segment in segments] == list(range(listed.stop))
+        assert {segment.run.number for segment in segments} == {0}
+        assert [segment.program_date_time for segment in segments] == [
             segments[0].program_date_time + number * timedelta(seconds=2) for number in range(listed.stop)
         ]
 

@@ -59,7 +59,8 @@ def taken(events: list[SourceEvent]) -> dict[str, list[tuple[int, bool]]]:
     """What came, by variant: numbers, and whether they are gaps."""
     segments = [event for event in events if isinstance(event, Segment)]
     return {
-        variant: [(one.sequence, one.gap) for one in segments if one.variant == variant] for variant in "01"
+        variant: [(segment.sequence, segment.gap) for segment in segments if segment.variant == variant]
+        for variant in "01"
     }
 
 

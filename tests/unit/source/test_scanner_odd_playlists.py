@@ -350,7 +350,7 @@ class Reader:
         self.scanner = Scanner(root, lambda: NOW + timedelta(minutes=1), SourceSnapshot())
 
     def segments(self, *, waits: float = 12.0) -> list[Segment]:
-        return [one for one in self.events(waits=waits) if isinstance(one, Segment)]
+        return [event for event in self.events(waits=waits) if isinstance(event, Segment)]
 
     def events(self, *, waits: float = 12.0) -> list[SourceEvent]:
         found: list[SourceEvent] = []
@@ -378,11 +378,11 @@ def test_an_odd_playlist_costs_no_more_than_what_is_odd(reader: Reader, tmp_path
     playlist, expected = TABLE[case]
     write(reader, playlist)
     segments = reader.segments()
-    lasts = [None if one.fault else one.duration.total_seconds() for one in segments]
+    lasts = [None if segment.fault else segment.duration.total_seconds() for segment in segments]
     assert lasts == list(expected)
     if not expected:
         return
-    assert all(1 <= one.target_duration <= 600 for one in segments)
+    assert all(1 <= segment.target_duration <= 600 for segment in segments)
     for before, after in pairwise(segments):
         assert before.program_date_time < after.program_date_time < NOW + timedelta(days=1)
     _comes_back(tmp_path / "state", segments)
@@ -466,7 +466,7 @@ def test_an_odd_attribute_costs_that_attribute(reader: Reader, attributes: str) 
     write(reader, HEAD + "".join(entries()))
     text = f"#EXTM3U\n#EXT-X-STREAM-INF:{attributes}\n0/stream.m3u8\n"
     (reader.root / "stream.m3u8").write_text(text)
-    found = [one.playlist.variants for one in reader.events() if isinstance(one, VariantsListed)]
+    found = [event.playlist.variants for event in reader.events() if isinstance(event, VariantsListed)]
     assert found[-1] == (MULTIVARIANT[attributes],)
     assert described_of(described_row(MultivariantPlaylist(found[-1]))).variants == found[-1]
     rendered = parse(MultivariantPlaylist(found[-1]).render())
@@ -570,7 +570,9 @@ def test_a_decimal_comma_is_known_in_each_version() -> None:
             HEAD + "".join(f"#EXTINF:{text}\ns{n}.ts\n" for n, text in enumerate(lasts[:count]))
         )
         assert isinstance(read, MediaPlaylist)
-        assert [one.duration.total_seconds() for one in read.segments] == [3.96, 4.04, 4.0, 3.98][:count]
+        assert [segment.duration.total_seconds() for segment in read.segments] == [3.96, 4.04, 4.0, 3.98][
+            :count
+        ]
 
 
 FAR_APART = [7, 0, 1_700_000_000_000_000, 2**53 - 1, 2**53, 2**62 + 5, 2**63 - 1, 2**63, 2**64 - 8]
@@ -620,9 +622,9 @@ def test_numbers_of_variants_are_far_apart(tmp_path: Path, *, dated: bool) -> No
         reader.encode(4, dated=dated)
         for variant in map(str, range(len(FAR_APART))):
             segments = reader.found[variant]
-            assert [one.fault for one in segments] == [None] * 4
-            assert [one.run.number for one in segments] == [run] * 4
-            assert len({one.sequence for one in segments}) == 4
-            numbers |= {one.sequence for one in segments}
+            assert [segment.fault for segment in segments] == [None] * 4
+            assert [segment.run.number for segment in segments] == [run] * 4
+            assert len({segment.sequence for segment in segments}) == 4
+            numbers |= {segment.sequence for segment in segments}
         reader.time += timedelta(seconds=30)
     assert max(numbers) < 2**53

@@ -144,7 +144,7 @@ def test_sound_of_its_own_is_no_variant(folder: Folder, caplog: pytest.LogCaptur
         writer.write(range(2))
     assert folder.names() == [*folder.listed(range(2)), *(f"english/{sound.name(one)}" for one in range(2))]
     listed = folder.listed_now.playlist
-    assert [(one.uri, one.audio) for one in listed.variants] == [("0", "sound")]
+    assert [(variant.uri, variant.audio) for variant in listed.variants] == [("0", "sound")]
     assert listed.uris == {"0", "english"}
     assert listed.renditions == (
         Rendition("sound", "English", "english", "en", default=True, autoselect=True, channels="2"),

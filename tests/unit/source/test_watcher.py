@@ -309,7 +309,7 @@ def test_one_bad_duration_is_one_gap(folder: Folder, caplog: pytest.LogCaptureFi
     bad = path.read_text().replace("EXTINF:2.000000", "EXTINF:nan", 1)
     path.write_text(bad)
     segments = folder.segments() + folder.segments()
-    assert [(one.sequence, one.file is None) for one in segments] == [
+    assert [(segment.sequence, segment.file is None) for segment in segments] == [
         (0, True),
         (1, False),
         (2, False),
@@ -526,7 +526,9 @@ def test_what_was_taken_by_its_file_is_listed_later(folder: Folder) -> None:
         assert folder.names() == [folder.writer.name(number)]
     folder.writer.seconds = 5
     folder.writer.write(range(5))
-    assert [(one.name, one.run.number) for one in folder.segments()] == [(folder.writer.name(4), 0)]
+    assert [(segment.name, segment.run.number) for segment in folder.segments()] == [
+        (folder.writer.name(4), 0)
+    ]
 
 
 def test_hidden_when_an_earlier_process_ended(folder: Folder) -> None:
@@ -541,7 +543,9 @@ def test_hidden_when_an_earlier_process_ended(folder: Folder) -> None:
     (hidden,) = folder.segments()
     assert (hidden.sequence, hidden.duration, hidden.independent) == (1, timedelta(seconds=2), True)
     folder.writer.write(range(3))
-    assert [(one.name, one.run) for one in folder.segments()] == [(folder.writer.name(2), first.run)]
+    assert [(segment.name, segment.run) for segment in folder.segments()] == [
+        (folder.writer.name(2), first.run)
+    ]
 
 
 def test_an_old_stream_is_no_live_one_after_a_restart(folder: Folder) -> None:
@@ -802,7 +806,7 @@ def test_the_idle_clips_multivariant_playlist_describes_no_stream(folder: Folder
         folder.writer.write(range(1))
         root.write_text(described.format(bandwidth))
         told += [one.playlist.variants for one in folder.look() if isinstance(one, VariantsListed)]
-    assert [one.bandwidth for variants in told for one in variants] == [7, 1000, 1001]
+    assert [variant.bandwidth for variants in told for variant in variants] == [7, 1000, 1001]
 
 
 def test_the_idle_clips_playlists_leave_no_variant_out(folder: Folder) -> None:
@@ -1028,7 +1032,7 @@ def test_what_no_library_can_read_stops_nothing(folder: Folder, line: str, kind:
     expected = {f"0/{folder.writer.name(number)}" for number in (0, 2)} | {
         f"1/{other.name(number)}" for number in (0, 1)
     }
-    assert {f"{one.variant}/{one.name}" for one in segments if one.file} >= expected
+    assert {f"{segment.variant}/{segment.name}" for segment in segments if segment.file} >= expected
 
 
 def test_a_defect_is_told_as_long_as_it_lasts(

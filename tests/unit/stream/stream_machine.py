@@ -93,7 +93,7 @@ class Broadcast(RuleBasedStateMachine):
         self.lost: set[str] = set()  # keys of segments that will be gaps
         self.found: defaultdict[str, list[Segment]] = defaultdict(list)  # by variant, in order
         self.listed: defaultdict[str, list[Segment]] = defaultdict(list)  # the same, as listed
-        self.players = [Player(one) for one in VARIANTS]
+        self.players = [Player(variant) for variant in VARIANTS]
         self.shown = View()
         self.ended_at: float | None = None  # viewers see ENDLIST, and new playlists are to follow
         self.begin(())
@@ -136,7 +136,9 @@ class Broadcast(RuleBasedStateMachine):
             case model.Release(segment):
                 self.hear(model.SegmentReleased(segment.key))
             case model.Notify(StreamEnded()):
-                assert all(one.playlist.ended for one in self.shown.playlists.values()), "no ENDLIST"
+                assert all(playlist.playlist.ended for playlist in self.shown.playlists.values()), (
+                    "no ENDLIST"
+                )
 
     def drain(self) -> None:
         while self.todo:
@@ -171,7 +173,7 @@ class Broadcast(RuleBasedStateMachine):
             lines = [(number, one) for number, one in enumerate(playlist.segments, first)]
             assert lines == [(number, one) for number, one, _ in self.book.window(variant)], "not written"
             assert (first, playlist.ended) == (state.media_sequence, state.ended)
-            without = sum((one.duration for one in playlist.segments[1:]), timedelta())
+            without = sum((segment.duration for segment in playlist.segments[1:]), timedelta())
             least = timedelta(seconds=3 * playlist.target_duration)
             assert len(lines) <= WINDOW or without < least, "the window is longer than it has to be"
             assert version.kept, "the longer playlist is missing"
@@ -211,10 +213,10 @@ class Broadcast(RuleBasedStateMachine):
     def go_on(self, lengths: list[float]) -> None:
         """A while without trouble."""
         self.list_variants("01")
-        for one in lengths:
-            self.encode(one, "", "01", crash=False)
+        for length in lengths:
+            self.encode(length, "", "01", crash=False)
             self.catch_up()
-            self.pass_time(timedelta(seconds=one), 0.0, one)
+            self.pass_time(timedelta(seconds=length), 0.0, length)
 
     @rule(count=st.integers(1, 6))
     def work(self, count: int) -> None:
@@ -291,10 +293,12 @@ class Broadcast(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """The process dies between two effects, and another goes on where it stood."""
-        found = {one.key for segments in self.listed.values() for one in segments} | self.book.pending.keys()
+        found = {
+            segment.key for segments in self.listed.values() for segment in segments
+        } | self.book.pending.keys()
         for variant, segments in self.found.items():
             # What was not written yet the source brings again.
-            self.found[variant] = [one for one in segments if one.key in found]
+            self.found[variant] = [segment for segment in segments if segment.key in found]
         again = [one for one in self.book.pending.values() if one.key in found]
         self.begin(again)
         self.ended_at = None
@@ -313,7 +317,7 @@ class Broadcast(RuleBasedStateMachine):
         assert self.stream.state is not State.STARTING
         assert not self.stream.on_the_way
         for variant, segments in self.found.items():
-            assert [one.key for one in self.listed[variant]] == [one.key for one in segments]
+            assert [one.key for one in self.listed[variant]] == [segment.key for segment in segments]
 
     @invariant()
     def variants_agree(self) -> None:

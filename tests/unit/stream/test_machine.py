@@ -174,7 +174,10 @@ def test_what_is_told_of_some_variants_alone_is_not_told() -> None:
         stage.channel.tick(now)
     main = stage.main()
     assert isinstance(main, MultivariantPlaylist)
-    assert [(one.bandwidth, one.codecs) for one in main.variants] == [(2 * MEGABIT, None), (2**20, None)]
+    assert [(variant.bandwidth, variant.codecs) for variant in main.variants] == [
+        (2 * MEGABIT, None),
+        (2**20, None),
+    ]
 
 
 def test_one_variant_is_served_as_its_media_playlist() -> None:
@@ -530,10 +533,13 @@ def test_sound_with_a_playlist_of_its_own() -> None:
     stage.publish("sound", 0)
     main = stage.main()
     assert isinstance(main, MultivariantPlaylist)
-    assert [one.uri for one in main.variants] == ["0/playlist.m3u8", "1/playlist.m3u8"]
-    assert {one.audio for one in main.variants} == {"aac"}
-    assert [one.bandwidth for one in main.variants] == [2**21, 2**21 + 1]  # a megabit each, and the sound's
-    assert [one.uri for one in main.renditions] == ["sound/playlist.m3u8", None]
+    assert [variant.uri for variant in main.variants] == ["0/playlist.m3u8", "1/playlist.m3u8"]
+    assert {variant.audio for variant in main.variants} == {"aac"}
+    assert [variant.bandwidth for variant in main.variants] == [
+        2**21,
+        2**21 + 1,
+    ]  # a megabit each, and the sound's
+    assert [rendition.uri for rendition in main.renditions] == ["sound/playlist.m3u8", None]
     assert isinstance(stage.media("sound"), MediaPlaylist)
 
 

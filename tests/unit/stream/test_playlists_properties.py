@@ -47,9 +47,9 @@ class Broadcast(RuleBasedStateMachine):
         self.now = START
         self.monotonic = 0.0
         self.encoder = Encoder()
-        self.waiting: dict[str, deque[Segment]] = {one: deque() for one in VARIANTS}
+        self.waiting: dict[str, deque[Segment]] = {variant: deque() for variant in VARIANTS}
         self.lost: set[str] = set()
-        self.players = [Player(one) for one in VARIANTS]
+        self.players = [Player(variant) for variant in VARIANTS]
         self.catalog = Catalog(self.folder, lambda: self.now)
         self.channel = self.new_channel(None)
 
@@ -144,7 +144,7 @@ class Broadcast(RuleBasedStateMachine):
     def restart(self) -> None:
         """The process dies and another goes on where it stood, which no player notices."""
         starting = self.channel.state is State.STARTING
-        served = [self.shown.snapshot(one) for one in VARIANTS]
+        served = [self.shown.snapshot(variant) for variant in VARIANTS]
         main = self.shown.main
         unpublished = {segment.key for queue in self.waiting.values() for segment in queue}
         self.catalog.close()
@@ -156,7 +156,7 @@ class Broadcast(RuleBasedStateMachine):
         assert names(main) == names(self.shown.main)
         pending = {one.key for one in memory.pending}
         assert pending >= unpublished if starting else pending == unpublished
-        self.waiting = {one: deque() for one in VARIANTS}
+        self.waiting = {variant: deque() for variant in VARIANTS}
         for one in memory.pending:
             self.waiting[one.variant].append(one)
             self.channel.expect(one.variant)

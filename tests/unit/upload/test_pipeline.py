@@ -215,7 +215,7 @@ async def test_nothing_is_shown_that_was_not_written(tmp_path: Path, monkeypatch
             line.discover(line.file("1.ts"), number=1)
             await line.until(lambda: failed)
     assert line.published() == ["0.ts"]
-    assert [one.uri.rpartition("/")[2] for one in line.playlist().segments] == ["0.ts"]
+    assert [segment.uri.rpartition("/")[2] for segment in line.playlist().segments] == ["0.ts"]
     with closing(Catalog(tmp_path / "state", line.clock)) as catalog:
         assert [one.name for one in catalog.load().pending] == ["1.ts"]
 
@@ -248,7 +248,7 @@ async def test_the_key_frame_is_found_on_the_way(tmp_path: Path) -> None:
         line.discover(line.file("a.ts", packets.segment()))
         line.discover(line.file("b.ts"), number=1)
         await line.until_published(2)
-    found = [one.iframe for one in line.pipeline.view.playlists["0"].playlist.segments]
+    found = [segment.iframe for segment in line.pipeline.view.playlists["0"].playlist.segments]
     assert found == [ByteRange(2 * packets.PACKET, 2 * packets.PACKET), None]
 
 

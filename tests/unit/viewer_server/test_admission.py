@@ -80,7 +80,7 @@ def of_a_site(places: int) -> int:
 
 def media_taken(places: AdmissionControl) -> float:
     """Requests for segments that last now."""
-    return next(one for one in places.metrics() if one.name == "long_requests").samples["media",]
+    return next(metric for metric in places.metrics() if metric.name == "long_requests").samples["media",]
 
 
 @pytest.mark.parametrize("number", [100, 2000, 10_000])
@@ -203,7 +203,7 @@ def test_an_overloaded_process_admits_no_request() -> None:
         assert taken(places, stack, RequestKind.EVENTS, FEW + 3) == FEW  # so few are not what makes it late
         lag.note(0)
         assert taken(places, stack, RequestKind.EVENTS, 3) == 3
-    samples = next(one.samples for one in places.metrics() if one.name == "long_requests_refused")
+    samples = next(metric.samples for metric in places.metrics() if metric.name == "long_requests_refused")
     assert samples["lag",] == 3
 
 

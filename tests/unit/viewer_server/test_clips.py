@@ -72,7 +72,7 @@ class Ingest:
         for wish in await sent(self.audience):
             self.makes(wish, self.answer)
         clips = await self.studio.catalog.clips.all()
-        self.audience.handle(RecordingsDelta(tuple(public_recordings(one.id) for one in clips)))
+        self.audience.handle(RecordingsDelta(tuple(public_recordings(clip.id) for clip in clips)))
 
     def answer(self, answer: ClipAnswer) -> None:
         message = decode(encode(answer)[LENGTH.size :])

@@ -252,13 +252,13 @@ def test_no_more_than_pages_can_play() -> None:
     assert reported("b", 1, 1) == 180
     open_pages("a", range(10, 12))  # a second viewer has come
     assert reported("a", 1, 1) == MAX_SECONDS
-    refused = next(one for one in beacon.metrics() if one.name == "viewer_reports_refused")
+    refused = next(metric for metric in beacon.metrics() if metric.name == "viewer_reports_refused")
     assert refused.samples[()] > 1000
 
 
 def sums(beacon: PlaybackReports) -> float:
     """Megabytes from the bucket."""
-    (figure,) = (one for one in beacon.metrics() if one.name == "viewer_bytes")
+    (figure,) = (metric for metric in beacon.metrics() if metric.name == "viewer_bytes")
     return figure.samples["bucket",] / 1e6
 
 

@@ -488,9 +488,9 @@ class Settings(BaseSettings):
             raise ValueError("BROADCASTER_DISCONNECT_GRACE_SECONDS needs BROADCASTER_OWNCAST_URL")
         if (self.edge_url is None) is not (self.edge_key is None):
             raise ValueError("BROADCASTER_EDGE_URL and BROADCASTER_EDGE_KEY need each other")
-        if self.is_private and (self.edge_url or self.mirror or self.tracker_url):
-            open_ways = "BROADCASTER_EDGE_URL, BROADCASTER_MIRROR and BROADCASTER_TRACKER_URL"
-            raise ValueError(f"{open_ways} have no gate: remove them, or set BROADCASTER_ACCESS=public")
+        if self.is_private and (self.mirror or self.tracker_url):
+            open_ways = "BROADCASTER_MIRROR and BROADCASTER_TRACKER_URL have no gate"
+            raise ValueError(f"{open_ways}: remove them, or set BROADCASTER_ACCESS=public")
         if self.viewer_clips and not self.has_pages:
             raise ValueError("BROADCASTER_VIEWER_CLIPS needs BROADCASTER_RECORDINGS")
         return self

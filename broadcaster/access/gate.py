@@ -241,7 +241,7 @@ class AskingPage:
         self._page = Template(text)
         styles = (hashlib.sha256(style.encode()).digest() for style in STYLE.findall(text))
         hashes = " ".join(f"'sha256-{base64.b64encode(style).decode()}'" for style in styles) or "'none'"
-        self._policy = f"default-src 'none'; style-src {hashes}; form-action 'self'; base-uri 'none'"
+        self.policy = f"default-src 'none'; style-src {hashes}; form-action 'self'; base-uri 'none'"
         self._takes_passphrase = takes_passphrase
         self._settings = settings
         self._network = network
@@ -355,12 +355,18 @@ class AskingPage:
         if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
             text = texts["often"] if fault == "often" else TEXTS["en"]["invited"]
             return web.Response(status=status, text=f"{text}\n", headers=headers)
-        own = await self._settings()
+        body = await self.page(language, fault, to)
+        headers |= {"Content-Security-Policy": self.policy, hdrs.CONTENT_LANGUAGE: language}
+        return web.Response(status=status, text=body, content_type="text/html", headers=headers)
+
+    async def page(self, language: str, fault: str, to: str) -> str:
+        """The page in a language, which leads to a path; ``fault`` is a key of the texts, or empty."""
+        own, texts = await self._settings(), TEXTS[language]
         title, starts = own.get("title"), _time(own.get("startsAt"))
         invalid = ' aria-invalid="true"' if fault == "wrong" else ""
         local = to if LOCAL.fullmatch(to) else "/"
         form = FORM.substitute(texts, to=escape(local), invalid=invalid) if self._takes_passphrase else ""
-        body = self._page.safe_substitute(
+        return self._page.safe_substitute(
             lang=language,
             title=escape(title if isinstance(title, str) and title.strip() else texts["title"]),
             starts=f"{texts['starts']}: {starts}" if starts else "",
@@ -368,8 +374,6 @@ class AskingPage:
             form=form,
             invited="" if self._takes_passphrase else texts["invited"],
         )
-        headers |= {"Content-Security-Policy": self._policy, hdrs.CONTENT_LANGUAGE: language}
-        return web.Response(status=status, text=body, content_type="text/html", headers=headers)
 
 
 def _language(accepted: str) -> str:

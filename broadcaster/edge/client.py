@@ -22,7 +22,7 @@ from pydantic import Field, TypeAdapter
 
 from broadcaster.errors import EdgeError
 
-VERSION = 1  # of the protocol
+VERSION = 2  # of the protocol; before 2, no gate
 TIMEOUT = 10.0  # seconds for one request
 MAX_PUSH = 4 * 2**20  # bytes of a push in gzip: the Worker's limit
 MAX_ANSWER = 4 * 2**20  # bytes: a thousand reports

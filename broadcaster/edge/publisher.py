@@ -26,6 +26,7 @@ from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.http.server import health_fields
 from broadcaster.ipc.messages import (
     Ended,
+    Grants,
     HealthReport,
     Listed,
     Pong,
@@ -232,6 +233,7 @@ class EdgePublisher:
         pong: Callable[[], Pong],
         on_reports: Callable[[Sequence[Report]], None],
         wall: Callable[[], datetime],
+        grants: Grants | None = None,
     ) -> None:
         self.status = EdgeStatus()
         self._connect = partial(open_edge, url, key)
@@ -240,6 +242,7 @@ class EdgePublisher:
         self._pong = pong
         self._on_reports = on_reports
         self._wall = wall
+        self._grants = grants  # of a private event
         self._stream = ServedStream(wall)
         self._view = View()
         self._recordings: Mapping[str, PublicRecording] = {}
@@ -276,6 +279,11 @@ class EdgePublisher:
     def send(self, message: Listed | Started | Ended) -> None:
         """Send an event to pages."""
         self._events(message)
+        self._change()
+
+    def admit(self, grants: Grants) -> None:
+        """Let these watch a private event, from now on."""
+        self._grants = grants
         self._change()
 
     @property
@@ -394,6 +402,13 @@ class EdgePublisher:
         stream = {"title": report.title, "poster": report.poster}
         page, recordings = await self._page.texts(stream, self._recordings)
         found = {"health": health_fields(report), "page": page, "recordings": recordings}
+        if self._grants:
+            asking = await self._page.asking()
+            found["gate"] = {
+                "secret": self._grants.secret,
+                "grants": dict(self._grants.ends),
+                "asking": asking,
+            }
         if report.signaling:
             found["swarms"] = sorted(self._tracker.admitted)
         texts = {name: json.dumps(value, separators=(",", ":")) for name, value in found.items()}

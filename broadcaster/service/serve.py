@@ -22,7 +22,6 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from broadcaster.access.keeper import GateFile
 from broadcaster.admin import (
     Access,
     Dashboard,
@@ -284,7 +283,7 @@ async def serve(
             )
             if components.keeper:
                 viewer_server.admit(components.keeper.grants(), components.keeper)
-                components.keeper.on_change = partial(_admit, viewer_server, components.gate_file)
+                components.keeper.on_change = partial(_admit, components)
                 viewer_server.on_guests = supervisor.contained("access", components.keeper.count, None)
             own: dict[str, Observer] = {
                 "metrics": Metrics(registry),
@@ -374,11 +373,12 @@ def _edge(
     edge = EdgePublisher(
         settings.edge_url,
         settings.edge_key.get_secret_value(),
-        PageTexts(page, viewer_server.setup.viewer_dir),
+        PageTexts(page, viewer_server.setup.viewer_dir, is_private=settings.is_private),
         report=supervisor.contained("health", public_health(components.health), UNKNOWN),
         pong=lambda: viewer_server.pong,
         on_reports=lambda reports: viewer_server.send(EdgeReports(tuple(reports))),
         wall=now,
+        grants=components.keeper.grants() if components.keeper else None,
     )
     edge.show(components.pipeline.view)
     return edge
@@ -427,11 +427,14 @@ def _parts(components: Components, settings: Settings) -> dict[str, Part]:
     return parts
 
 
-def _admit(viewer_server: ViewerProcess, gate_file: GateFile | None, grants: Grants) -> None:
+def _admit(components: Components, grants: Grants) -> None:
     """Tell all gates who may watch."""
-    viewer_server.admit(grants)
-    if gate_file:
-        gate_file.update(grants)
+    if components.viewer_server:
+        components.viewer_server.admit(grants)
+    if components.gate_file:
+        components.gate_file.update(grants)
+    if components.edge:
+        components.edge.admit(grants)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 
 from aiohttp import hdrs, web
 
-from broadcaster.access.gate import GUEST
+from broadcaster.access.gate import GUEST, TEXTS, AskingPage
 from broadcaster.http.static import ServedFile
 from broadcaster.ipc.messages import PublicRecording, RecordingsDelta
 
@@ -150,15 +150,24 @@ def for_guest(request: web.Request, settings: Mapping[str, Any]) -> dict[str, An
     guest = request.get(GUEST)
     if guest is None:
         return dict(settings)
-    names, prefix = PATHS if guest.in_path else PLAYED, f"/t/{guest.token}"
+    prefix = f"/t/{guest.token}"
+    return _with_prefixes(settings, prefix, prefix if guest.in_path else "")
+
+
+# What a gate in front replaces in paths by the guest's token; the second only if the token is in the path.
+IN_ANY, IN_PATH = "/t/-", "/t/+"
+
+
+def _with_prefixes(settings: Mapping[str, Any], of_played: str, of_others: str) -> dict[str, Any]:
+    """The settings with these before their paths."""
 
     def changed(name: str, value: object) -> object:
         if isinstance(value, Mapping):
             return {key: changed(key, item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [changed(name, item) for item in value]
-        is_path = isinstance(value, str) and name in names and re.match("/(?!/)", value)
-        return f"{prefix}{value}" if is_path else value
+        is_path = isinstance(value, str) and name in PATHS and re.match("/(?!/)", value)
+        return f"{of_played if name in PLAYED else of_others}{value}" if is_path else value
 
     found = {name: changed(name, value) for name, value in settings.items()}
     if not str(found.get("trackerUrl") or "/").startswith("/"):
@@ -271,10 +280,12 @@ class RecordingPages:
 class PageTexts:
     """What an edge has to know to make the pages itself: settings, and the tags that stand for each title.
 
-    ``known`` is as for ``Page``. Pages of recordings have the settings of every page.
+    ``known`` is as for ``Page``. Pages of recordings have the settings of every page. In a private event
+    paths begin with what the edge replaces by a token.
     """
 
-    def __init__(self, known: Mapping[str, object], folder: Path) -> None:
+    def __init__(self, known: Mapping[str, object], folder: Path, *, is_private: bool = False) -> None:
+        self._folder, self._is_private = folder, is_private
         self._stream: Mapping[str, str | None] = {}
         self._page = Page(known, folder, lambda: self._stream)
         index = folder / "index.html"
@@ -288,15 +299,33 @@ class PageTexts:
         """The page, and the recordings, the newest first, with their paths."""
         self._stream = stream
         settings = {**await self._page.settings(), "events": "held"}  # an edge has no server-sent events
+        if self._is_private:
+            settings = _with_prefixes(settings, IN_ANY, IN_PATH)
         if self._rendered is None or self._rendered[0] != (settings, recordings):
             newest = sorted(recordings.values(), key=lambda one: one.started, reverse=True)
             self._rendered = (settings, recordings), [self._recording(one, settings) for one in newest]
         listed = self._tags(_preview("/recordings", settings, _known_list(settings)))
-        return {"settings": settings, "tags": self._tags(settings), "list": listed}, self._rendered[1]
+        page: dict[str, object] = {"settings": settings, "tags": self._tags(settings), "list": listed}
+        return page | ({"mark": f"{IN_PATH}/"} if self._is_private else {}), self._rendered[1]
+
+    async def asking(self) -> dict[str, object]:
+        """The page for strangers by language, each also for a refused token; an edge takes no passphrase."""
+        asking = AskingPage(
+            self._folder,
+            takes_passphrase=False,
+            settings=self._page.operator_settings,
+            network=lambda _: "",
+        )
+        faults = ("", "over")
+        pages = {one: [await asking.page(one, fault, "/") for fault in faults] for one in TEXTS}
+        return {"pages": pages, "plain": f"{TEXTS['en']['invited']}\n", "policy": asking.policy}
 
     def _recording(self, found: PublicRecording, settings: Mapping[str, object]) -> dict[str, object]:
         tags = self._tags(_preview(found.path, settings, _known(found)))
-        return {"path": found.path, "listed": found.listed, "tags": tags, "told": _fields(found)}
+        told = _fields(found)
+        if self._is_private:
+            told = _with_prefixes(told, IN_ANY, IN_PATH)
+        return {"path": found.path, "listed": found.listed, "tags": tags, "told": told}
 
     def _tags(self, settings: Mapping[str, object]) -> str:
         return with_opengraph(self._title, settings)

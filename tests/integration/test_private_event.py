@@ -156,7 +156,6 @@ async def test_a_restart_keeps_guests_and_names(tmp_path: Path, bucket: SeaweedB
     "setting",
     [
         {"BROADCASTER_MIRROR": "true"},
-        {"BROADCASTER_EDGE_URL": "https://edge.example", "BROADCASTER_EDGE_KEY": "x" * 43},
         {"BROADCASTER_TRACKER_URL": "wss://tracker.example"},
     ],
 )

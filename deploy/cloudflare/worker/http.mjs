@@ -1,30 +1,24 @@
-/** What all modules use: answers with their headers, and bodies, read within bounds. */
-export const HLS = "application/vnd.apple.mpegurl", JSON_TYPE = "application/json; charset=utf-8", NO_STORE = "no-store";
-const OPEN = { "access-control-allow-origin": "*", "x-content-type-options": "nosniff",
-  "access-control-expose-headers": "Age, Content-Length, Date, ETag, Last-Modified" };
+/** What all modules use: answers with their headers, bodies, read within bounds, and the gate of private events. */
+export const HLS = "application/vnd.apple.mpegurl", JSON_TYPE = "application/json; charset=utf-8", HTML = "text/html; charset=utf-8", NO_STORE = "no-store";
+const OPEN = { "access-control-allow-origin": "*", "x-content-type-options": "nosniff", "access-control-expose-headers": "Age, Content-Length, Date, ETag, Last-Modified" };
 const GZIP = /(^|[,\s])gzip\s*(;\s*q=(?!0(\.0*)?\s*(,|$))[\d.]+\s*)?(,|$)/i; // of Accept-Encoding, unless it is refused (q=0)
 /** A shared cache may keep an answer for so many seconds. Without the last words Workers Cache serves it after that, on errors. */
 export const age = (seconds) => `public, max-age=${seconds}, stale-if-error=0`;
 export const answer = (status, body, cache, type = "text/plain; charset=utf-8", more = {}) =>
   new Response(body, { status, headers: { ...OPEN, date: new Date().toUTCString(), "cache-control": cache, "content-type": type, ...more } });
-export const json = (value, cache, status = 200) => answer(status, JSON.stringify(value), cache, JSON_TYPE);
-export const busy = (text, cache = NO_STORE) => answer(503, text, cache, undefined, { "retry-after": "1" });
-export const tried = (make) => { try { return make(); } catch { return null; } };
-export const parsed = (text) => tried(() => JSON.parse(text));
-export const hex = (digest) => new Uint8Array(digest).toHex();
-export const digested = (text) => crypto.subtle.digest("SHA-256", typeof text === "string" ? new TextEncoder().encode(text) : text);
+export const json = (value, cache, status = 200) => answer(status, JSON.stringify(value), cache, JSON_TYPE), busy = (text, cache = NO_STORE) => answer(503, text, cache, undefined, { "retry-after": "1" });
+export const tried = (make) => { try { return make(); } catch { return null; } }, parsed = (text) => tried(() => JSON.parse(text));
+export const hex = (digest) => new Uint8Array(digest).toHex(), digested = (text) => crypto.subtle.digest("SHA-256", typeof text === "string" ? new TextEncoder().encode(text) : text);
 /** The answer as this client wants it: 304 for what it has, gzip if it takes that, no body for HEAD. */
 export function negotiated(request, found) {
   const headers = new Headers(found.headers), tag = headers.get("etag");
   if (tag) {
     const gzip = GZIP.test(request.cf?.clientAcceptEncoding ?? request.headers.get("accept-encoding") ?? ""), own = gzip ? `${tag.slice(0, -1)}-gz"` : tag;
-    headers.set("etag", own);
-    headers.set("vary", "Accept-Encoding");
+    headers.set("etag", own), headers.set("vary", "Accept-Encoding");
     const known = (request.headers.get("if-none-match") ?? "").split(",").map((one) => one.trim().replace(/^W\//, ""));
-    if (known.includes(own) || known.includes("*")) {
-      for (const name of ["content-type", "last-modified"]) headers.delete(name);
-      return new Response(null, { status: 304, headers });
-    }
+    const is304 = known.includes(own) || known.includes("*");
+    for (const name of is304 ? ["content-type", "last-modified"] : []) headers.delete(name);
+    if (is304) return new Response(null, { status: 304, headers });
     if (gzip) headers.set("content-encoding", "gzip"); // the runtime compresses
   }
   return new Response(request.method === "HEAD" ? null : found.body, { status: found.status, headers });
@@ -40,4 +34,26 @@ export async function textOf(blob, headers, most, size = 0) {
   let stream = blob?.stream() ?? null;
   if (headers.get("content-encoding") === "gzip") stream = stream?.pipeThrough(new DecompressionStream("gzip")).pipeThrough(new TransformStream(bounded));
   try { return stream && (await new Response(stream).text()); } catch { return null; }
+}
+/** Asks a Stage; one that is moved, or deployed anew, lets its requests down, and they ask once more. */
+export const asked = (env, channel, path, init, ask = async () => env.STAGE.getByName(channel).fetch(`https://stage/${path}`, init)) =>
+  ask().catch(ask).catch(() => busy("The edge is away.\n", age(1)));
+const LOOK = 1000, TOKEN = /^([0-9a-f]{8,10})\.([0-9a-f]{16})([0-9a-f]{64})$/, IN_PATH = /^\/t\/([^/]*)(\/.*)?$/s, COOKIE = /(?:^|;\s*)broadcaster_access=([^;\s]*)/;
+let gate, looked = 0;
+/** Who may watch a private event, as known for a second; null for a public one. It throws where that cannot be known. */
+export async function gateOf(env) {
+  const found = Date.now() < looked + LOOK ? null : await asked(env, "live", "gate");
+  if (found && !found.ok && found.status !== 404) throw new Error("the Stage is away");
+  if (found) [gate, looked] = [found.ok ? await found.json() : null, Date.now()];
+  return gate;
+}
+/** Whether a guest, of whom grant and end are known, still is one. */
+export const admits = (found, { grant, expires }) => !found || (Date.now() / 1000 < expires && grant in found.grants && Date.now() / 1000 < (found.grants[grant] ?? Infinity));
+/** Whose request it is, by a token in the path or a cookie: path is the one without it, and a stranger has no grant. */
+export async function visitor({ headers }, pathname, found) {
+  const inPath = pathname.match(IN_PATH), token = inPath ? inPath[1] : headers.get("cookie")?.match(COOKIE)?.[1], path = inPath ? inPath[2] ?? "/" : pathname;
+  const [, expiry, grant, mac] = token?.match(TOKEN) ?? [], expires = parseInt(expiry, 16), guest = { token, path, inPath: Boolean(inPath), grant, expires };
+  const key = mac && (await crypto.subtle.importKey("raw", Uint8Array.fromHex(found.secret), { name: "HMAC", hash: "SHA-256" }, false, ["verify"]));
+  const isOurs = key && admits(found, guest) && (await crypto.subtle.verify("HMAC", key, Uint8Array.fromHex(mac), new TextEncoder().encode(`broadcaster access ${expiry} ${grant}`)));
+  return isOurs ? guest : { token, path };
 }

@@ -1,43 +1,34 @@
 /** What viewers tell: their reports, which the service takes with each push, and each other, over the tracker. */
 import { DurableObject } from "cloudflare:workers";
-import { NO_STORE, answer, parsed } from "./http.mjs";
-
+import { NO_STORE, admits, answer, parsed } from "./http.mjs";
 const MOST_REPORTS = 1000, OF_ALL = { rate: 100, burst: 1000 }, OF_AN_ADDRESS = { rate: 25, burst: 500 }, MOST_ADDRESSES = 10_000; // as the service's
-const MOST_SOCKETS = 5000, SOCKETS_OF_AN_ADDRESS = 500, MOST_SWARMS = 10, MOST_OFFERS = 10, MOST_MESSAGE = 65_536, MOST_SDP = 16_384;
-const INTERVAL = 20; // seconds between two announces
-
+const MOST_SOCKETS = 5000, SOCKETS_OF_AN_ADDRESS = 500, MOST_SWARMS = 10, MOST_OFFERS = 10, MOST_MESSAGE = 65_536, MOST_SDP = 16_384, INTERVAL = 20; // the last: seconds between two announces
 /** Token buckets by name: `burst` at once, `rate` a second for long. */
 class Rates {
   levels = new Map();
   take(name, { rate, burst }, now = Date.now() / 1000) {
     const [level, at] = this.levels.get(name) ?? [burst, now], left = Math.min(burst, level + (now - at) * rate);
     if (this.levels.size >= MOST_ADDRESSES) this.levels.clear();
-    this.levels.set(name, [left < 1 ? left : left - 1, now]);
-    return left >= 1;
+    return this.levels.set(name, [left < 1 ? left : left - 1, now]) && left >= 1;
   }
 }
 /** Keeps reports until the service takes them. */
 export class Tally extends DurableObject {
-  reports = [];
-  rates = new Rates();
+  reports = []; rates = new Rates();
   report(address, text) {
     if ((address && !this.rates.take(address, OF_AN_ADDRESS)) || !this.rates.take("", OF_ALL)) return false;
-    if (this.reports.push([address, text]) > MOST_REPORTS) this.reports.shift();
-    return true;
+    return this.reports.push([address, text]) <= MOST_REPORTS || Boolean(this.reports.shift());
   }
   take() { return this.reports.splice(0); }
 }
 /** WebTorrent's tracker, on sockets that sleep; it serves the swarms of this stream alone. */
 export class Swarm extends DurableObject {
-  swarms = new Map(); // by info hash: sockets by peer id
-  rates = new Rates();
-  constructor(ctx, env) {
-    super(ctx, env);
-    ctx.blockConcurrencyWhile(async () => {
-      this.admitted = new Set(await ctx.storage.get("admitted"));
-      for (const socket of ctx.getWebSockets())
-        for (const [hash, peer] of Object.entries(socket.deserializeAttachment().peers)) this.swarm(hash).set(peer, socket);
-    });
+  swarms = new Map(); rates = new Rates(); // by info hash: sockets by peer id
+  constructor(ctx, env) { super(ctx, env); ctx.blockConcurrencyWhile(() => this.load()); }
+  async load() {
+    this.admitted = new Set(await this.ctx.storage.get("admitted"));
+    for (const socket of this.ctx.getWebSockets())
+      for (const [hash, peer] of Object.entries(socket.deserializeAttachment().peers)) this.swarm(hash).set(peer, socket);
   }
   swarm(hash) { return this.swarms.get(hash) ?? this.swarms.set(hash, new Map()).get(hash); }
   counts() { return { peers: [...this.swarms.values()].reduce((sum, one) => sum + one.size, 0), torrents: this.swarms.size }; }
@@ -46,34 +37,34 @@ export class Swarm extends DurableObject {
     for (const hash of [...this.swarms.keys()]) if (!this.admitted.has(hash)) this.swarms.delete(hash);
     await this.ctx.storage.put("admitted", hashes);
   }
+  /** Guests whose access is over hear no more of the others. */
+  cut(gate) { for (const socket of this.ctx.getWebSockets()) if (!admits(gate, socket.deserializeAttachment().guest ?? {})) this.drop(socket, 1008); }
   fetch(request) {
     const address = request.headers.get("cf-connecting-ip") ?? "", { ctx } = this;
     if (ctx.getWebSockets().length >= MOST_SOCKETS || (address && ctx.getWebSockets(address).length >= SOCKETS_OF_AN_ADDRESS))
       return answer(503, "Not now: the tracker is full.\n", NO_STORE, undefined, { "retry-after": "30" });
     const [client, server] = Object.values(new WebSocketPair());
     ctx.acceptWebSocket(server, address ? [address] : []);
-    server.serializeAttachment({ id: crypto.randomUUID(), peers: {} });
+    server.serializeAttachment({ id: crypto.randomUUID(), peers: {}, guest: parsed(request.headers.get("x-guest")?.slice(0, 99) ?? "{}") });
     return new Response(null, { status: 101, webSocket: client });
   }
   webSocketMessage(socket, text) {
     const known = socket.deserializeAttachment(), told = checked(text);
-    if (!told || !this.rates.take(known.id, { rate: 2, burst: 40 })) return this.drop(socket, 1008);
+    if (!told || Date.now() / 1000 > (known.guest?.expires ?? Infinity) || !this.rates.take(known.id, { rate: 2, burst: 40 })) return this.drop(socket, 1008);
     const { info_hash: hash, peer_id: peer, offers = [], stopped } = told, before = known.peers[hash];
     const say = (to, more) => to?.send(JSON.stringify({ action: "announce", info_hash: hash, ...more }));
     if (!this.admitted.has(hash)) return say(socket, { "failure reason": "this tracker does not serve that swarm" });
     const swarm = this.swarm(hash), given = { offer_id: told.offer_id, peer_id: peer };
     if (told.answer) return before === peer && say(swarm.get(told.to_peer_id), { answer: told.answer, ...given });
     if ((swarm.get(peer) ?? socket) !== socket) return say(socket, { "failure reason": "this peer id belongs to another connection" });
-    swarm.delete(before);
-    delete known.peers[hash];
+    swarm.delete(before), delete known.peers[hash];
     if (!stopped && Object.keys(known.peers).length < MOST_SWARMS) swarm.set((known.peers[hash] = peer), socket);
     socket.serializeAttachment(known);
     say(socket, { interval: INTERVAL, complete: 0, incomplete: swarm.size });
     const others = [...swarm.values()].filter((one) => one !== socket), from = Math.floor(Math.random() * others.length);
     offers.slice(0, others.length).forEach((offer, i) => say(others[(from + i) % others.length], { ...offer, peer_id: peer }));
   }
-  webSocketClose(socket) { this.drop(socket, 1000); }
-  webSocketError(socket) { this.drop(socket, 1011); }
+  webSocketClose(socket) { this.drop(socket, 1000); } webSocketError(socket) { this.drop(socket, 1011); }
   drop(socket, code) {
     for (const [hash, peer] of Object.entries(socket.deserializeAttachment().peers)) {
       const swarm = this.swarm(hash);
@@ -84,7 +75,6 @@ export class Swarm extends DurableObject {
     try { socket.close(code); } catch { /* it is closed */ }
   }
 }
-
 const isId = (id) => typeof id === "string" && /^[\x00-\xff]{20}$/s.test(id);
 const described = (found, type) => (found?.type === type && typeof found.sdp === "string" && found.sdp.length <= MOST_SDP ? { type, sdp: found.sdp } : null);
 /** An announce or an answer, made anew of what was checked; null for what is neither. */

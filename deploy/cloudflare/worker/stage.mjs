@@ -1,24 +1,18 @@
 /** The stream as the service pushed it last: texts by name, events, and the requests held for what comes next. */
 import { DurableObject } from "cloudflare:workers";
 import { HLS, JSON_TYPE, NO_STORE, age, answer, busy, json, parsed, textOf, tried } from "./http.mjs";
-
-const VERSION = 1; // of the protocol; the version before it is understood as well
+const VERSION = 2; // of the protocol; the version before it is understood as well
 const MOST_VIEW = 16 * 2 ** 20, MOST_TEXTS = 2000, MOST_WAITING = 1500, RING = 60; // bytes; texts; requests; events that are remembered
-const CHUNK = 500_000; // characters of a stored row, which may have 2 MiB
-const HOLD = 20_000, LONGEST_HOLD = 90_000, SILENT = 30_000; // ms
-const EMPTY = { epoch: 0, serial: 0, at: 0, skew: 0, floors: {}, state: {}, sampling: {}, silenced: false };
-const DELTA = "+delta"; // of the name of a playlist: its delta update
+const CHUNK = 500_000, HOLD = 20_000, LONGEST_HOLD = 90_000, SILENT = 30_000; // characters of a stored row, which may have 2 MiB; ms
+const EMPTY = { epoch: 0, serial: 0, at: 0, skew: 0, floors: {}, state: {}, sampling: {}, silenced: false }, DELTA = "+delta"; // of the name of a playlist: its delta update
 const rowsOf = (text) => Array.from({ length: Math.ceil(text.length / CHUNK) }, (_, i) => text.slice(i * CHUNK, (i + 1) * CHUNK));
 /** An item more each, with a number of its own. */
-const grown = ({ serial, items }, more) =>
-  ({ serial: serial + more.length, items: [...items, ...more.map((item, i) => [serial + i + 1, item])].slice(-RING) });
+const grown = ({ serial, items }, more) => ({ serial: serial + more.length, items: [...items, ...more.map((item, i) => [serial + i + 1, item])].slice(-RING) });
 /** Seconds for which a cache may keep a playlist: until the next version is due. */
 function kept({ keep, live, target, seconds, at }) {
   const due = (at + 1000 * seconds - Date.now()) / 1000, half = Math.max(1, Math.floor(target / 2));
-  if (keep || !live) return keep || half;
-  return due > 0 ? Math.min(Math.ceil(due), target) : Math.min(Math.max(1, Math.floor(-due)), half);
+  return keep || !live ? keep || half : due > 0 ? Math.min(Math.ceil(due), target) : Math.min(Math.max(1, Math.floor(-due)), half);
 }
-
 export class Stage extends DurableObject {
   texts = new Map(); // by name: {text, tag, at}, and what the service says of it: last, live, target, seconds, keep, modified
   waiting = new Set(); woken = 0; // requests
@@ -41,10 +35,7 @@ export class Stage extends DurableObject {
     if (name.endsWith(".m3u8")) return this.playlist(name, url.searchParams);
     return this.texts.has(name) ? this.send(this.texts.get(name), NO_STORE, JSON_TYPE) : answer(404, "There is no such text.\n", NO_STORE);
   }
-  about() {
-    const { epoch, serial, at } = this.head;
-    return { v: VERSION, epoch, serial, silent: Date.now() - at, held: this.waiting.size, woken: this.woken };
-  }
+  about({ epoch, serial, at } = this.head) { return { v: VERSION, epoch, serial, silent: Date.now() - at, held: this.waiting.size, woken: this.woken }; }
   refuse(status, reason) { return json({ ...this.about(), reason }, NO_STORE, status); }
   /** What the service says: all of it or nothing, and nothing older than what there is. */
   async push(body) {
@@ -68,6 +59,7 @@ export class Stage extends DurableObject {
       events: whole ? renewed(rings.events, []) : grown(rings.events, found),
       segments: whole && segments.length ? renewed(rings.segments, segments) : grown(rings.segments, segments.length ? [segments] : []),
     }, next);
+    if ("gate" in texts) await this.env.SWARM.getByName("live").cut(parsed(next.get("gate")?.text ?? "null"));
     if (texts.swarms) await this.env.SWARM.getByName("live").admit(parsed(next.get("swarms").text));
     return json(this.about(), NO_STORE);
   }
@@ -101,15 +93,13 @@ export class Stage extends DurableObject {
   hold(ready, ms) {
     if (this.waiting.size >= MOST_WAITING) return null;
     return new Promise((resolve) => {
-      const one = { ready, wake: (came) => { clearTimeout(timer); this.waiting.delete(one); this.woken += came; resolve(came); } };
-      const timer = setTimeout(() => one.wake(false), ms);
+      const timer = setTimeout(() => one.wake(false), ms), one = { ready, wake: (came) => { clearTimeout(timer); this.waiting.delete(one); this.woken += came; resolve(came); } };
       this.waiting.add(one);
     });
   }
   /** A playlist, once it has the number that is asked for (RFC 8216bis, 6.2.5.2). */
   async playlist(name, query) {
-    const current = () => this.texts.get(name), msn = query.get("_HLS_msn"), part = query.get("_HLS_part");
-    let found = current();
+    const current = () => this.texts.get(name), msn = query.get("_HLS_msn"), part = query.get("_HLS_part"); let found = current();
     if (!found) return answer(404, "There is no such stream at the moment.\n", this.head.state.state === "live" ? age(this.head.state.targetDuration) : NO_STORE);
     const live = found.live && found.last !== undefined, wrong = [msn, part].some((one) => one !== null && !/^\d{1,16}$/.test(one));
     if (live && (wrong || (part !== null && msn === null))) return answer(400, "_HLS_msn and _HLS_part are numbers, and go together.\n", age(4 * found.target));
@@ -136,8 +126,7 @@ export class Stage extends DurableObject {
   told(kind, seconds, since) {
     const now = Date.now() + this.head.skew, { serial, items } = this.rings[kind], { state, sampling } = this.head;
     const found = items.filter(([number]) => number > since).map(([, item]) => item);
-    if (kind === "segments") return json({ serial, now, segments: found.flat() }, age(seconds));
-    return json({ serial, ...sampling, now, ...(since < 0 && { state: { ...state, now } }), events: since < 0 ? [] : found }, age(seconds));
+    return kind === "segments" ? json({ serial, now, segments: found.flat() }, age(seconds)) : json({ serial, ...sampling, now, ...(since < 0 && { state: { ...state, now } }), events: since < 0 ? [] : found }, age(seconds));
   }
   /** Nothing came: pages are told the time, or that the service is silent. */
   async beat(kind) {
@@ -146,7 +135,5 @@ export class Stage extends DurableObject {
     const item = kind === "segments" ? [] : silenced && !head.silenced ? ["trouble", { now, trouble }] : ["time", { now }];
     await this.store(silenced ? { ...head, silenced, state: { ...head.state, trouble } } : head, { ...rings, [kind]: grown(rings[kind], [item]) });
   }
-  send({ text, tag }, cache, type, modified) {
-    return answer(200, text, cache, type, { etag: tag, ...(modified && { "last-modified": new Date(modified).toUTCString() }) });
-  }
+  send({ text, tag }, cache, type, modified) { return answer(200, text, cache, type, { etag: tag, ...(modified && { "last-modified": new Date(modified).toUTCString() }) }); }
 }

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.edge import client
+from broadcaster.edge import VERSION, client
 from broadcaster.edge import publisher as module
 from broadcaster.edge.publisher import EdgePublisher, splice, texts_of
 from broadcaster.events import Event
@@ -207,10 +207,10 @@ async def test_a_later_epoch_that_is_over(tmp_path: Path, monkeypatch: pytest.Mo
 async def test_another_version_that_still_takes_pushes(tmp_path: Path) -> None:
     """A Worker of another release is named while it works."""
     async with pushing(tmp_path) as fed:
-        fed.edge.version = 2
+        fed.edge.version = VERSION + 1
         fed.publish(3)
         await fed.until_same()
-        await until(fed, fault="version 2")
+        await until(fed, fault=f"version {VERSION + 1}")
 
 
 async def test_an_edge_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

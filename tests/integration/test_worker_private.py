@@ -1,0 +1,220 @@
+"""A private event at the edge's Worker: the gate of the service and nginx, and what guests get."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.edge import encode
+from tests.integration.test_private_event import WORDS, enter, read, set_passphrase
+from tests.support.fakes.edge_pushes import PLAYLIST, push_of
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.fakes.private_site import answer
+from tests.support.judges.gate_cases import GRANT, SECRET, Case, bad_tokens, cases, cookie_cases, token
+from tests.support.servers.service import running_service
+from tests.support.servers.worker import Worker, running_worker
+from tests.support.waiting import eventually
+
+TITLE = "The stream's own title"
+LEAKS = (TITLE, "EXTM3U", "viewers", "recordings", "live", "offline", "0/playlist", SECRET.hex())
+HTML = {"Accept": "text/html", "Accept-Language": "de-CH, en"}
+OTHER = "1" * 16
+REVOKED_WITHIN = 2.0  # seconds
+PATHS = (
+    *(
+        "/",
+        "/config.json",
+        "/recordings",
+        "/recordings/newest.json",
+        "/watch/x",
+        "/c/x",
+        "/gate",
+        "/live/gate",
+    ),
+    *("/live/playlist.m3u8", "/live/0/playlist.m3u8", "/live/events", "/live/events/now", "/live/events/1"),
+    *("/live/segments/now", "/live/beacon", "/live/tracker", "/live/clips", "/access", "/access.html"),
+    *("/index.html", "/recordings.html", "/health/", "/t/x", "/origin", "/origin/v1", "/origin/v2/view"),
+)
+
+
+def texts(*grants: str) -> dict[str, object]:
+    """What the Worker is told of a private event besides its playlists."""
+    told = {"id": "x", "playlist": "/t/-/recordings/x.m3u8"}
+    pages = {name: [f"<title>{name}</title>", f"<title>{name} again</title>"] for name in ("en", "de")}
+    found = {
+        "page": {
+            "settings": {
+                "recordings": True,
+                "title": TITLE,
+                "eventsUrl": "/t/+/live/events",
+                "playlistUrl": "/t/-/live/playlist.m3u8",
+            },
+            "tags": f"<title>{TITLE}</title>",
+            "list": "<title>All</title>",
+            "mark": "/t/+/",
+        },
+        "recordings": [{"path": "/watch/x", "listed": True, "tags": "<title>x</title>", "told": told}] * 50,
+        "health": {"status": "ok", "stream": "live", "reason": None},
+        "swarms": [],
+        "gate": {
+            "secret": SECRET.hex(),
+            "grants": dict.fromkeys(grants),
+            "asking": {"pages": pages, "plain": "guests only\n", "policy": "default-src 'none'"},
+        },
+    }
+    return {name: {"ops": [json.dumps(text)]} for name, text in found.items()}
+
+
+@pytest.fixture
+async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
+    """A Worker with a private event that is live."""
+    async with running_worker(tmp_path) as worker:
+        await tell(worker, 1, GRANT, OTHER)
+        yield worker
+
+
+async def tell(worker: Worker, serial: int, *grants: str) -> None:
+    """Push a view whose guests have these grants."""
+    push = push_of(serial, serial, base=None)
+    # The main playlist as well, which cases of the table ask for.
+    push["texts"] |= {**texts(*grants), "live/playlist.m3u8": push["texts"][PLAYLIST]}
+    async with worker.client() as client:
+        assert (await client.push(encode(push))).is_taken
+    await asyncio.sleep(1.1)  # what the Worker knows of grants is a second old at most
+
+
+async def test_the_table(worker: Worker) -> None:
+    """Each case of the table is answered as the service does, and nobody may keep an answer."""
+    now, wrong = int(time.time()), []
+    for case in [*cases(now), *cookie_cases(now)]:
+        status, body, headers = await answer(worker.address, case)
+        if (status != 401) is not case.passes:
+            wrong.append((case.name, status))
+        assert headers["Cache-Control"] == "private, no-store", case.name
+        assert headers["Referrer-Policy"] == "no-referrer", case.name
+        if not case.passes:
+            assert not [leak for leak in LEAKS if leak.encode() in body], case.name
+    assert wrong == []
+
+
+async def test_every_route_is_behind_it(worker: Worker) -> None:
+    """Whatever the Worker has a route for is closed to strangers, and they learn nothing of the event."""
+    bad = bad_tokens(int(time.time()))
+    for path in PATHS:
+        for begin in ("", f"/t/{bad['forged']}", f"/t/{bad['revoked']}"):
+            for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
+                status, body, headers = await answer(
+                    worker.address, Case("", begin + path, passes=False, method=method, headers=HTML)
+                )
+                assert status == 401, (method, begin + path)
+                assert not [leak for leak in LEAKS if leak.encode() in body]
+                assert not [leak for leak in LEAKS if leak in str(headers)]
+    status, body, _ = await answer(worker.address, Case("", "/health", passes=False))
+    assert (status, json.loads(body)) == (200, {"status": "ok"})
+    assert (await answer(worker.address, Case("", "/origin/v1/view/gate", passes=False)))[0] == 401
+
+
+async def test_what_a_guest_gets(worker: Worker) -> None:
+    """Pages have the guest's own token in the paths that a player hands on, and a link becomes a cookie."""
+    now = int(time.time())
+    for seconds in (600, 700):
+        one = token(now=now, seconds=seconds)
+        cookie = {"Cookie": f"broadcaster_access={one}"}
+        for target, headers, events in (
+            (f"/t/{one}/", {}, f"/t/{one}/live/events"),
+            ("/", cookie, "/live/events"),
+        ):
+            _, body, _ = await answer(worker.address, Case("", f"{target}config.json", True, headers=headers))
+            found = json.loads(body)
+            assert (found["eventsUrl"], found["playlistUrl"]) == (events, f"/t/{one}/live/playlist.m3u8")
+            for page in ("", "recordings", "watch/x", "watch/missing", "recordings/x.json"):
+                _, body, _ = await answer(worker.address, Case("", target + page, True, headers=headers))
+                assert one.encode() in body, page
+                assert b"/t/-" not in body
+                assert b"/t/+" not in body
+        opened = Case("", f"/t/{one}/watch/x?a=1", passes=True, headers=HTML)
+        status, _, headers = await answer(worker.address, opened)
+        assert (status, headers["Location"]) == (303, "/watch/x")
+        assert {"HttpOnly", "Path=/", "SameSite=Lax"} <= set(headers["Set-Cookie"].split("; "))
+        assert f"broadcaster_access={one};" in headers["Set-Cookie"]
+
+
+async def test_strangers_are_asked(worker: Worker) -> None:
+    """In their language, by the page that the service has made; another one when a token is refused."""
+    for headers, text in ((HTML, "de"), (HTML | {"Accept-Language": "xx"}, "en"), ({}, "guests only")):
+        _, body, answered = await answer(worker.address, Case("", "/watch/x", passes=False, headers=headers))
+        assert text in body.decode()
+        assert answered["WWW-Authenticate"] == "Invitation"
+        assert ("Content-Security-Policy" in answered) is bool(headers)
+    _, body, _ = await answer(worker.address, Case("", "/t/x/", passes=False, headers=HTML))
+    assert body == b"<title>de again</title>"
+    post = Case("", "/access", passes=False, method="POST", headers=HTML)
+    assert (await answer(worker.address, post))[1] == b"<title>de</title>"
+
+
+async def test_revocation(worker: Worker) -> None:
+    """Whose grant is gone is a stranger within two seconds, and his socket at the tracker is closed."""
+    now = int(time.time())
+    gone, stays = (f"/t/{token(now=now, grant=grant)}" for grant in (GRANT, OTHER))
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{worker.address}{gone}/live/tracker") as socket,
+        session.ws_connect(f"{worker.address}{stays}/live/tracker") as other,
+    ):
+        assert (await read(f"{worker.address}{gone}/live/playlist.m3u8"))[0] == 200
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        telling = asyncio.create_task(tell(worker, 2, OTHER))
+        await eventually(
+            lambda: read(f"{worker.address}{gone}/live/playlist.m3u8"), lambda found: found[0] == 401
+        )
+        took = loop.time() - began
+        print(f"refused after {took:.3f} s")
+        assert took < REVOKED_WITHIN
+        message = await socket.receive(timeout=60)
+        assert message.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
+        await telling
+        assert (await read(f"{worker.address}{stays}/live/playlist.m3u8"))[0] == 200
+        assert not other.closed
+    push = push_of(3, 3, base=None)
+    async with worker.client() as client:
+        assert (await client.push(encode(push))).is_taken
+    await eventually(lambda: read(f"{worker.address}/{PLAYLIST}"), lambda found: found[0] == 200)
+
+
+@pytest.mark.takes(15)
+async def test_with_the_service(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """A guest's path of the service is valid at the edge; a new passphrase ends it there, too."""
+    writer = HlsWriter(tmp_path / "hls" / "0")
+    settings = {"BROADCASTER_ACCESS": "passphrase", "BROADCASTER_RECORDINGS": "keep"}
+    async with (
+        running_worker(tmp_path) as worker,
+        running_service(tmp_path, tmp_path / "hls", bucket, **settings, **worker.settings) as service,
+    ):
+        writer.write(range(4))
+        await service.until_health(manifestChunks=4)
+        await set_passphrase(service, WORDS)
+        path = await enter(service)
+        assert path
+        address = f"{worker.address}{path}"
+        _, text = await eventually(
+            lambda: read(f"{address}live/playlist.m3u8"), lambda found: found[0] == 200
+        )
+        assert text.count("#EXTINF") == 4
+        _, body = await read(f"{address}config.json")
+        assert json.loads(body)["playlistUrl"] == f"{path}live/playlist.m3u8"
+        _, body = await read(address)
+        assert f"{path}live/playlist.m3u8" in body
+        _, asks, _ = await answer(worker.address, Case("", "/", passes=False, headers=HTML))
+        assert "Diese Veranstaltung ist für geladene Gäste." in asks.decode()
+        assert b"<form" not in asks
+        await set_passphrase(service, "another passphrase")
+        await eventually(lambda: read(f"{address}live/playlist.m3u8"), lambda found: found[0] == 401)
+    assert path.split("/")[2] not in service.log.read_text()

@@ -159,9 +159,14 @@ def _run(_options: argparse.Namespace, log_format: str) -> int:
 
 def _add_demo_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--source", type=Path, metavar="DIR", help="follow this HLS folder, not a test picture"
+        "--source", type=Path, metavar="DIR", help="follow this HLS folder instead of showing a film"
     )
     parser.add_argument("--port", type=int, default=3000, help="where the page is served (default: 3000)")
+    parser.add_argument(
+        "--lan",
+        action="store_true",
+        help="let devices of this network watch, e.g. a phone, and show a QR code",
+    )
 
 
 def _demo(options: argparse.Namespace, log_format: str) -> int:
@@ -171,7 +176,7 @@ def _demo(options: argparse.Namespace, log_format: str) -> int:
 
     async def demo(stop: asyncio.Event) -> None:
         """Run the demo, which a signal cancels at once."""
-        running = asyncio.create_task(run_demo(options.source, options.port))
+        running = asyncio.create_task(run_demo(options.source, options.port, lan=options.lan))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

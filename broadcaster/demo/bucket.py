@@ -40,16 +40,25 @@ class SeaweedBucket:
     """A bucket of a SeaweedFS server with its data in ``folder``; runs while it is entered.
 
     The S3 service has the port ``port``, or a free port, also after a restart. Without ``anonymous``, only
-    signed requests are answered. ``access_key_id`` and ``secret_access_key`` are the service's keys.
+    signed requests are answered. ``access_key_id`` and ``secret_access_key`` are the service's keys. With
+    ``address``, one of this machine, viewers of its network can read the objects as well.
     """
 
     def __init__(
-        self, folder: Path, *, bucket: str = "live", port: int | None = None, anonymous: bool = True
+        self,
+        folder: Path,
+        *,
+        bucket: str = "live",
+        port: int | None = None,
+        anonymous: bool = True,
+        address: str = HOST,
     ) -> None:
         self.bucket = bucket
         self.access_key_id = "demo" + secrets.token_hex(8)
         self.secret_access_key = secrets.token_hex(20)
         self.child: Child | None = None
+        self._address = address
+        self._bind = HOST if address == HOST else "0.0.0.0"  # noqa: S104 - both addresses; of the S3 service alone
         self._folder = folder.absolute()
         self._anonymous = anonymous
         given = {port, port + GRPC_OFFSET, port - GRPC_OFFSET} if port else set()
@@ -64,7 +73,7 @@ class SeaweedBucket:
     @property
     def public_url(self) -> str:
         """The URL of the objects for viewers, without a slash at the end."""
-        return f"{self.endpoint_url}/{self.bucket}"
+        return f"http://{self._address}:{self._ports[0]}/{self.bucket}"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -141,6 +150,7 @@ class SeaweedBucket:
             f"-filer.port={filer}",
             "-s3",
             f"-s3.port={s3}",
+            f"-s3.ip.bind={self._bind}",
             f"-s3.config={config}",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",

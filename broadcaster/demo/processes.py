@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import sysconfig
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Self, TypeVar
 
@@ -59,9 +59,11 @@ class Child:
         log: Path,
         *,
         env: Mapping[str, str] | None = None,
+        piped: bool = False,
     ) -> Self:
         """Start ``command`` with its output appended to the file ``log``; ``env`` extends the environment.
 
+        With ``piped``, ``lines`` has its standard output, and its errors go to this process's own.
         The calling thread has to live as long as the child. Raises DemoError if the program cannot be run.
         """
         program = find_program(str(command[0]))
@@ -73,8 +75,8 @@ class Child:
             process = await asyncio.create_subprocess_exec(
                 *line,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=asyncio.subprocess.STDOUT,
+                stdout=asyncio.subprocess.PIPE if piped else output,
+                stderr=None if piped else asyncio.subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
             )
@@ -94,25 +96,31 @@ class Child:
         """Wait for the process's end and return the exit status."""
         return await self._process.wait()
 
+    async def lines(self) -> AsyncIterator[str]:
+        """The lines of a piped child, until it ends."""
+        if self._process.stdout:
+            async for line in self._process.stdout:
+                yield line.decode().rstrip()
+
     async def stop(self, with_signal: signal.Signals = signal.SIGTERM, *, grace: float = 10.0) -> int:
         """Send a signal, wait ``grace`` seconds, then kill the group; returns the exit status.
 
         A suspended child is resumed. A cancelled ``stop`` kills the group as well.
         """
-        self._signal(with_signal)
-        self._signal(signal.SIGCONT)
+        self.signal(with_signal)
+        self.signal(signal.SIGCONT)
         try:
             async with asyncio.timeout(grace):
                 return await self.wait()
         except TimeoutError:
             pass
         finally:
-            self._signal(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
         return await self.wait()
 
     async def kill(self) -> None:
         """Kill the process group, and wait for the end of the process."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         await self.wait()
 
     def log_tail(self, lines: int = TAIL) -> str:
@@ -145,7 +153,8 @@ class Child:
         last = self.log_tail(1)
         raise DemoError(f"{self.name} {how}" + (f"; the last line of its log: {last}" if last else ""))
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process group, if the process has not ended."""
         # Later, its id may be that of another process.
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -223,6 +232,16 @@ def require_free(port: int) -> None:
         raise DemoError(f"there is no port {port}")
     if not is_free(port):
         raise DemoError(f"port {port} on {HOST} is taken")
+
+
+def lan_address() -> str:
+    """The address of this machine on its network. Raises DemoError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # for documents (RFC 5737); chooses a route, and sends nothing
+        except OSError as error:
+            raise DemoError("--lan: this machine is on no network") from error
+        return str(probe.getsockname()[0])
 
 
 def is_free(port: int) -> bool:

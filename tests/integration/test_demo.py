@@ -1,13 +1,17 @@
-"""``broadcaster demo`` as its user meets it: one command, one link, and nothing left when it is over."""
+"""``broadcaster demo`` as its user meets it: one command, its links, and nothing left when it is over."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import pty
 import re
 import signal
 import socket
+import sys
 import sysconfig
+import termios
 import venv
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,13 +22,20 @@ import psutil
 import pytest
 
 from broadcaster.demo.bucket import SOCKETS
-from broadcaster.demo.processes import HOST, Child, free_ports
+from broadcaster.demo.processes import HOST, Child, find_program, free_ports, lan_address
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.servers.small_owncast import small_owncast
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 START_WITHIN, END_WITHIN = 120.0, 60.0  # seconds
+# Becomes a program whose terminal is its standard input, as a shell starts it.
+IN_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 def sockets(port: int | str = "*") -> set[str]:
@@ -56,6 +67,19 @@ class Demo:
         command = [*self.program, "demo", "--port", str(self.port), *self.options]
         self._child = await Child.start("broadcaster demo", command, self.log, env=self.environment)
 
+    async def start_in(self, terminal: int) -> None:
+        """Start it in a terminal."""
+        command = [find_program("broadcaster"), "demo", "--port", str(self.port), *self.options]
+        with self.log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", IN_TERMINAL, *command),
+                stdin=terminal,
+                stdout=output,
+                stderr=output,
+                env=os.environ | self.environment,
+            )
+        self._child = Child("broadcaster demo", process, self.log)
+
     async def close(self) -> None:
         if self._child:
             await self._child.stop()
@@ -66,24 +90,36 @@ class Demo:
     async def link(self) -> str:
         """Wait for the link that it prints once the stream is on, and return it."""
         await self.until_it_says("Open:\n\n")
-        found = re.findall(r"^ *(http://\S+)$", self.log.read_text(), re.MULTILINE)
-        assert len(found) == 1
-        return str(found[0])
+        return self.links()["page"]
+
+    def links(self) -> dict[str, str]:
+        """What each printed link leads to, and the link."""
+        found = re.findall(r"^ +(\w+) +(http://\S+)$", self.log.read_text(), re.MULTILINE)
+        assert len(found) == len(dict(found))
+        return dict(found)
 
     def processes(self, name: str = "") -> list[psutil.Process]:
         """What it has started, by the beginning of the program's name."""
-        found = psutil.Process(self.child.pid).children(recursive=True)
-        for one in found:
-            with contextlib.suppress(psutil.NoSuchProcess):  # the idle clip's ffmpeg ends by itself
-                self.listening |= {at.laddr.port for at in one.net_connections() if at.status == "LISTEN"}
-        return [one for one in found if one.is_running() and one.name().startswith(name)]
+        found = []
+        for process in psutil.Process(self.child.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # an ffmpeg of pictures ends by itself
+                self.listening |= {at.laddr.port for at in process.net_connections() if at.status == "LISTEN"}
+                found += [process] if process.is_running() and process.name().startswith(name) else []
+        return found
 
     def encoders(self) -> list[psutil.Process]:
         """Those that make the stream: the idle clip and pictures have an ffmpeg of their own for a moment."""
+        return self._with("lavfi")
+
+    def services(self) -> list[psutil.Process]:
+        """The service's process."""
+        return self._with("broadcaster.demo.show")
+
+    def _with(self, argument: str) -> list[psutil.Process]:
         found = []
-        for process in self.processes("ffmpeg"):
+        for process in self.processes():
             with contextlib.suppress(psutil.Error):  # it has ended
-                found += [process] if "lavfi" in process.cmdline() else []
+                found += [process] if argument in process.cmdline() else []
         return found
 
     async def complaint(self, status: int) -> str:
@@ -174,8 +210,13 @@ async def test_the_demo_plays_and_leaves_nothing_behind(tmp_path: Path) -> None:
     async with running(Demo(tmp_path)) as demo:
         link = await demo.link()
         assert link == f"http://{HOST}:{demo.port}/"
+        dashboard = demo.links()["dashboard"]
         async with aiohttp.ClientSession() as session:
             await check_page(session, link)
+            async with session.get(dashboard) as response:
+                assert (response.status, response.content_type) == (200, "text/html")
+            async with session.get(f"{link}recordings") as response:
+                assert response.status == 200, "recordings are on"
             await demo.child.until(check_stream(session, link, 2), within=120)
         (weed,) = demo.processes("weed")
         (ffmpeg,) = demo.encoders()
@@ -185,7 +226,62 @@ async def test_the_demo_plays_and_leaves_nothing_behind(tmp_path: Path) -> None:
         assert await demo.child.stop(signal.SIGINT, grace=END_WITHIN) == 0
         demo.check_nothing_is_left()
         lines = [line for line in demo.log.read_text().splitlines() if line]
-        assert [line for line in lines if not line.startswith("demo: ")] == [f"    {link}"]
+        assert [line.split() for line in lines if not line.startswith("demo: ")] == [
+            ["page", link],
+            ["dashboard", dashboard],
+        ]
+
+
+@pytest.mark.takes(20)
+async def test_keys_disturb_the_parts_and_the_stream_goes_on(tmp_path: Path) -> None:
+    """In a terminal, e and b suspend encoder and bucket until pressed again, and k kills the service."""
+    ours, terminal = pty.openpty()
+    modes = termios.tcgetattr(terminal)
+    demo = Demo(tmp_path)
+    try:
+        await demo.start_in(terminal)
+        link = await demo.link()
+        await demo.until_it_says("e freezes the encoder, b stops the bucket, k kills the service")
+        (encoder,), (weed,) = demo.encoders(), demo.processes("weed")
+        async with aiohttp.ClientSession() as session:
+            for key, part in (b"e", encoder), (b"b", weed):
+                os.write(ours, key)
+                await eventually(part.status, lambda status: status == psutil.STATUS_STOPPED)
+                os.write(ours, key)
+                await eventually(part.status, lambda status: status != psutil.STATUS_STOPPED)
+                await demo.child.until(check_stream(session, link, 2), within=120)
+            (service,) = demo.services()
+            os.write(ours, b"x?k")
+            await demo.until_it_says("demo: the service is back\n")
+            assert not service.is_running()
+            (another_one,) = demo.services()
+            assert another_one.pid != service.pid
+            await demo.child.until(check_stream(session, link, 2), within=120)
+        assert termios.tcgetattr(terminal) != modes
+        assert await demo.child.stop(signal.SIGINT, grace=END_WITHIN) == 0
+        assert termios.tcgetattr(terminal) == modes
+        demo.check_nothing_is_left()
+    finally:
+        await demo.close()
+        os.close(ours)
+        os.close(terminal)
+
+
+@pytest.mark.takes(10)
+async def test_a_phone_of_the_network_gets_page_and_video(tmp_path: Path) -> None:
+    """With ``--lan`` page and segments are at the address of the network as well; the dashboard is not."""
+    async with running(Demo(tmp_path, "--lan")) as demo:
+        await demo.link()
+        links = demo.links()
+        address = lan_address()
+        assert links["phone"] == f"http://{address}:{demo.port}/"
+        assert "█" in demo.log.read_text()
+        async with aiohttp.ClientSession() as session:
+            await check_page(session, links["phone"])
+            segments = await demo.child.until(check_stream(session, links["phone"], 2), within=120)
+            assert all(segment.startswith(f"http://{address}:") for segment in segments)
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await session.get(links["dashboard"].replace(HOST, address))
 
 
 async def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
@@ -222,7 +318,7 @@ async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     demo = Demo(tmp_path)
     with socket.create_server((HOST, demo.port)):
         async with running(demo):
-            assert await demo.complaint(1) == f"port {demo.port} on {HOST} is taken"
+            assert await demo.complaint(1) == f"port {demo.port} on {HOST} is taken; --port chooses another"
     assert "starting" not in demo.log.read_text()
 
 

@@ -196,6 +196,11 @@ class Settings(BaseSettings):
         alias="BROADCASTER_DRAIN_SECONDS",
         description="Seconds for which SIGTERM waits for uploads. The rest is uploaded after the next start.",
     )
+    lease: Annotated[float, Field(ge=3, le=60)] = Field(
+        default=10,
+        alias="BROADCASTER_LEASE_SECONDS",
+        description="Seconds without a sign of the leader until another one leads. Without a stream 180.",
+    )
     account_id: AccountId | None = Field(
         default=None,
         alias="R2_ACCOUNT_ID",
@@ -412,8 +417,7 @@ class Settings(BaseSettings):
         default="",
         alias="BROADCASTER_ADMIN_NAMES",
         description="Host names, separated by commas, under which the operator's listener answers besides its"
-        " address and this machine's names; e.g. the name that Prometheus in another container"
-        " uses.",
+        " address and this machine's names; e.g. the name that Prometheus in another container uses.",
     )
     public_dashboard: bool = Field(
         default=False,
@@ -423,7 +427,7 @@ class Settings(BaseSettings):
     dashboard_dir: Folder = Field(
         default=DASHBOARD_DIR,
         alias="BROADCASTER_DASHBOARD_DIR",
-        description="The folder of the dashboard's page.",
+        description="Folder of the dashboard's page.",
     )
     egress_price: float = Field(
         default=0.09,

@@ -107,6 +107,12 @@ class StorageRefused(StorageError):  # noqa: N818 - reads as a state
     """A permanent fault: wrong key, missing bucket, missing rights."""
 
 
+class NotLeading(StorageError):  # noqa: N818 - reads as a state
+    """Another broadcaster leads: this one may not change what is in the bucket."""
+
+    status: ClassVar[int] = 409
+
+
 class ObjectNotFound(StorageRefused):
     """There is no such object."""
 

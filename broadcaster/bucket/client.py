@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 import aiohttp
@@ -35,6 +35,7 @@ from broadcaster.aio import LogLimiter
 from broadcaster.bucket.body import ANSWER, STALL, MonitoredPayload
 from broadcaster.bucket.session import REGION, Bucket, create_client
 from broadcaster.errors import (
+    NotLeading,
     ObjectNotFound,
     ObjectsNotDeleted,
     StorageError,
@@ -114,14 +115,27 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+class Fence(Protocol):
+    """Keeps who does not lead from changing what the leader has in the bucket (``bucket/lease.py``)."""
+
+    async def ask(self, *, surely: bool = False) -> int:
+        """The epoch of the lease; with ``surely``, the bucket is asked. Raises NotLeading or StorageError."""
+
+
+EPOCH = "epoch"  # of an object's metadata: under which lease it was written
+
+
 class ObjectStore:
     """The objects of one bucket. Made by ``open_store``. ``clock`` gives the wall time; deadlines: seconds.
 
-    Every method that sends a request raises StorageUnavailable or StorageRefused.
+    Every method that sends a request raises StorageUnavailable or StorageRefused. With a ``fence``, every
+    method that changes what another one may have written raises NotLeading where this one does not lead.
 
     ``operations`` counts requests by price class: a, b or free. ``sent`` counts the bytes of segments that
     were sent, including failed attempts.
     """
+
+    fence: Fence | None = None
 
     def __init__(self, client: S3Client, bucket: Bucket, clock: Callable[[], datetime] = _now) -> None:
         self._client = client
@@ -162,6 +176,7 @@ class ObjectStore:
         max_age: int,
         deadline: float,
         gzipped: bool = False,
+        is_fenced: bool = True,
     ) -> str | None:
         """Replace the version of an object with this ETag (None: no object); returns the new ETag.
 
@@ -183,6 +198,8 @@ class ObjectStore:
         }
         if is_long or gzipped:
             request["ContentEncoding"] = "gzip"
+        if self.fence and is_fenced:
+            request["Metadata"] = {EPOCH: str(await self.fence.ask())}
         if etag:
             request["IfMatch"] = etag
         else:
@@ -201,6 +218,7 @@ class ObjectStore:
 
         Raises ObjectsNotDeleted for objects that the bucket did not delete, else as ``put`` does.
         """
+        await self._ask_surely()
         async with self._failures("DELETE", deadline):
             answer = await self._client.delete_objects(
                 Bucket=self._bucket.name, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
@@ -217,8 +235,11 @@ class ObjectStore:
         return head["ContentLength"] if head else None
 
     async def etag(self, key: str, *, deadline: float) -> str | None:
-        """The ETag of an object, None when there is none."""
+        """The ETag of an object, None when there is none; NotLeading for an object of a later leader."""
         head = await self._head(key, deadline)
+        written = head.get("Metadata", {}).get(EPOCH, "") if head else ""
+        if self.fence and written.isdecimal() and int(written) > await self.fence.ask():
+            raise NotLeading(f"{key} was written by a later leader")
         return head.get("ETag") if head else None
 
     async def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
@@ -286,6 +307,7 @@ class ObjectStore:
         self, key: str, *, media_type: str, disposition: str, cache_control: str, deadline: float
     ) -> str:
         """Begin a multipart upload; returns its upload ID."""
+        await self._ask_surely()
         async with self._failures("MULTIPART", deadline):
             answer = await self._client.create_multipart_upload(
                 Bucket=self._bucket.name,
@@ -298,6 +320,8 @@ class ObjectStore:
 
     async def part_url(self, key: str, upload: str, number: int, size: int, *, valid: timedelta) -> str:
         """A presigned URL that accepts a PUT of this part, of exactly ``size`` bytes."""
+        if self.fence:
+            await self.fence.ask()
         self.operations["a"] += 1
         part = {"Bucket": self._bucket.name, "Key": key, "UploadId": upload, "PartNumber": number}
         return await self._client.generate_presigned_url(
@@ -328,6 +352,7 @@ class ObjectStore:
 
     async def complete(self, key: str, upload: str, md5s: Sequence[str], *, deadline: float) -> bool:
         """Complete a multipart upload; False when there is no such upload, perhaps because it is complete."""
+        await self._ask_surely()
         parts: Any = [{"PartNumber": number, "ETag": f'"{md5}"'} for number, md5 in enumerate(md5s, 1)]
         async with self._failures("MULTIPART", deadline):
             try:
@@ -342,6 +367,7 @@ class ObjectStore:
 
     async def abort(self, key: str, upload: str, *, deadline: float) -> None:
         """Abort a multipart upload and delete its parts. An unknown upload counts as aborted."""
+        await self._ask_surely()
         async with self._failures("ABORT", deadline):
             try:
                 await self._client.abort_multipart_upload(Bucket=self._bucket.name, Key=key, UploadId=upload)
@@ -367,6 +393,11 @@ class ObjectStore:
                 )
             for entry in more.get("Uploads", []):
                 yield entry["Key"], entry["UploadId"], entry["Initiated"]
+
+    async def _ask_surely(self) -> None:
+        """Raise NotLeading unless the bucket says that this broadcaster leads."""
+        if self.fence:
+            await self.fence.ask(surely=True)
 
     async def _send(self, key: str, body: MonitoredPayload, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Send a PUT over the client's connections; returns the headers of the answer. Raises ClientError.

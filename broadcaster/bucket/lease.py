@@ -1,7 +1,9 @@
-"""The lease of a prefix: detects a second broadcaster that writes under the same prefix of the bucket.
+"""The lease of a prefix: which of several broadcasters leads, told by one object in the bucket.
 
-Every broadcaster renews one object under its prefix by compare-and-swap. If the object is not the version
-that it stored before, another running broadcaster has written it. No clocks are compared.
+Whoever leads renews the object by compare-and-swap, and writes its epoch with all that it changes in the
+bucket. The epoch rises with each taking and never falls. No clocks are compared: another broadcaster takes
+the lease when it has seen no change of the object for the record's TTL; the leader doubts after two thirds.
+``Election`` decides, without I/O; ``PrefixLease`` asks the bucket.
 """
 
 from __future__ import annotations
@@ -10,47 +12,83 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from broadcaster.bucket.client import ObjectStore
-from broadcaster.bucket.conditional import ConditionalWriter
 from broadcaster.catalog.records import unguessable
-from broadcaster.errors import StorageError
+from broadcaster.errors import NotLeading, ObjectNotFound, StorageError
+from broadcaster.metrics import Metric
 from broadcaster.own_files import read_own, write_own
 
 logger = logging.getLogger(__name__)
 
-EVERY = 60.0  # seconds between two renewals
-ALIVE = 3 * EVERY  # seconds for which a detected broadcaster counts as running
+LIVE_TTL = 10.0  # seconds
+IDLE_TTL = 180.0  # seconds: 1,440 renewals a day
+ALIVE = IDLE_TTL  # seconds after its latest write for which a broadcaster counts as running
+RENEWALS, IDLE_RENEWALS, LOOKS = 4, 3, 8  # in a TTL
+DOUBT = 2 / 3  # of the TTL: then the leader has to renew before it changes anything
+TICK = 0.5  # seconds, at most, between two questions whether something is due
 DEADLINE = 10.0  # seconds for one request
+STEPS = 4  # of one renewal: a look, a write, and another look after a lost race
 FILE = "owner"  # in the state folder
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """The content of the lease object: the writer and the time of the write."""
+    """The content of the lease object. ``at`` is for people: nothing is decided by it.
+
+    Earlier releases wrote ``owner`` and ``at`` alone. ``standby`` says that the writer does not take the lead
+    from others, ``run`` names its process, ``beat`` counts its writes.
+    """
 
     owner: str
     at: datetime
+    epoch: int = 0
+    ttl: float = IDLE_TTL
+    standby: bool = False
+    run: str = ""
+    beat: int = 0
 
     def render(self) -> bytes:
         """The content as JSON."""
-        return json.dumps({"owner": self.owner, "at": self.at.isoformat()}).encode()
+        return json.dumps(
+            {
+                "owner": self.owner,
+                "at": self.at.isoformat(),
+                "epoch": self.epoch,
+                "ttl": self.ttl,
+                "standby": self.standby,
+                "run": self.run,
+                "beat": self.beat,
+            }
+        ).encode()
 
     @staticmethod
     def parse(body: bytes) -> LeaseRecord:
         """Parse the content; raises ValueError."""
         try:
             found = json.loads(body)
-            claim = LeaseRecord(str(found["owner"]), datetime.fromisoformat(found["at"]).astimezone())
-        except (ValueError, TypeError, LookupError):
+            return LeaseRecord(
+                str(found["owner"]),
+                datetime.fromisoformat(found["at"]).astimezone(),
+                min(max(int(found.get("epoch", 0)), 0), 2**53),
+                min(max(float(found.get("ttl", IDLE_TTL)), 1.0), IDLE_TTL),
+                bool(found.get("standby", False)),
+                str(found.get("run", "")),
+                int(found.get("beat", 0)),
+            )
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
             raise ValueError("not an owner's object") from None
-        return claim
+
+
+FOREIGN = LeaseRecord("", datetime.fromtimestamp(0, UTC))  # for an object that is no record
 
 
 def owner_key(prefix: str, secret: bytes = b"") -> str:
@@ -74,8 +112,114 @@ def own_name(folder: Path) -> str:
     return name
 
 
+def boot_time() -> float:
+    """Seconds since the boot, those of a suspended machine included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Step(StrEnum):
+    """What to do next: read the object, or write ``Election.record`` over the version ``Election.etag``."""
+
+    LOOK = "look"
+    WRITE = "write"
+
+
+class Election:
+    """Decides what one process does with the lease. All times are of one steady clock, in seconds.
+
+    ``next`` gives a step, ``note_version`` or ``note_write`` takes its outcome: none if the answer was lost.
+    """
+
+    def __init__(self, owner: str, run: str, *, standby: bool = False) -> None:
+        self.etag: str | None = None  # of the latest known version
+        self.found: LeaseRecord | None = None  # its content, None without an object
+        self.record: LeaseRecord  # that is written
+        self.epoch: int | None = None  # while it leads, as far as it knows
+        self.takeovers = 0  # from another broadcaster
+        self.confirmed = -math.inf  # when the latest write was sent that the bucket has confirmed
+        self._owner, self._run, self._standby = owner, run, standby
+        self._highest = 0  # epoch that was ever seen
+        self._known = False  # whether the latest known version may still be the bucket's
+        self._seen = 0.0  # when that version was seen first
+        self._looked = -math.inf
+        self._may_take = False
+        self._has_led = False
+        self._ttl = IDLE_TTL  # the shortest that others may hold us to
+        self._beat = 0
+
+    def leads(self, now: float) -> bool:
+        """Whether it leads and is not in doubt."""
+        return self.epoch is not None and now - self.confirmed < DOUBT * self._ttl
+
+    @property
+    def is_second(self) -> bool:
+        """Whether another broadcaster leads, as far as it knows."""
+        return self.epoch is None and self.found is not None and not self._may_take
+
+    def doubt(self) -> None:
+        """Look into the bucket before the next answer."""
+        self._known = False
+
+    def outbid(self, epoch: int) -> None:
+        """Take the lease anew with a higher epoch: another one was used that the bucket does not know."""
+        if self.epoch is not None and epoch >= self.epoch:
+            self._highest = max(self._highest, epoch)
+            self.epoch, self._may_take = None, True
+
+    def next(self, now: float, ttl: float, at: datetime) -> Step | None:
+        """The step that is due. ``ttl`` is the TTL that a record of now has, ``at`` the wall time."""
+        if not self._known:
+            return Step.LOOK
+        if self.epoch is None and not self._may_take:
+            often = min(ttl, self.found.ttl if self.found else ttl) / LOOKS
+            return Step.LOOK if now - self._looked >= often else None
+        every = ttl / (RENEWALS if ttl < IDLE_TTL else IDLE_RENEWALS)
+        if self.epoch is not None and now - self.confirmed < every and ttl == self._ttl:
+            return None
+        # The wall time is a floor alone, for a lease that was lost: an epoch rises past each that was seen.
+        epoch = self.epoch or max(self._highest + 1, int(1000 * at.timestamp()))
+        self._beat += 1
+        self.record = LeaseRecord(self._owner, at, epoch, ttl, self._standby, self._run, self._beat)
+        self._ttl = min(self._ttl, ttl)  # the write may arrive without an answer
+        self._known = self._may_take = False
+        return Step.WRITE
+
+    def note_version(self, sent: float, now: float, etag: str | None, found: LeaseRecord | None) -> None:
+        """The bucket has this version; the request was sent at ``sent`` and answered ``now``."""
+        before = self.found
+        if etag != self.etag:
+            self.etag, self.found, self._seen = etag, found, now
+        self._known, self._looked = True, sent
+        self._highest = max(self._highest, found.epoch if found else 0)
+        if found and found.run == self._run:
+            self._lead(found.epoch, before)  # perhaps by a write whose answer was lost
+        else:
+            self.epoch = None
+            self._may_take = found is None or self._is_free(sent, found)
+
+    def note_write(self, sent: float, etag: str | None) -> None:
+        """The write that was sent at ``sent`` is stored; with None, the bucket had another version."""
+        if etag is not None:
+            self._lead(self.record.epoch, self.found)
+            self.etag, self.found, self._known = etag, self.record, True
+            self.confirmed, self._ttl = sent, self.record.ttl
+
+    def _is_free(self, sent: float, found: LeaseRecord) -> bool:
+        if not self._has_led and (found.owner == self._owner or not (self._standby or found.standby)):
+            return True  # of our last process, or of a state folder that was lost: no stream waits for that
+        return sent - self._seen >= found.ttl
+
+    def _lead(self, epoch: int, before: LeaseRecord | None) -> None:
+        self.takeovers += self.epoch is None and before is not None and before.owner != self._owner
+        self.epoch, self._has_led = epoch, True
+
+
 class PrefixLease:
-    """Renews the lease object of the broadcaster ``name``; ``clock`` gives the wall time."""
+    """Takes and renews the lease of the broadcaster ``name``, and says for each write whether it leads.
+
+    ``ttl`` gives the TTL in seconds, ``clock`` the wall time, ``steady`` a clock that goes on while the
+    machine is suspended.
+    """
 
     def __init__(  # noqa: PLR0913 - the bucket, whose lease it is, and the clocks
         self,
@@ -83,50 +227,129 @@ class PrefixLease:
         prefix: str,
         name: str,
         clock: Callable[[], datetime],
-        monotonic: Callable[[], float] = time.monotonic,
+        steady: Callable[[], float] = boot_time,
         *,
+        ttl: Callable[[], float] = lambda: IDLE_TTL,
+        standby: bool = False,
         secret: bytes = b"",
     ) -> None:
+        self._store = store
         self._key = owner_key(prefix, secret)
-        self._objects = ConditionalWriter(store)
         self._prefix = prefix
-        self._name = name
         self._clock = clock
-        self._monotonic = monotonic
-        self._other_at: float | None = None  # monotonic: when another broadcaster was detected
+        self._steady = steady
+        self._ttl = ttl
+        self._election = Election(name, secrets.token_hex(8), standby=standby)
+        self._lock = asyncio.Lock()
+        self._tried = asyncio.Event()
+        self._has_told = False
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch while it leads, as far as it knows."""
+        return self._election.epoch
+
+    @property
+    def leads(self) -> bool:
+        """Whether it leads, and has renewed the lease in time."""
+        return self._election.leads(self._steady())
+
+    @property
+    def takeovers(self) -> int:
+        """How often it has taken the lease from another broadcaster."""
+        return self._election.takeovers
+
+    @property
+    def age(self) -> float:
+        """Seconds since the bucket has confirmed the lease; NaN before it has."""
+        age = self._steady() - self._election.confirmed
+        return math.nan if math.isinf(age) else age
 
     @property
     def warning(self) -> str | None:
-        """The warning for the operator while another broadcaster is running, else None."""
-        if self._other_at is None or self._monotonic() - self._other_at > ALIVE:
+        """The warning for the operator while another broadcaster leads, else None."""
+        if not self._election.is_second:
             return None
         return (
-            f"another broadcaster writes under {self._prefix}/ in this bucket, and each may delete what the"
-            " other lists: stop one of them, or give it an R2_PREFIX of its own"
+            f"another broadcaster writes under {self._prefix}/ in this bucket and leads: this one writes no"
+            " playlists there and deletes nothing; stop one of them, or give it an R2_PREFIX of its own"
+        )
+
+    def metrics(self) -> Iterator[Metric]:
+        """Whether it leads, since when that is confirmed, and how often it took over."""
+        yield Metric("leader", "1 while this broadcaster leads under its prefix", self.epoch is not None)
+        text = "Times that this broadcaster has taken the lead from another one"
+        yield Metric("takeovers", text, self.takeovers, is_counter=True)
+        yield Metric(
+            "lease_age_seconds", "Time since the bucket has confirmed the lead, NaN before", self.age
         )
 
     async def run(self) -> None:
-        """Renew the lease until cancelled."""
+        """Take and renew the lease until cancelled."""
         while True:
             try:
                 await self.renew()
             except StorageError as error:
                 logger.debug("the lease is not renewed: %s", error)
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(min(TICK, self._ttl() / LOOKS))
 
     async def renew(self) -> None:
-        """Write the lease object once; raises StorageError."""
-        key = self._key
-        ours = self._objects.etag(key)
-        if ours and await self._write(key):
-            return
-        found = await self._objects.look_up(key, deadline=DEADLINE)
-        if ours and found not in (ours, None):
-            known, self._other_at = self.warning, self._monotonic()
-            if not known:
-                logger.error("%s", self.warning)
-        await self._write(key)
+        """Do what is due; raises StorageError."""
+        try:
+            async with self._lock:
+                for _ in range(STEPS):
+                    step = self._election.next(self._steady(), self._ttl(), self._clock())
+                    if step is None:
+                        break
+                    await (self._look() if step is Step.LOOK else self._write())
+        finally:
+            self._tried.set()
+            self._tell()
 
-    async def _write(self, key: str) -> bool:
-        body = LeaseRecord(self._name, self._clock()).render()
-        return await self._objects.replace(key, body, int(EVERY), deadline=DEADLINE)
+    async def ask(self, *, surely: bool = False) -> int:
+        """The epoch, for a write that follows at once. With ``surely``, the bucket is asked in any case.
+
+        Raises NotLeading, or StorageError if the bucket does not answer.
+        """
+        await self._tried.wait()
+        if surely:
+            self._election.doubt()
+        if surely or not self.leads:
+            await self.renew()
+        if self.epoch is None or not self.leads:
+            raise NotLeading(f"another broadcaster leads under {self._prefix}/")
+        return self.epoch
+
+    def outbid(self, epoch: int) -> None:
+        """Take a higher epoch than this one, which was used without the lease."""
+        self._election.outbid(epoch)
+
+    async def _look(self) -> None:
+        sent, found = self._steady(), self._election.found
+        etag = await self._store.etag(self._key, deadline=DEADLINE)
+        if etag and etag != self._election.etag:
+            # A version that comes between the two requests makes the next write fail.
+            try:
+                found = LeaseRecord.parse(await self._store.get(self._key, deadline=DEADLINE))
+            except ValueError:
+                found = FOREIGN
+            except ObjectNotFound:
+                etag = None
+        self._election.note_version(sent, self._steady(), etag, found if etag else None)
+
+    async def _write(self) -> None:
+        election = self._election
+        sent, body = self._steady(), election.record.render()
+        stored = await self._store.replace(
+            self._key, body, etag=election.etag, max_age=1, deadline=DEADLINE, is_fenced=False
+        )
+        election.note_write(sent, stored)
+
+    def _tell(self) -> None:
+        """Log that another one leads, or does no more."""
+        if bool(self.warning) is not self._has_told:
+            self._has_told = not self._has_told
+            if self.warning:
+                logger.error("%s", self.warning)
+            else:
+                logger.warning("no other broadcaster leads under %s/ any more: this one does", self._prefix)

@@ -17,14 +17,14 @@ from yarl import URL
 from broadcaster.access.keeper import GateFile, Keeper
 from broadcaster.aio import EventLoopLag
 from broadcaster.bucket import Bucket, ObjectStore
-from broadcaster.bucket.lease import PrefixLease, own_name
+from broadcaster.bucket.lease import IDLE_TTL, PrefixLease, own_name
 from broadcaster.catalog import Catalog, CatalogSnapshot
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.edge import EdgePublisher
 from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
 from broadcaster.guest import GuestCheck, configured_page
-from broadcaster.ipc.messages import HealthReport, Pong, View
+from broadcaster.ipc.messages import HealthReport, Pong, State, View
 from broadcaster.logs import feed_watchdog, notify
 from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, mode_of_own
 from broadcaster.owncast import OwncastStatus
@@ -148,8 +148,13 @@ class Components:
             encoder=self.owncast,
             behind=lambda: self.viewer_server.pong.max_viewer_delay if self.viewer_server else 0.0,
         )
-        self.lease = PrefixLease(
-            store, settings.prefix, own_name(settings.state_dir), now, secret=lease_secret(settings)
+        self.lease = store.fence = PrefixLease(
+            store,
+            settings.prefix,
+            own_name(settings.state_dir),
+            now,
+            ttl=lambda: settings.lease if self.is_working else IDLE_TTL,
+            secret=lease_secret(settings),
         )
         self.deleter = RetentionDeleter(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self._view, settings.prefix, wall=now) if settings.mirror else None
@@ -236,6 +241,11 @@ class Components:
     def _encoder_gone(self) -> bool:
         return self.owncast is not None and self.owncast.disconnected_since is not None
 
+    @property
+    def is_working(self) -> bool:
+        """Whether viewers have a stream, or will have one."""
+        return self.pipeline.view.state in {State.STARTING, State.LIVE} or self.pipeline.backlog > 0
+
     def _report(self, *, serving: bool) -> HealthReport:
         view, source, unread = self.pipeline.view, self.stream.source, self.guest_check.fault
         looked_at = self.source.looked_at
@@ -264,7 +274,9 @@ class Components:
                 spool_limit=self.spool.limit,
                 free=self.spool.free,
                 journal=self.catalog.writer.fault,
-                playlist_writes=(self.mirror and self.mirror.fault) or self.recorder.fault,
+                playlist_writes=None
+                if self.lease.warning
+                else (self.mirror and self.mirror.fault) or self.recorder.fault,
                 owner=self.lease.warning,
                 edge=self.edge.fault if self.edge else None,
                 failed=self._supervisor.warning,

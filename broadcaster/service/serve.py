@@ -211,8 +211,9 @@ def metrics_of(components: Components) -> Iterator[Metric]:
     yield Metric("bucket_operations", text, operations, labels=("class",), is_counter=True)
     yield Metric("deleted_objects", "Objects deleted", components.deleter.deleted, is_counter=True)
     yield Metric("journal_failing", "1 while the journal cannot be written", catalog.writer.fault is not None)
-    text = "1 while another broadcaster writes under the same prefix"
+    text = "1 while another broadcaster leads under the same prefix"
     yield Metric("prefix_shared", text, components.lease.warning is not None)
+    yield from components.lease.metrics()
     yield from components.posters.metrics()
     yield from components.guest_check.metrics()
     if mirror := components.mirror:

@@ -29,9 +29,8 @@ async def shared(service: Service) -> bool:
 async def test_two_broadcasters(
     tmp_path: Path, bucket: SeaweedBucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Log, ``/health``, metric and doctor tell of the other one while it is alive, and not of ourselves."""
-    monkeypatch.setattr("broadcaster.bucket.lease.EVERY", 0.2)
-    monkeypatch.setattr("broadcaster.bucket.lease.ALIVE", 3.0)
+    """Log, ``/health``, metric and doctor tell of the other one while it leads, and not of ourselves."""
+    monkeypatch.setattr("broadcaster.service.components.IDLE_TTL", 2.0)
     (tmp_path / "hls").mkdir()
     service = Service(tmp_path, tmp_path / "hls", bucket)
     for name, value in service.environment.items():
@@ -52,7 +51,7 @@ async def test_two_broadcasters(
         found.says("owner", "ok", "no other broadcaster", "")
         assert not (await service.health())["warning"]
         assert not await shared(service)
-        other = PrefixLease(store, "live", "other", lambda: datetime.now(UTC))
+        other = PrefixLease(store, "live", "other", lambda: datetime.now(UTC), ttl=lambda: 2.0)
         working = group.create_task(other.run())
         health = await eventually(service.health, lambda health: health["warning"])
         assert health["http"] == 200
@@ -61,7 +60,7 @@ async def test_two_broadcasters(
         await eventually(service.health, lambda health: not health["warning"])
         stop.set()
         await serving
-        await other.renew()
+        await PrefixLease(store, "live", "third", lambda: datetime.now(UTC)).renew()
         found = await examine(tmp_path, service.environment, "--json")
         found.says("owner", "warning", "another broadcaster wrote under live/", "an R2_PREFIX of its own")
     said = [record.levelname for record in caplog.records if "another broadcaster writes" in record.message]

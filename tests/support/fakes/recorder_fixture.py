@@ -62,7 +62,9 @@ class FakeShelf(FakeParts):
         max_age: int,
         deadline: float,
         gzipped: bool = False,
+        is_fenced: bool = True,
     ) -> str | None:
+        assert is_fenced
         assert min(deadline, max_age) > 0
         self._fail()
         self.writes.append(key)

@@ -1,36 +1,55 @@
-"""Whether another broadcaster works under the same prefix: found soon, and never ourselves."""
+"""Who leads under a prefix: at once alone, by force at a start, and else when nobody else gives a sign."""
 
+import asyncio
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from broadcaster.bucket import ObjectStore
-from broadcaster.bucket.lease import ALIVE, EVERY, LeaseRecord, PrefixLease, own_name, stored_name
-from broadcaster.errors import StorageUnavailable
+from broadcaster.bucket.lease import (
+    IDLE_TTL,
+    LIVE_TTL,
+    LeaseRecord,
+    PrefixLease,
+    own_name,
+    stored_name,
+)
+from broadcaster.errors import NotLeading, ObjectNotFound, StorageUnavailable
 from tests.support.fakes.pipeline_parts import START
 
 KEY = "live/owner.json"
 GONE = StorageUnavailable("no answer within 10 s")
+TWO_HOURS, DAY = 7200, 86_400  # seconds
 
 
 class Bucket:
     """One object with S3's conditional writes, and the clocks of its writers.
 
-    The next write takes effect and raises ``fault``.
+    The next write takes effect and raises ``fault``; with ``refuses``, it is answered as if it was too late.
     """
 
     def __init__(self) -> None:
         self.body: bytes | None = None
-        self.writes = 0
+        self.writes = self.looks = 0
         self.seconds = 0.0
+        self.ttl = LIVE_TTL
+        self.step = 0.5
         self.fault: StorageUnavailable | None = None
+        self.refuses = False
 
     async def etag(self, key: str, *, deadline: float) -> str | None:
         assert (key, deadline > 0) == (KEY, True)
+        self.looks += 1
         return f"tag {self.writes}" if self.body else None
+
+    async def get(self, key: str, *, deadline: float) -> bytes:
+        assert (key, deadline > 0) == (KEY, True)
+        if self.body is None:
+            raise ObjectNotFound("it is gone")
+        return self.body
 
     async def replace(  # noqa: PLR0913 - the properties of an object
         self,
@@ -40,11 +59,11 @@ class Bucket:
         etag: str | None,
         max_age: int,
         deadline: float,
-        gzipped: bool = False,
+        is_fenced: bool,
     ) -> str | None:
-        assert not gzipped
-        assert max_age < EVERY + 1
-        if etag != await self.etag(key, deadline=deadline):
+        assert (key, deadline > 0, max_age, is_fenced) == (KEY, True, 1, False)
+        refuses, self.refuses = self.refuses, False
+        if refuses or etag != (f"tag {self.writes}" if self.body else None):
             return None
         self.body = body
         self.writes += 1
@@ -53,74 +72,180 @@ class Bucket:
             raise fault
         return f"tag {self.writes}"
 
-    def owner(self, name: str) -> PrefixLease:
+    @property
+    def record(self) -> LeaseRecord:
+        assert self.body
+        return LeaseRecord.parse(self.body)
+
+    def owner(self, name: str, *, standby: bool = False) -> PrefixLease:
         return PrefixLease(
             cast("ObjectStore", self),
             "live",
             name,
             lambda: START + timedelta(seconds=self.seconds),
             lambda: self.seconds,
+            ttl=lambda: self.ttl,
+            standby=standby,
         )
 
-    async def goes_by(self, *owners: PrefixLease) -> None:
-        """A minute, in which each of them renews its object once."""
-        self.seconds += EVERY
-        for owner in owners:
-            await owner.renew()
+    async def goes_by(self, seconds: float, *owners: PrefixLease) -> None:
+        """So much time, in which each of them does what is due."""
+        until = self.seconds + seconds
+        while self.seconds < until:
+            self.seconds += self.step
+            for owner in owners:
+                await owner.renew()
 
 
 async def test_alone() -> None:
-    """One that is alone, restarts, and comes back after another one has gone, has no warning."""
-    bucket = Bucket()
+    """One that is alone, restarts, or lost its state folder, leads with the first answers, in a new epoch."""
+    bucket, epochs = Bucket(), [0]
     for name in ("a", "a", "b"):
         owner = bucket.owner(name)
-        for _ in range(3):
-            await bucket.goes_by(owner)
-            assert owner.warning is None
-        assert bucket.body
-        assert LeaseRecord.parse(bucket.body) == LeaseRecord(name, START + timedelta(seconds=bucket.seconds))
+        await owner.renew()
+        assert owner.leads
+        assert owner.epoch
+        assert owner.epoch > epochs[-1]
+        epochs.append(owner.epoch)
+        await bucket.goes_by(20, owner)
+        assert (owner.warning, owner.epoch) == (None, epochs[-1])
+        assert bucket.record.owner == name
+        assert await owner.ask(surely=True) == epochs[-1]
+    assert bucket.record.at <= START + timedelta(seconds=bucket.seconds)
 
 
-async def test_two(caplog: pytest.LogCaptureFixture) -> None:
-    """Both warn of the other within a minute, in one line, until a while after it has gone."""
+@pytest.mark.parametrize(("ttl", "seconds", "most"), [(LIVE_TTL, TWO_HOURS, 3000), (IDLE_TTL, DAY, 1500)])
+async def test_writes(ttl: float, seconds: int, most: int) -> None:
+    """Each write costs: two hours of a stream, and a day without one, have a limit."""
+    bucket = Bucket()
+    bucket.ttl, bucket.step = ttl, ttl / 20
+    owner = bucket.owner("a")
+    await owner.renew()
+    await bucket.goes_by(seconds, owner)
+    assert seconds / ttl < bucket.writes <= most
+    assert bucket.looks == 1
+
+
+async def test_by_force(caplog: pytest.LogCaptureFixture) -> None:
+    """The second of two that are no standbys leads; the first is told, in one line, until that has gone."""
     bucket = Bucket()
     first, second = bucket.owner("a"), bucket.owner("b")
-    await bucket.goes_by(first)
-    for _ in range(5):
-        await bucket.goes_by(second, first)
-        assert first.warning
-    assert second.warning == first.warning
-    errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
-    assert errors == [first.warning] * 2
+    await bucket.goes_by(5, first)
+    await bucket.goes_by(30, second, first)
+    assert (second.leads, second.warning, second.takeovers) == (True, None, 1)
+    assert first.warning
+    with pytest.raises(NotLeading, match="another broadcaster leads under live/"):
+        await first.ask()
+    errors = [one.message for one in caplog.records if one.levelno == logging.ERROR]
+    assert errors == [first.warning]
     assert "another broadcaster writes under live/" in errors[0]
-    since = bucket.seconds
-    while bucket.seconds <= since + ALIVE:
-        assert first.warning
-        await bucket.goes_by(first)
+    await bucket.goes_by(LIVE_TTL - 2, first)
+    assert not first.leads
+    await bucket.goes_by(5, first)
+    assert first.leads
     assert first.warning is None
 
 
-async def test_an_answer_that_is_lost() -> None:
-    """An object that we wrote ourselves, without an answer that it arrived, is not another broadcaster's."""
+async def test_a_standby_waits() -> None:
+    """It takes the lead when the leader gives no sign for the TTL, and keeps it when that comes back."""
+    bucket = Bucket()
+    first, standby = bucket.owner("a"), bucket.owner("b", standby=True)
+    await bucket.goes_by(30, first, standby)
+    assert (first.leads, standby.leads) == (True, False)
+    gone = bucket.seconds
+    while not standby.leads:
+        assert bucket.seconds - gone < LIVE_TTL + 4
+        assert not (first.leads and bucket.seconds - gone > LIVE_TTL)
+        await bucket.goes_by(0.5, standby)
+    assert standby.takeovers == 1
+    assert not first.leads
+    back = bucket.owner("a")
+    await bucket.goes_by(30, back, standby)
+    assert (back.leads, standby.leads) == (False, True)
+    assert back.warning
+
+
+async def test_who_leads_asks_in_doubt() -> None:
+    """After a pause it renews before it changes anything; one that was overtaken meanwhile is refused."""
+    bucket = Bucket()
+    first, standby = bucket.owner("a"), bucket.owner("b", standby=True)
+    await first.renew()
+    bucket.seconds += 8
+    assert not first.leads
+    writes = bucket.writes
+    assert await first.ask() == first.epoch
+    assert bucket.writes == writes + 1
+    await bucket.goes_by(13, standby)
+    assert standby.leads
+    with pytest.raises(NotLeading):
+        await first.ask()
+
+
+async def test_the_ask_sees_another_at_once() -> None:
+    """Deletions ask the bucket itself: one that took the lead by force is seen though the lease is fresh."""
+    bucket = Bucket()
+    first, second = bucket.owner("a"), bucket.owner("b")
+    await first.renew()
+    await second.renew()
+    assert await first.ask()
+    with pytest.raises(NotLeading):
+        await first.ask(surely=True)
+
+
+async def test_an_answer_that_is_lost_or_wrong() -> None:
+    """What we wrote ourselves, without having been told that it arrived, is not of another one."""
     bucket = Bucket()
     owner = bucket.owner("a")
-    await bucket.goes_by(owner)
+    await owner.renew()
+    epoch = owner.epoch
     bucket.fault = GONE
     with pytest.raises(StorageUnavailable):
-        await bucket.goes_by(owner)
-    await bucket.goes_by(owner)
-    assert owner.warning is None
+        await bucket.goes_by(5, owner)
+    await bucket.goes_by(5, owner)
+    bucket.refuses = True
+    await bucket.goes_by(5, owner)
+    assert (owner.warning, owner.epoch, owner.leads, owner.takeovers) == (None, epoch, True, 0)
 
 
 async def test_an_object_that_is_deleted() -> None:
     """Somebody who cleans the bucket is not another broadcaster; the object is written again."""
     bucket = Bucket()
     owner = bucket.owner("a")
-    await bucket.goes_by(owner)
+    await owner.renew()
+    epoch = owner.epoch
     bucket.body = None
-    await bucket.goes_by(owner)
+    await bucket.goes_by(5, owner)
+    assert owner.leads
     assert owner.warning is None
-    assert bucket.body
+    assert bucket.record.epoch == owner.epoch
+    assert owner.epoch
+    assert epoch
+    assert owner.epoch > epoch
+
+
+async def test_an_epoch_that_is_outbid() -> None:
+    """An edge that has a later epoch than the bucket makes the leader take one that is later still."""
+    bucket = Bucket()
+    owner = bucket.owner("a")
+    await owner.renew()
+    assert owner.epoch
+    owner.outbid(owner.epoch - 1)
+    later = owner.epoch + 7
+    owner.outbid(later)
+    assert owner.epoch is None
+    await owner.renew()
+    assert (owner.epoch, bucket.record.epoch) == (later + 1, later + 1)
+
+
+async def test_nobody_asks_before_the_first_answer() -> None:
+    """A write at the start waits for the lease, and is not refused."""
+    bucket = Bucket()
+    owner = bucket.owner("a")
+    asking = asyncio.create_task(owner.ask())
+    await asyncio.sleep(0)
+    assert not asking.done()
+    await owner.renew()
+    assert await asking == owner.epoch
 
 
 def test_the_name_lasts(tmp_path: Path) -> None:
@@ -131,8 +256,21 @@ def test_the_name_lasts(tmp_path: Path) -> None:
     assert own_name(tmp_path / "none") not in ("", name)
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b'{"owner": 1}', b'{"owner": "a", "at": "now"}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\xff", b"[]", b'{"owner": 1}', b'{"owner": "a", "at": "now"}', b'{"owner": "a", "at": 1}'],
+)
 def test_what_is_no_claim(body: bytes) -> None:
     """Whatever else lies under the key is a ValueError."""
     with pytest.raises(ValueError, match="owner"):
         LeaseRecord.parse(body)
+
+
+async def test_what_earlier_releases_wrote() -> None:
+    """Their object says who and when, and no more: it is read, and taken at a start."""
+    bucket = Bucket()
+    bucket.body = b'{"owner": "old", "at": "2026-07-10T12:00:00+00:00"}'
+    assert bucket.record == LeaseRecord("old", datetime(2026, 7, 10, 12, tzinfo=UTC))
+    owner = bucket.owner("a")
+    await owner.renew()
+    assert owner.leads

@@ -21,7 +21,7 @@ MAKEFLAGS += --jobs=3
 # What is imported is compiled once, and not again by each of the hundreds of processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo viewer-tests packages test unit-tests server-tests unit lint docs screenshots bench soak chaos clean
+.PHONY: setup demo wheel viewer-tests packages test unit-tests server-tests unit lint docs screenshots bench soak chaos clean
 
 setup: .venv/ready $(PAGE)/index.html
 
@@ -53,6 +53,10 @@ $(EDGE)/ready: deploy/cloudflare/worker/package.json deploy/cloudflare/worker/pa
 .venv/compiled: .venv/ready $(shell find broadcaster tests -name '*.py')
 	@$(BIN)/pytest --collect-only -qq tests >/dev/null || true # the tests say what is wrong
 	@touch $@
+
+# For pip: with the page inside.
+wheel: setup
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 
 demo: setup
 	$(BIN)/broadcaster demo $(ARGS)
@@ -104,7 +108,7 @@ bench: setup
 soak: setup $(PM2)/ready $(EDGE)/ready
 	@tests/ensure-packages chromium nginx $(NJS) gst-launch-1.0=$(GSTREAMER)
 	@tests/ensure-packages WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
-	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_odd_catalog.py tests/integration/test_ends.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/integration/test_export.py tests/integration/test_install.py tests/integration/test_systemd.py tests/integration/test_unread.py tests/integration/test_relay_segments.py tests/integration/test_worker_hostile.py tests/integration/test_worker_outage.py tests/integration/test_worker_pages.py tests/integration/test_worker_waiters.py tests/unit/recordings/test_rebuild_crafted_bucket.py tests/unit/upload/test_spool_racer.py tests/unit/recordings/test_writer_long.py tests/unit/catalog/test_references.py tests/unit/stream/test_playlists_properties.py tests/unit/stream/test_machine_properties.py tests/unit/tracker/test_tracker_fuzz.py tests/browser tests/players $(ARGS)
+	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_odd_catalog.py tests/integration/test_ends.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/integration/test_export.py tests/integration/test_install.py tests/integration/test_systemd.py tests/integration/test_unread.py tests/integration/test_wheel.py tests/integration/test_relay_segments.py tests/integration/test_worker_hostile.py tests/integration/test_worker_outage.py tests/integration/test_worker_pages.py tests/integration/test_worker_waiters.py tests/unit/recordings/test_rebuild_crafted_bucket.py tests/unit/upload/test_spool_racer.py tests/unit/recordings/test_writer_long.py tests/unit/catalog/test_references.py tests/unit/stream/test_playlists_properties.py tests/unit/stream/test_machine_properties.py tests/unit/tracker/test_tracker_fuzz.py tests/browser tests/players $(ARGS)
 
 chaos: setup $(EDGE)/ready
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)

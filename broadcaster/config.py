@@ -32,7 +32,7 @@ from broadcaster.aio import PATH_TIMEOUT, OwnThread, real_path
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
 from broadcaster.ipc.messages import AccessMode
-from broadcaster.own_files import text_encoding
+from broadcaster.own_files import DASHBOARD_DIR, VIEWER_DIR, text_encoding
 
 MAX_WINDOW = LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
 MAX_CLIENTS = 1_000_000
@@ -42,8 +42,6 @@ MAX_RETENTION = timedelta(days=36_525)  # dates end with the year 9999
 MIN_SPOOL, MAX_SPOOL = ByteSize(2**18), ByteSize(2**50)  # the least holds a short segment
 ENV_FILE = Path(".env")
 R2_HOST = ".r2.cloudflarestorage.com"
-VIEWER = Path(__file__).resolve().parent.parent / "viewer"
-VIEWER_DIR, DASHBOARD_DIR = VIEWER / "dist", VIEWER / "dashboard"
 
 
 def _matching(pattern: str, rule: str) -> AfterValidator:

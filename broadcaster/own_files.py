@@ -17,6 +17,10 @@ from pathlib import Path
 PRIVATE, OTHERS, OTHERS_WRITE = 0o700, 0o077, 0o022
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 LARGEST = 4096  # bytes of a file that holds a word
+_PACKAGE = Path(__file__).resolve().parent
+# The folder of page and dashboard: in a wheel inside the package, else beside it in the source tree.
+VIEWER = next((folder for folder in [_PACKAGE / "viewer"] if folder.is_dir()), _PACKAGE.parent / "viewer")
+VIEWER_DIR, DASHBOARD_DIR = VIEWER / "dist", VIEWER / "dashboard"
 
 
 class NotOursError(PermissionError):

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from broadcaster.config import VIEWER, Settings
+from broadcaster.config import Settings
+from broadcaster.own_files import VIEWER
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, EXAMPLE = ROOT / "docs/settings.md", ROOT / ".env.example"

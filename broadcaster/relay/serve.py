@@ -27,6 +27,7 @@ from broadcaster.http.server import HEALTH, LoopErrorHandler, public_health
 from broadcaster.ipc.messages import HealthReport, Ping, Setup, View, view_delta
 from broadcaster.logs import feed_watchdog, notify
 from broadcaster.metrics import MetricsCollector, build_info
+from broadcaster.own_files import VIEWER_DIR
 from broadcaster.relay.events import OriginEvents
 from broadcaster.relay.follower import OriginFollower
 from broadcaster.relay.health import RelayHealth, make_admin_app
@@ -38,7 +39,6 @@ from broadcaster.viewer_server.playlists import NO_STORE
 
 logger = logging.getLogger(__name__)
 
-VIEWER_DIR = Path("viewer/dist")
 MIN_MEMORY = 2**24  # bytes
 MAX_PORT = 65_535
 
@@ -93,9 +93,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=("cf-connecting-ip", "x-forwarded-for", "none"),
         help="in which a proxy on this machine sends a viewer's address (default: either)",
     )
-    parser.add_argument(
-        "--viewer", type=Path, default=usual.viewer, metavar="DIR", help="the page (viewer/dist)"
-    )
+    parser.add_argument("--viewer", type=Path, default=usual.viewer, metavar="DIR", help="the page")
 
 
 def options_of(parsed: argparse.Namespace) -> RelayOptions:

@@ -9,8 +9,8 @@ from statistics import median
 
 from playwright.async_api import Browser, async_playwright
 
-from broadcaster.config import VIEWER, VIEWER_DIR
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.own_files import VIEWER, VIEWER_DIR
 from tests.bench.report import Figure, progress
 from tests.support.judges.start_requests import start_of
 from tests.support.servers.chromium import FLAGS, find_chromium

@@ -15,9 +15,9 @@ from playwright.async_api import Page, Response
 from prometheus_client.parser import text_string_to_metric_families
 
 from broadcaster.bucket import Bucket, open_store
-from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, parse
+from broadcaster.own_files import VIEWER_DIR
 from tests.support.judges.page import Traffic, is_, no_complaints, play_on, until
 from tests.support.length import SOAK, seconds
 from tests.support.servers.end_to_end import taken_in

@@ -14,7 +14,7 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import expect
 
-from broadcaster.config import VIEWER_DIR
+from broadcaster.own_files import VIEWER_DIR
 from tests.support.fakes.encoded_recording import EncodedRecording, encoded_recording, times
 from tests.support.judges.page import is_, until
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.async_api import expect
 
-from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.encoder import ffmpeg
+from broadcaster.own_files import VIEWER_DIR
 from tests.browser.seek_pictures import check_looks_of_pictures, check_pictures
 from tests.support.judges.page import Traffic, barriers, is_, is_played, no_complaints, until
 from tests.support.servers.clips import clip_of

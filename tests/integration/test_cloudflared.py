@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from broadcaster.admin import Dashboard, History, make_operator_app
 from broadcaster.bucket.client import CONTENT_TYPES
-from broadcaster.config import DASHBOARD_DIR, VIEWER_DIR
 from broadcaster.http.server import KEEPALIVE_TIMEOUT
 from broadcaster.http.static import PACKED
 from broadcaster.ipc.messages import HealthReport, Setup
+from broadcaster.own_files import DASHBOARD_DIR, VIEWER_DIR
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.servers.built_page import largest
 

@@ -14,8 +14,8 @@ import aiohttp
 import psutil
 import pytest
 
-from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.own_files import VIEWER_DIR
 from tests.integration.hostile_requests import hostile_requests
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.servers.service import Service, running_service

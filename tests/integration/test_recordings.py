@@ -17,11 +17,11 @@ from urllib.parse import urljoin
 import aiohttp
 import pytest
 
-from broadcaster.config import VIEWER
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.encoder import ffmpeg
 from broadcaster.demo.processes import find_program
 from broadcaster.hls import MediaPlaylist, parse
+from broadcaster.own_files import VIEWER
 from tests.browser.conftest import running_chromium
 from tests.integration.poster_judge import LIKE, check_poster, difference, gray
 from tests.integration.recording_judge import (

@@ -9,8 +9,8 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
-from broadcaster.config import VIEWER
 from broadcaster.ipc.messages import AccessMode, Grants, HealthReport, Ping, Setup, view_delta
+from broadcaster.own_files import VIEWER
 from broadcaster.viewer_server.app import ViewerServer
 from broadcaster.viewer_server.pages import BLOCK
 from tests.support.fakes.viewer_app import ViewerApp

@@ -1,6 +1,6 @@
 """The page as `make setup` has built it."""
 
-from broadcaster.config import VIEWER_DIR
+from broadcaster.own_files import VIEWER_DIR
 
 
 def largest() -> str:

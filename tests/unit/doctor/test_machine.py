@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.config import VIEWER_DIR, load
+from broadcaster.config import load
 from broadcaster.demo.processes import find_program
 from broadcaster.doctor import machine
 from broadcaster.doctor.report import CheckFinding
 from broadcaster.guest import open_browser
+from broadcaster.own_files import VIEWER_DIR
 
 
 @pytest.mark.parametrize(

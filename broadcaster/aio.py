@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import ParamSpec, Self, TypeVar
 
-from broadcaster.errors import StorageError, StorageRefused
+from broadcaster.errors import NotLeading, StorageError, StorageRefused
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +110,8 @@ class Retrying:
         self.fault = Fault(str(error), permanent, self.fault.since if self.fault else self._clock())
         if self._log.allows(self._what, new=not known):
             level = logging.ERROR if permanent else logging.WARNING
+            if isinstance(error, NotLeading):  # the lease reports it
+                level = logging.DEBUG
             logger.log(level, "%s fail since %s: %s", self._what, f"{self.fault.since:%H:%M:%SZ}", error)
         return self.fault
 

@@ -270,7 +270,7 @@ class BucketChecks:
         return ok("the key opens the bucket")
 
     async def lease(self, name: str | None, now: datetime) -> CheckFinding:
-        """No other broadcaster uses the prefix. ``name`` is our owner name, None before the first start."""
+        """No other broadcaster leads. ``name`` is our owner name, None before the first start."""
         key = owner_key(self._prefix, self._lease_secret)
         try:
             size = await self._store.size(key, deadline=DEADLINE)
@@ -283,8 +283,8 @@ class BucketChecks:
         if age > ALIVE:
             return ok(f"another broadcaster wrote under this prefix {time_text(age)} ago, and does no more")
         return warning(
-            f"another broadcaster wrote under {self._prefix}/ {time_text(age)} ago: each may delete what the"
-            " other lists",
+            f"another broadcaster wrote under {self._prefix}/ {time_text(age)} ago, and leads: the one that"
+            " was started last deletes and writes playlists, the other does not",
             "stop one of them, or give it an R2_PREFIX of its own; if it was stopped just now, or ran with"
             f" another state folder, check again in {time_text(ALIVE)}",
         )

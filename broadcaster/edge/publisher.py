@@ -45,6 +45,7 @@ from broadcaster.viewer_server.snapshots import ServedStream, Snapshot
 
 logger = logging.getLogger(__name__)
 
+LEASE_EVERY = 0.1  # seconds between two looks whether this broadcaster leads
 LOOK_EVERY = 1.0  # seconds between two looks at viewers and health
 HEARTBEAT = 10.0  # seconds without a push after which the edge is told that the service lives
 TOGETHER = 0.02  # seconds in which changes go into one push
@@ -221,6 +222,8 @@ class EdgePublisher:
 
     ``report`` returns the health as the public may see it, ``pong`` the latest answer of the viewers'
     process, ``wall`` the wall time. ``on_reports`` takes the reports of pages that the edge has collected.
+    ``epoch`` gives the epoch of the lease, None while this broadcaster does not lead: then it pushes nothing.
+    ``outbid`` takes an epoch that the edge has and the lease has not reached.
     """
 
     def __init__(  # noqa: PLR0913 - the seams to all its neighbours
@@ -232,6 +235,8 @@ class EdgePublisher:
         report: Callable[[], HealthReport],
         pong: Callable[[], Pong],
         on_reports: Callable[[Sequence[Report]], None],
+        epoch: Callable[[], int | None],
+        outbid: Callable[[int], None],
         wall: Callable[[], datetime],
         grants: Grants | None = None,
     ) -> None:
@@ -251,7 +256,8 @@ class EdgePublisher:
         self._changed = Signal()
         self._changes = 0  # since the start
         self._waiting: deque[float] = deque()  # monotonic: when each change was made that the edge lacks
-        self._epoch = round(1000 * wall().timestamp())
+        self._lease_epoch, self._outbid = epoch, outbid
+        self._epoch = 0  # of the latest push
         self._serial = 0
         self._known: int | None = None  # the serial that the edge surely has; None: it is told everything
         self._sent: dict[str, EdgeText] = {}
@@ -289,6 +295,8 @@ class EdgePublisher:
     @property
     def fault(self) -> str | None:
         """Why viewers at the edge do not see what they should, and what to do; None where they do."""
+        if self._lease_epoch() is None:
+            return None
         if self._refusal:
             return self._refusal
         if self.status.v not in {0, VERSION}:
@@ -319,6 +327,12 @@ class EdgePublisher:
             while True:
                 changed = self._changed.next()
                 self._look()
+                epoch = self._lease_epoch()
+                if epoch is None:
+                    await asyncio.sleep(LEASE_EVERY)
+                    continue
+                if epoch != self._epoch:
+                    self._epoch, self._known = epoch, None
                 if self._waiting or self._known is None or time.monotonic() - self._pushed > HEARTBEAT:
                     if await self._push(edge):
                         backoff.reset()
@@ -442,10 +456,10 @@ class EdgePublisher:
             return  # another push says everything
         if answer.http == HTTPStatus.CONFLICT:
             if status.silent > 1000 * ABANDONED:  # whoever was later than us is gone, or a clock was wrong
-                self._epoch = status.epoch + 1
+                self._outbid(status.epoch)
                 return
             refusal = (
-                "another broadcaster, or one with a later clock, pushes to the edge: stop one of the two"
+                "another broadcaster pushes to the edge, from another bucket or prefix: stop one of the two"
             )
         elif status.reason == "version":
             act = "deploy the Worker of this release (docs/scaling.md)"

@@ -220,7 +220,8 @@ def metrics_of(components: Components) -> Iterator[Metric]:
         text = "Attempts to put a playlist into the bucket by outcome: done or failed"
         writes = {"done": mirror.writes, "failed": mirror.failures}
         yield Metric("mirror_writes", text, writes, labels=("outcome",), is_counter=True)
-        yield Metric("mirror_behind", "Playlists not up to date in the bucket", mirror.behind)
+        behind = 0 if components.lease.warning else mirror.behind
+        yield Metric("mirror_behind", "Playlists not up to date in the bucket, while it leads", behind)
     if components.edge:
         yield from components.edge.metrics()
     if owncast := components.owncast:
@@ -378,6 +379,8 @@ def _edge(
         report=supervisor.contained("health", public_health(components.health), UNKNOWN),
         pong=lambda: viewer_server.pong,
         on_reports=lambda reports: viewer_server.send(EdgeReports(tuple(reports))),
+        epoch=lambda: components.lease.epoch,
+        outbid=components.lease.outbid,
         wall=now,
         grants=components.keeper.grants() if components.keeper else None,
     )

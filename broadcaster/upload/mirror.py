@@ -17,7 +17,7 @@ from datetime import datetime
 from broadcaster.aio import Retrying, Signal
 from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.conditional import ConditionalWriter
-from broadcaster.errors import StorageError
+from broadcaster.errors import NotLeading, StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, ServerControl
 from broadcaster.ipc.messages import AnyVersion, View
@@ -150,6 +150,8 @@ class Mirror:
         try:
             await self._objects.look_up(copy.key, deadline=deadline)
             await self._write(copy, deadline)
+        except NotLeading:
+            copy.failures = 1  # a pause, and no fault
         except StorageError as error:
             copy.failures = min(copy.failures + 1, MAX_DOUBLINGS)
             self.failures += 1

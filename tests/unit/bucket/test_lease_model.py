@@ -5,6 +5,7 @@ of an earlier leader after that of a later one. With each fence taken away in tu
 that breaks this, so that none of them is idle.
 """
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from tests.support.length import SOAK
 
 TTLS = (10.0, 180.0)
 START = datetime(2026, 7, 10, 12, tzinfo=UTC)
+HALF_AN_HOUR = 1800  # seconds
 PROCESSES = st.integers(0, 1)
 FATES = ("done", "done", "unanswered", "late", "slow before", "slow after")
 THINGS = ("lease", "lease", "mirror", "edge", "deletion")
@@ -284,3 +286,35 @@ def test_each_fence_is_needed(
     )
     with pytest.raises(AssertionError):
         run_state_machine_as_test(without, settings=search)
+
+
+@pytest.mark.parametrize(
+    ("latency", "refused", "failed"), [(8.0, 0.0, 0.0), (0.1, 0.3, 0.0), (0.1, 0.0, 0.3), (0.5, 0.1, 0.1)]
+)
+def test_no_needless_takeover(latency: float, refused: float, failed: float) -> None:
+    """A bucket that is slow, or that answers 412 or 5xx at random, changes no leader in 30 minutes."""
+    for seed in range(200 if SOAK else 5):
+        chance, model = random.Random(seed), Model()
+        waiting: dict[int, tuple[float, float, Callable[[], Any], Callable[[Any], None]]] = {}
+        answers: dict[int, Any] = {}
+        while model.now < HALF_AN_HOUR:
+            model.now += 0.25
+            model.one_leads()
+            for number, process in enumerate(model.processes):
+                if number not in waiting:
+                    if request := model.request(process, "lease"):
+                        takes = latency * chance.uniform(0.8, 1)
+                        times = model.now + takes * chance.random(), model.now + takes
+                        waiting[number] = (*times, *request)
+                    continue
+                applied, answered, apply, told = waiting[number]
+                if model.now >= applied and number not in answers:
+                    is_refused = process.writes and chance.random() < refused
+                    answers[number] = None if is_refused else apply()
+                if model.now >= answered:
+                    del waiting[number]
+                    found = answers.pop(number)
+                    if chance.random() >= failed:
+                        told(found)
+        assert len(set(model.leases.epochs)) == 1
+        assert sum(process.election.epoch is not None for process in model.processes) == 1

@@ -56,6 +56,7 @@ class Fed:
         self.reports: list[tuple[str, str]] = []
         self.report = HealthReport("offline", 0, None)
         self.pong = Pong(())
+        self.epoch: int | None = 7
         self.publisher = EdgePublisher(
             edge.address,
             key,
@@ -63,11 +64,16 @@ class Fed:
             report=lambda: self.report,
             pong=lambda: self.pong,
             on_reports=self.reports.extend,
+            epoch=lambda: self.epoch,
+            outbid=self.outbid,
             wall=lambda: datetime.now(UTC),
         )
         self.channel = Channel(6, lambda: START, self.observe, show=self.publisher.show)
         self.channel.list_variants(variants_listed("0"))
         self.count = 0
+
+    def outbid(self, epoch: int) -> None:
+        self.epoch = epoch + 1
 
     def observe(self, event: Event) -> None:
         if message := message_of(event):
@@ -193,7 +199,7 @@ async def test_a_wrong_key(tmp_path: Path) -> None:
 
 
 async def test_a_later_epoch_that_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that went back locks nobody out: an epoch that nobody pushes in is taken over."""
+    """A lease that was lost locks nobody out: an epoch that nobody pushes in is outbid."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
     async with pushing(tmp_path) as fed:
         fed.edge.refusal = (409, {"reason": "epoch", "epoch": 2**50, "silent": 61_000.0})
@@ -202,6 +208,23 @@ async def test_a_later_epoch_that_is_over(tmp_path: Path, monkeypatch: pytest.Mo
         fed.edge.refusal = None
         await fed.until_same()
         assert fed.edge.pushes[-1]["epoch"] == 2**50 + 1
+
+
+async def test_who_does_not_lead_pushes_nothing(tmp_path: Path) -> None:
+    """Without the lease nothing is pushed, and nothing is at fault; with it again, everything is."""
+    async with pushing(tmp_path) as fed:
+        fed.publish(3)
+        await fed.until_same()
+        fed.epoch = None
+        await asyncio.sleep(module.LEASE_EVERY)  # a push that has begun
+        count = len(fed.edge.pushes)
+        fed.publish(2)
+        await asyncio.sleep(3 * module.LEASE_EVERY)
+        assert len(fed.edge.pushes) == count
+        assert fed.publisher.fault is None
+        fed.epoch = 9
+        await fed.until_same()
+        assert (fed.edge.pushes[-1]["epoch"], fed.edge.pushes[count]["base"]) == (9, None)
 
 
 async def test_another_version_that_still_takes_pushes(tmp_path: Path) -> None:

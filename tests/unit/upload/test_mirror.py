@@ -15,7 +15,7 @@ import pytest
 
 from broadcaster.bucket import ObjectStore
 from broadcaster.catalog.records import PlaylistState, StreamSnapshot
-from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
+from broadcaster.errors import NotLeading, StorageError, StorageRefused, StorageUnavailable
 from broadcaster.events import Event
 from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, parse
 from broadcaster.upload.mirror import MAX_PAUSE, Mirror
@@ -317,6 +317,21 @@ async def test_overtaken_between_look_and_write() -> None:
         await studio.time.goes_by(6)
         assert bucket.refused == 2
         assert bucket.media(FIRST).last == bucket.media(MAIN).last == 3
+
+
+async def test_who_does_not_lead_has_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """Another broadcaster leads: nothing counts or is logged as a failure, and the newest version follows."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        studio.describe("0")
+        bucket.faults = [NotLeading("another broadcaster leads")] * 20
+        for _ in range(60):
+            studio.publish("0")
+            await studio.time.goes_by(2)
+        assert bucket.faults == []
+        assert (studio.mirror.failures, studio.mirror.fault, studio.mirror.behind) == (0, None, 0)
+        assert bucket.media(FIRST).last == 60
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 
 async def test_failures_are_tried_again_with_the_newest(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,6 @@ An error line names the variable and the rule for its value. It never shows the 
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -18,7 +17,6 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     ByteSize,
     Field,
@@ -33,116 +31,27 @@ from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
 from broadcaster.ipc.messages import AccessMode
 from broadcaster.own_files import DASHBOARD_DIR, VIEWER_DIR, text_encoding
+from broadcaster.setting_types import (
+    MAX_SPOOL,
+    AccountId,
+    BucketName,
+    Folder,
+    HostNames,
+    HttpUrl,
+    LogLevel,
+    Prefix,
+    Seconds,
+    SocketUrl,
+    SpoolSize,
+    keep_time,
+    seconds,
+)
 
 MAX_WINDOW = LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
 MAX_CLIENTS = 1_000_000
-MAX_PREFIX = 200  # bytes: with run, variant and name a key has 1024 at most
-MAX_WAIT = 7 * 24 * 3600.0  # seconds
-MAX_RETENTION = timedelta(days=36_525)  # dates end with the year 9999
-MIN_SPOOL, MAX_SPOOL = ByteSize(2**18), ByteSize(2**50)  # the least holds a short segment
 ENV_FILE = Path(".env")
 R2_HOST = ".r2.cloudflarestorage.com"
 
-
-def _matching(pattern: str, rule: str) -> AfterValidator:
-    """A validator of texts that match as a whole."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(rule)
-        return value
-
-    return AfterValidator(check)
-
-
-def _url(pattern: str, rule: str) -> AfterValidator:
-    """A validator of URLs with a possible host and port."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(rule)
-        try:
-            is_valid = bool(urlsplit(value).hostname) and urlsplit(value).port != 0
-        except ValueError:  # unmatched brackets, or a port that is no number or too large
-            is_valid = False
-        if not is_valid:
-            raise ValueError("has an impossible host or port")
-        return value
-
-    return AfterValidator(check)
-
-
-def _seconds(value: object) -> object:
-    """A number of seconds of any size as a timedelta; pydantic itself reads ISO 8601 only."""
-    if not (isinstance(value, str) and value.isdecimal()):
-        return value
-    try:
-        return timedelta(seconds=int(value))
-    except (OverflowError, ValueError):  # more than a timedelta holds, or more digits than int reads
-        return timedelta.max
-
-
-def _keep_time(least: str, unit: str) -> BeforeValidator:
-    """A validator of a retention time: ``least`` is zero, ``keep`` is None, a number counts units."""
-    length = timedelta(**{unit: 1})
-    most = MAX_RETENTION // length
-
-    def read(value: object) -> object:
-        if not isinstance(value, str) or value in (least, "keep"):
-            return timedelta() if value == least else None if value == "keep" else value
-        if not value.isdecimal():
-            raise ValueError(f"must be {least}, keep, or a number of {unit}")
-        if (number := int(value.lstrip("0")[:15] or 0)) > most:
-            raise ValueError(f"must be at most {most} {unit}, or keep")
-        return number * length
-
-    return BeforeValidator(read)
-
-
-def _spool_limit(value: ByteSize) -> ByteSize:
-    if not MIN_SPOOL <= value <= MAX_SPOOL:
-        raise ValueError("must be between 256KiB, to hold a segment, and 1PiB")
-    return value
-
-
-def _folder(value: Path) -> Path:
-    """The folder, with ``~`` replaced by the home folder."""
-    try:
-        return value.expanduser()
-    except RuntimeError:
-        raise ValueError("begins with ~, and there is no such home folder") from None
-
-
-Folder = Annotated[Path, AfterValidator(_folder)]
-Seconds = Annotated[float, Field(ge=0, le=MAX_WAIT, allow_inf_nan=False)]
-HttpUrl = Annotated[
-    str,
-    _url(r"https?://[^\s/?#@]+(/[^\s?#]*)?", "must be an http(s) URL without a query"),
-    AfterValidator(lambda url: url.rstrip("/")),
-]
-SocketUrl = Annotated[str, _url(r"wss?://[^\s/?#@]+(/[^\s#]*)?", "must be a ws(s) URL")]
-AccountId = Annotated[
-    str,
-    _matching("[0-9a-f]{32}", "must be the account's id alone, 32 characters of 0-9 and a-f, and no address"),
-]
-BucketName = Annotated[
-    str,
-    _matching(
-        "[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
-        "must be a bucket's name alone: 3 to 63 lower-case letters, digits, - and .",
-    ),
-]
-Prefix = Annotated[
-    str,
-    Field(max_length=MAX_PREFIX),
-    _matching(
-        "[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", "must be made of letters, digits, - and _, with / between folders"
-    ),
-]
-HostNames = Annotated[
-    str, _matching("[A-Za-z0-9._:, -]*", "must be names of hosts, with commas between them")
-]
-LogLevel = Annotated[str, _matching("(?i)debug|info|warning|error", "must be debug, info, warning or error")]
 
 UNITS = {"_SECONDS": " of seconds", "_MINUTES": " of minutes", "_SEGMENTS": " of segments"}
 # The rule for a value by the first letters of the type of pydantic's error.
@@ -174,7 +83,8 @@ class Settings(BaseSettings):
     )
     hls_dir: Folder = Field(
         alias="BROADCASTER_HLS_DIR",
-        description="The folder into which Owncast, or another encoder, writes HLS.",
+        description="The folder into which Owncast, or another encoder, writes HLS. Not for an encoder that"
+        " pushes.",
     )
     state_dir: Folder = Field(
         default=Path("state"),
@@ -183,7 +93,7 @@ class Settings(BaseSettings):
         " of the HLS folder: the spool then links segments instead of copying them. It must not be"
         " inside the HLS folder, nor contain it. The service closes it to other users.",
     )
-    spool_limit: Annotated[ByteSize, AfterValidator(_spool_limit)] = Field(
+    spool_limit: SpoolSize = Field(
         default=ByteSize(20 * 2**30),
         alias="BROADCASTER_SPOOL_LIMIT",
         description="Size of the spool, which holds the segments that wait for the bucket; at least 256KiB."
@@ -248,7 +158,7 @@ class Settings(BaseSettings):
         alias="BROADCASTER_WINDOW_SEGMENTS",
         description="Number of segments that a live playlist lists; at least 6.",
     )
-    window: Annotated[timedelta, BeforeValidator(_seconds)] = Field(
+    window: Annotated[timedelta, BeforeValidator(seconds)] = Field(
         default=timedelta(),
         ge=timedelta(),
         le=MAX_WINDOW,
@@ -269,6 +179,32 @@ class Settings(BaseSettings):
         alias="BROADCASTER_END_GRACE_SECONDS",
         description="Seconds in which a stream that stopped can come back before it ends.",
     )
+    source: Literal["folder", "push"] = Field(
+        default="folder",
+        alias="BROADCASTER_SOURCE",
+        description="How segments come from the [encoder](encoders.md): it writes them into"
+        " `BROADCASTER_HLS_DIR` (`folder`), or sends them by HTTP (`push`): they lie in the state folder.",
+    )
+    push_host: str = Field(
+        default="127.0.0.1",
+        alias="BROADCASTER_PUSH_HOST",
+        description="The address on which the listener for an encoder that pushes listens. For an encoder"
+        " elsewhere put a reverse proxy with TLS before it.",
+    )
+    push_port: int = Field(
+        default=3002,
+        ge=0,
+        le=65535,
+        alias="BROADCASTER_PUSH_PORT",
+        description="The port of the listener for an encoder that pushes.",
+    )
+    push_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        alias="BROADCASTER_PUSH_KEY",
+        description="The key of an encoder that pushes, of at least 16 characters: as a bearer token, as the"
+        " password of Basic, or as the first part of the path (`/ingest/KEY/stream.m3u8`).",
+    )
     owncast_url: HttpUrl | None = Field(
         default=None,
         alias="BROADCASTER_OWNCAST_URL",
@@ -282,7 +218,8 @@ class Settings(BaseSettings):
         " disconnected; at least 2 s pass, for the last segments. When it is not set, that report"
         " ends no stream before `BROADCASTER_END_GRACE_SECONDS`.",
     )
-    retention: Annotated[timedelta | None, _keep_time("window", "seconds")] = Field(
+
+    retention: Annotated[timedelta | None, keep_time("window", "seconds")] = Field(
         default=timedelta(),
         alias="BROADCASTER_RETENTION",
         description="When objects that left the playlists are deleted: `window` as soon as no player can need"
@@ -303,7 +240,7 @@ class Settings(BaseSettings):
         " pages can make the service keep; a stream that ended can keep as much again until it can"
         " have been played. `0` switches this off.",
     )
-    recordings: Annotated[timedelta | None, _keep_time("off", "days")] = Field(
+    recordings: Annotated[timedelta | None, keep_time("off", "days")] = Field(
         default=timedelta(),
         alias="BROADCASTER_RECORDINGS",
         description="`off`, or record each stream: a number keeps recordings for so many days after the end,"
@@ -441,6 +378,17 @@ class Settings(BaseSettings):
         description="The least severe log lines that are written: `debug`, `info`, `warning` or `error`.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _set_push_folder(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """An encoder that pushes needs no HLS folder: its files lie in the state folder."""
+        if values.get("BROADCASTER_SOURCE") != "push":
+            return values
+        if values.get("BROADCASTER_HLS_DIR"):
+            raise ValueError("BROADCASTER_HLS_DIR is not for BROADCASTER_SOURCE=push: remove it")
+        state = values.get("BROADCASTER_STATE_DIR") or cls.model_fields["state_dir"].default
+        return values | {"BROADCASTER_HLS_DIR": Path(state) / "push"}
+
     @model_validator(mode="after")
     def _check_endpoint(self) -> Settings:
         """The client adds the bucket's name; an endpoint that has it too would change the object keys."""
@@ -465,6 +413,8 @@ class Settings(BaseSettings):
             status = thread.submit(self.hls_dir.stat).result(PATH_TIMEOUT)
             if not stat.S_ISDIR(status.st_mode):
                 raise ValueError(f"BROADCASTER_HLS_DIR is no folder: {self.hls_dir} is a file")
+        if self.source == "push":
+            return self
         hls, state = (real_path(folder) for folder in (self.hls_dir, self.state_dir))
         if hls.is_relative_to(state) or state.is_relative_to(hls):
             raise ValueError("BROADCASTER_STATE_DIR and BROADCASTER_HLS_DIR must not lie inside each other")
@@ -486,6 +436,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_required_settings(self) -> Settings:
+        if (self.source == "push") is not bool(self.push_key):
+            raise ValueError("BROADCASTER_SOURCE=push and BROADCASTER_PUSH_KEY need each other")
         if self.disconnect_grace is not None and not self.owncast_url:
             raise ValueError("BROADCASTER_DISCONNECT_GRACE_SECONDS needs BROADCASTER_OWNCAST_URL")
         if (self.edge_url is None) is not (self.edge_key is None):

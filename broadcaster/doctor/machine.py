@@ -7,14 +7,16 @@ import json
 import resource
 import socket
 from contextlib import ExitStack
+from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
 
 import aiohttp
+from yarl import URL
 
 from broadcaster.aio import PATH_TIMEOUT, OwnThread
 from broadcaster.config import Settings, unknown_names
-from broadcaster.doctor.report import CheckFinding, failed, ok, warning
+from broadcaster.doctor.report import CheckFinding, failed, ok, skipped, warning
 from broadcaster.errors import ConfigError, OwncastError
 from broadcaster.guest import Browser
 from broadcaster.http import listening_sockets, raise_file_limit
@@ -33,7 +35,9 @@ def startup_warnings(settings: Settings) -> list[str]:
     """The warnings that the service logs about its settings when it starts."""
     findings = [admin_listener(settings.admin_host), page(settings.viewer_dir)]
     warnings = [f"{finding.message}: {finding.remedy}" for finding in findings if finding.remedy]
-    missing = [] if _exists(settings.hls_dir) else [MISSING.format(settings.hls_dir)]
+    missing = (
+        [] if settings.source == "push" or _exists(settings.hls_dir) else [MISSING.format(settings.hls_dir)]
+    )
     return unknown_names() + warnings + missing
 
 
@@ -146,3 +150,23 @@ async def owncast(url: str) -> CheckFinding:
             return warning(f"it does not say whether an encoder is connected: {error}", OWNCAST)
     encoder = "an encoder is connected" if status.connected else "no encoder is connected"
     return ok(f"version {printable(status.version or 'unknown')} answers; {encoder}")
+
+
+ANY_HOST = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound here
+
+
+async def push_listener(settings: Settings) -> CheckFinding:
+    """The listener of an encoder that pushes asks for the key."""
+    host = ANY_HOST.get(settings.push_host, settings.push_host)
+    address = str(URL.build(scheme="http", host=host, port=settings.push_port, path="/ingest/check.ts"))
+    try:
+        async with open_session() as session, session.delete(address) as answer:
+            status = answer.status
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        return skipped(f"nothing listens at {address}: the service does not run", "start it, and check again")
+    if status != HTTPStatus.UNAUTHORIZED:
+        return failed(
+            f"{address} is another program's: it answers {status} without a key",
+            "set BROADCASTER_PUSH_PORT to a free port",
+        )
+    return ok(f"{address} asks for the key; an encoder elsewhere needs a proxy with TLS before it")

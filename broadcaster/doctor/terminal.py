@@ -88,6 +88,14 @@ class CheckList:
         addresses = partial(machine.addresses, self._clients.browser, public, admin)
         files = partial(in_thread, machine.open_files, settings.max_connections)
         readable = partial(in_thread, folders.hls_folder, hls)
+        by_folder = [
+            Check("hls-folder", "HLS folder", readable, on_timeout=HANGS),
+            Check("hls-playlists", "HLS playlists", self._playlists, ("hls-folder",), on_timeout=HANGS),
+            Check("hls-live", "stream being written", self._writing, ("hls-playlists",)),
+        ]
+        by_push = [Check("push", "encoder's listener", partial(machine.push_listener, settings))]
+        links = Check("state-links", "links, not copies", self._links, ("hls-folder", "state-folder"))
+        pushes = settings.source == "push"
         writable = partial(in_thread, folders.state_folder, state)
         return [
             Check("settings", "settings", self._complete),
@@ -98,11 +106,9 @@ class CheckList:
             Check("page", "page", partial(in_thread, machine.page, settings.viewer_dir)),
             Check("open-files", "open files", files),
             Check("pictures", "pictures", partial(in_thread, machine.ffmpeg, settings)),
-            Check("hls-folder", "HLS folder", readable, on_timeout=HANGS),
-            Check("hls-playlists", "HLS playlists", self._playlists, ("hls-folder",), on_timeout=HANGS),
-            Check("hls-live", "stream being written", self._writing, ("hls-playlists",)),
+            *(by_push if pushes else by_folder),
             Check("state-folder", "state folder", writable, on_timeout=HANGS),
-            Check("state-links", "links, not copies", self._links, ("hls-folder", "state-folder")),
+            *([] if pushes else [links]),
             Check("state-room", "room for the spool", self._disk_space, ("state-folder",)),
             *([Check("owncast", "Owncast", partial(machine.owncast, url))] if url else []),
         ]

@@ -9,11 +9,11 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from broadcaster.metrics import Metric
 
@@ -40,12 +40,23 @@ Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Connections:
-    """All connections of a listener, ``most`` at most. The timeouts are in seconds."""
+    """All connections of a listener, ``most`` at most. The timeouts are in seconds.
+
+    With ``large_bodies`` the kernel fits the receive buffer to the network, more may be unanswered, and a
+    request that is complete is answered although its client has closed: ffmpeg waits for no answer.
+    """
 
     def __init__(
-        self, most: int, *, stall_timeout: float = STALL_TIMEOUT, file_timeout: float = FILE_TIMEOUT
+        self,
+        most: int,
+        *,
+        stall_timeout: float = STALL_TIMEOUT,
+        file_timeout: float = FILE_TIMEOUT,
+        large_bodies: bool = False,
     ) -> None:
         self._most = most
+        self.large_bodies = large_bodies
+        self.max_unanswered = MAX_UNANSWERED_BYTES * (16 if large_bodies else 1)
         self._stall_timeout = stall_timeout
         self._file_timeout = file_timeout
         self._open: dict[web.RequestHandler, _Connection] = {}
@@ -87,6 +98,28 @@ class Connections:
             self._finished(connection)
             connection.upgraded = True
 
+    @contextmanager
+    def receiving(self, request: web.Request) -> Iterator[None]:
+        """A context in which a handler receives a body, within its own limits of time and size."""
+        self.upgrade(request)
+        connection = self._open.get(request.protocol)
+        if connection:
+            connection.body = request.content
+            connection.close_if_cut()
+        try:
+            yield
+        finally:
+            if connection:
+                connection.body = None
+        if connection and request.protocol in self._open:
+            connection.upgraded = False
+            self._idle[connection] = None
+
+    def has_closed(self, request: web.Request) -> bool:
+        """Whether the client sends nothing more on the connection."""
+        connection = self._open.get(request.protocol)
+        return connection is None or connection.has_ended
+
     async def drained(self, request: web.BaseRequest) -> None:
         """Wait until ``WRITE_BUFFER`` bytes at most are unread by the client.
 
@@ -118,7 +151,8 @@ class Connections:
         """Accept connections on a listening socket."""
         loop = asyncio.get_running_loop()
         make = partial(_Connection, self, make_handler)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)  # connections inherit it
+        if not self.large_bodies:  # connections inherit it
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         return await loop.create_server(make, sock=listening, backlog=BACKLOG)
 
     async def sweep(self) -> None:
@@ -195,6 +229,8 @@ class _Connection(asyncio.Protocol):
         self.deaf_since: float | None = None  # monotonic: it is not read, as while a file is sent
         self.upgraded = False
         self.held = False  # by a long request
+        self.body: StreamReader | None = None  # of the request that is received
+        self.has_ended = False  # the client sends nothing more
         self._connections = connections
         self._admitted = False
         self._unsent = 0  # bytes, when it stalled
@@ -260,14 +296,28 @@ class _Connection(asyncio.Protocol):
             self._is_fresh = True
             if not self.upgraded:
                 self._unanswered += len(data)
-                if self._unanswered > MAX_UNANSWERED_BYTES:
+                if self._unanswered > self._connections.max_unanswered:
                     self._connections.end(self, "unfinished")
                     return
             self.handler.data_received(data)
 
-    def eof_received(self) -> None:
-        if self._admitted:
-            self.handler.eof_received()
+    def eof_received(self) -> bool:
+        """Returns whether the connection stays open, for the answer to what has come."""
+        if not self._admitted:
+            return False
+        self.handler.eof_received()
+        self.has_ended = True
+        has_begun = self.body is not None or self.unfinished_since is not None
+        if not self._connections.large_bodies or not has_begun:
+            return False
+        asyncio.get_running_loop().call_later(REQUEST_TIMEOUT, self.end)
+        self.close_if_cut()
+        return True
+
+    def close_if_cut(self) -> None:
+        """Close it if the client has closed it in the middle of a body."""
+        if self.has_ended and self.body and not self.body.is_eof() and self.transport:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         self.writable.clear()

@@ -28,13 +28,14 @@ from broadcaster.ipc.messages import HealthReport, Pong, State, View
 from broadcaster.logs import feed_watchdog, notify
 from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, mode_of_own
 from broadcaster.owncast import OwncastStatus
+from broadcaster.push import PushSource
 from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service.health import HealthInputs, evaluate_health
 from broadcaster.service.public_recordings import ShowsRecordings, ViewerClips, publisher
 from broadcaster.service.supervisor import Supervisor
 from broadcaster.service.viewer_process import ViewerProcess
-from broadcaster.source import Source
+from broadcaster.source import FolderSource, Source
 from broadcaster.stream import Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.deleter import RetentionDeleter
@@ -123,7 +124,8 @@ class Components:
         self.lag = EventLoopLag()
         self.viewer_server: ViewerProcess | None = None
         self.edge: EdgePublisher | None = None
-        self.source = Source(settings.hls_dir, now, memory.source)
+        self.push = self._push_source(settings, memory)
+        self.source: Source = self.push or FolderSource(settings.hls_dir, now, memory.source)
         limits = StreamLimits(
             settings.window_segments,
             settings.window,
@@ -147,6 +149,7 @@ class Components:
             show=supervisor.contained("audience", self._show, None),
             encoder=self.owncast,
             behind=lambda: self.viewer_server.pong.max_viewer_delay if self.viewer_server else 0.0,
+            rewrites=self.push is None,
         )
         self.lease = store.fence = PrefixLease(
             store,
@@ -198,6 +201,14 @@ class Components:
             logger.warning(text, len(found), len(unknown) - len(found))
         return catalog.load() if found else memory
 
+    def _push_source(self, settings: Settings, memory: CatalogSnapshot) -> PushSource | None:
+        """The source for an encoder that pushes, if the settings want it."""
+        if settings.push_key is None:
+            return None
+        key, spool = settings.push_key.get_secret_value(), self.spool
+        with state_folder(settings):
+            return PushSource(settings.hls_dir, key, now, memory.source, lambda: spool.limit - spool.size)
+
     async def report_to_systemd(self) -> None:
         """Report READY once viewers are served, then feed the watchdog."""
         if self.viewer_server:
@@ -211,7 +222,7 @@ class Components:
         A hanging HLS folder does not count: it would hang in the next process as well.
         """
         now = time.monotonic()
-        scanned = now if self.source.looking else self.source.last_look
+        scanned = now if self.source.scanning else self.source.last_scan
         return self.pipeline.draining or now - min(scanned, self.pipeline.last_tick) < STUCK
 
     def health(self) -> HealthReport:
@@ -248,10 +259,10 @@ class Components:
 
     def _report(self, *, serving: bool) -> HealthReport:
         view, source, unread = self.pipeline.view, self.stream.source, self.guest_check.fault
-        looked_at = self.source.looked_at
+        looked_at = self.source.scanned_at
         silence = source.silence(looked_at)
         pong = self.viewer_server.pong if self.viewer_server else Pong(())
-        hangs = self.source.looking and time.monotonic() - self.source.last_look > STUCK
+        hangs = self.source.scanning and time.monotonic() - self.source.last_scan > STUCK
         found = evaluate_health(
             HealthInputs(
                 view.state,

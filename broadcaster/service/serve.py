@@ -214,6 +214,8 @@ def metrics_of(components: Components) -> Iterator[Metric]:
     text = "1 while another broadcaster leads under the same prefix"
     yield Metric("prefix_shared", text, components.lease.warning is not None)
     yield from components.lease.metrics()
+    if components.push:
+        yield from components.push.metrics()
     yield from components.posters.metrics()
     yield from components.guest_check.metrics()
     if mirror := components.mirror:
@@ -308,6 +310,7 @@ async def serve(
                 _admin_listener(
                     settings, components, dashboard, registry, address_of(sockets)
                 ) as admin_address,
+                _push_listener(settings, components),
                 asyncio.TaskGroup() as group,
             ):
                 parts = _parts(components, settings) | {"history": history.run, "audience": viewer_server.run}
@@ -464,6 +467,18 @@ async def _admin_listener(
     names = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
     async with listening(app, settings.admin_host, settings.admin_port, names) as address:
         yield address
+
+
+@asynccontextmanager
+async def _push_listener(settings: Settings, components: Components) -> AsyncIterator[None]:
+    """A context in which the listener for an encoder that pushes serves, if there is one."""
+    if components.push is None:
+        yield
+        return
+    names = "BROADCASTER_PUSH_HOST, BROADCASTER_PUSH_PORT"
+    async with listening(components.push.app(), settings.push_host, settings.push_port, names) as address:
+        logger.info("encoders push to %s/ingest/", address)
+        yield
 
 
 def log_admin_address(settings: Settings, address: str) -> None:

@@ -6,6 +6,6 @@ version of a media playlist with the segments known before, ``readiness`` waits 
 ``media_clock``. ``recovery`` finds segments that no playlist lists any more. ``owncast_names`` parses names.
 """
 
-from broadcaster.source.watcher import Source
+from broadcaster.source.watcher import FolderSource, Source
 
-__all__ = ["Source"]
+__all__ = ["FolderSource", "Source"]

@@ -48,6 +48,7 @@ FORBIDDEN = (
 
 QUIET = 0.05  # seconds without a change, where there are no leases
 NOT_THERE, WRITTEN = "is not there", "is still being written"
+UNFINISHED = ".tmp"  # ends a file's name until it is complete: ffmpeg's temp_file, and what is pushed
 # The next look at a file comes after this part of the time since its latest change: closing a file brings no
 # notification.
 LOOK_AFTER_PART = 10
@@ -91,7 +92,7 @@ class CompletenessCheck:
         except OutsideError as error:
             return FileCheck(None, str(error), permanent=True)
         except FileNotFoundError:
-            return FileCheck(None, NOT_THERE)
+            return self._inspect_unfinished(now)
         except OSError as error:
             return FileCheck(None, f"cannot be opened: {error.strerror}", transient=not is_final(error))
         if status.st_size > LARGEST:
@@ -109,6 +110,18 @@ class CompletenessCheck:
             fault = f"has {status.st_size} bytes, not whole transport packets of {PACKET}"
         file = None if fault else SourceFile(self._name, real, *state, status.st_ino)
         return FileCheck(file, fault, changed=self._seen_since)
+
+    def _inspect_unfinished(self, now: float) -> FileCheck:
+        """The state of a file that has not got its name yet, or of none."""
+        try:
+            found = identity(self._root, self.path.with_name(self.path.name + UNFINISHED))
+        except OSError:
+            found = None
+        if found is None:
+            return FileCheck(None, NOT_THERE)
+        if (state := (found.size, found.modified_ns)) != self._seen:
+            self._seen, self._seen_since = state, now
+        return FileCheck(None, WRITTEN, changed=self._seen_since)
 
     def is_there(self) -> bool:
         """Whether the file exists; False if that is unknown now."""

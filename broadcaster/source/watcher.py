@@ -13,9 +13,11 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import aclosing, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from inotify_simple import INotify, flags, masks
 from watchfiles import awatch
@@ -46,7 +48,13 @@ async def by_inotify(folder: Path, thread: OwnThread, seconds: float) -> AsyncGe
         new_folders |= any(event.mask & NEW_FOLDERS for event in inotify.read(timeout=0))
         notified.set()
 
-    with await thread.call(_open_inotify) as inotify:  # finding the C library may start a process
+    opening = thread.submit(_open_inotify)  # finding the C library may start a process
+    try:
+        opened = await asyncio.wrap_future(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close_opened)
+        raise
+    with opened as inotify:
         loop.add_reader(inotify.fileno(), take)
         try:
             while True:
@@ -84,6 +92,12 @@ def _open_inotify() -> INotify:
         raise _explained(error) from None
 
 
+def _close_opened(opening: Future[INotify]) -> None:
+    """Close what was opened for a task that was cancelled meanwhile."""
+    if not opening.cancelled() and not opening.exception():
+        opening.result().close()
+
+
 def _watch(inotify: INotify, folder: Path) -> None:
     """Watch the folder and all folders in it; earlier watches stay."""
     try:
@@ -105,25 +119,42 @@ def _explained(error: OSError) -> OSError:
 notifications = by_inotify if sys.platform == "linux" else by_watchfiles
 
 
-class Source:
+class Source(Protocol):
+    """Where finished segments come from. Times are monotonic, in seconds: the sign of life of ingest."""
+
+    @property
+    def last_scan(self) -> float:
+        """When the latest scan began."""
+
+    @property
+    def scanned_at(self) -> float:
+        """When the latest scan that is over began."""
+
+    @property
+    def scanning(self) -> bool:
+        """Whether a scan is under way: for long where the file system hangs."""
+
+    async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        """Give every event to ``handle``, in order, until cancelled. An exception of ``handle`` ends it."""
+
+
+class FolderSource:
     """A folder of HLS output. It need not exist yet, and may vanish and come back.
 
-    ``memory`` is from an earlier process. ``last_look`` and ``looked_at`` (monotonic, seconds) are when the
-    latest scan, and the latest scan that is over, began: the sign of life of ingest. ``looking`` is true
-    during a scan, for long where the file system hangs: scans run in a thread of their own.
+    ``memory`` is from an earlier process. Scans run in a thread of their own.
     """
 
     def __init__(
         self, folder: Path, clock: Callable[[], datetime], memory: SourceSnapshot | None = None
     ) -> None:
-        self.last_look = self.looked_at = time.monotonic()
-        self.looking = False
+        self.last_scan = self.scanned_at = time.monotonic()
+        self.scanning = False
         self._folder = folder
         self._scanner = Scanner(folder, clock, memory or SourceSnapshot())
         self._changed = asyncio.Event()
 
     async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
-        """Give every event to ``handle``, in order, until cancelled. An exception of ``handle`` ends it."""
+        """As in ``Source``."""
         with OwnThread("ingest") as thread:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._watch(thread), name="watch")
@@ -132,12 +163,12 @@ class Source:
     async def _follow(self, thread: OwnThread, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
         while True:
             self._changed.clear()
-            self.last_look, self.looking = time.monotonic(), True
+            self.last_scan, self.scanning = time.monotonic(), True
             try:
-                events = await thread.call(self._scanner.scan, self.last_look)
+                events = await thread.call(self._scanner.scan, self.last_scan)
             finally:
-                self.looking = False
-            self.looked_at = self.last_look
+                self.scanning = False
+            self.scanned_at = self.last_scan
             for event in events:
                 await handle(event)
             await wait_at_most(min(self._scanner.pause or POLL_SECONDS, POLL_SECONDS), self._changed)

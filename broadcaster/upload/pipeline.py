@@ -41,7 +41,7 @@ class Pipeline:
 
     ``prefix`` begins every object key; with the secret ``names``, keys cannot be guessed. ``clock`` gives
     the wall time, ``show`` is called with each new view, ``behind`` gives how many seconds the most delayed
-    viewer is behind live.
+    viewer is behind live. ``rewrites``: the source may write into a file that is finished.
     """
 
     def __init__(  # noqa: PLR0913 - all parts that it connects
@@ -58,6 +58,7 @@ class Pipeline:
         show: Callable[[View], None] = lambda _: None,
         encoder: OwncastStatus | None = None,
         behind: Callable[[], float] = lambda: 0.0,
+        rewrites: bool = True,
     ) -> None:
         self.stream = stream
         self.view = stream.view  # for viewers
@@ -75,6 +76,7 @@ class Pipeline:
         self._show = show
         self._encoder = encoder
         self._behind = behind
+        self._rewrites = rewrites
         self._group = asyncio.TaskGroup()
         self._uploads: dict[str, SegmentUpload] = {}  # by object key, oldest first, until they are released
         self._effects: asyncio.Queue[Effect] = asyncio.Queue()
@@ -231,7 +233,8 @@ class Pipeline:
             return None
         try:
             # A writer that reuses its names may write into the file that a link would share.
-            return await self._spool.add(file, key, copy=not segment.run.has_encoder_id)
+            copy = self._rewrites and not segment.run.has_encoder_id
+            return await self._spool.add(file, key, copy=copy)
         except OSError as error:
             logger.warning("%s cannot be spooled (%s); it is read from the source", key, error.strerror)
             return None

@@ -189,12 +189,12 @@ class HangingSource:
     hang: asyncio.Event
 
     def __init__(self, _: Path, __: Callable[[], datetime], ___: SourceSnapshot) -> None:
-        self.last_look = self.looked_at = time.monotonic()
-        self.looking = False
+        self.last_scan = self.scanned_at = time.monotonic()
+        self.scanning = False
 
     async def run(self, _: Callable[[SourceEvent], Awaitable[None]]) -> None:
         while not self.hang.is_set():
-            self.last_look = self.looked_at = time.monotonic()
+            self.last_scan = self.scanned_at = time.monotonic()
             await asyncio.sleep(0.01)
         await asyncio.Event().wait()
 

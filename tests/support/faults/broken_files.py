@@ -15,7 +15,7 @@ import pytest
 from broadcaster import own_files as descriptors
 from broadcaster.catalog.records import Segment
 from broadcaster.events import SourceEvent, SourceFault
-from broadcaster.source import Source, scanner
+from broadcaster.source import FolderSource, scanner
 
 CALLS = ("open", "stat", "lstat", "scandir", "link", "unlink")
 
@@ -64,7 +64,7 @@ async def _follow_without_descriptors(folder: Path) -> None:
             case SourceFault():
                 print("fault", event.message or "over", flush=True)
 
-    source = Source(folder, lambda: datetime.now(UTC))
+    source = FolderSource(folder, lambda: datetime.now(UTC))
     following = asyncio.create_task(source.run(tell))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     while await asyncio.to_thread(sys.stdin.readline):

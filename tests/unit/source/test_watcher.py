@@ -19,7 +19,7 @@ import pytest
 from broadcaster.catalog.records import LARGEST, Segment, SourcePosition, SourceSnapshot
 from broadcaster.events import SourceEnded, SourceEvent, SourceIdle, SourceRefused, VariantsListed
 from broadcaster.own_files import open_beneath
-from broadcaster.source import Source
+from broadcaster.source import FolderSource
 from broadcaster.source.file_checks import LONGEST_PAUSE, SHORTEST_PAUSE, is_open_for_writing, open_inside
 from broadcaster.source.follower import Follower
 from broadcaster.source.owncast_names import variant_name
@@ -860,7 +860,7 @@ async def test_a_change_is_noticed_at_once(tmp_path: Path) -> None:
         if isinstance(event, Segment):
             await seen.put(event)
 
-    task = asyncio.create_task(Source(root, lambda: datetime.now(UTC)).run(take))
+    task = asyncio.create_task(FolderSource(root, lambda: datetime.now(UTC)).run(take))
     async with asyncio.timeout(60):
         first = await seen.get()
         writer.segment(1)
@@ -906,7 +906,7 @@ async def check_each_is_noticed(folder: Path) -> None:
         if isinstance(event, Segment):
             await seen.put(event.name)
 
-    task = asyncio.create_task(Source(folder, lambda: datetime.now(UTC)).run(take))
+    task = asyncio.create_task(FolderSource(folder, lambda: datetime.now(UTC)).run(take))
     async with asyncio.timeout(60):
         for number in range(5):
             writer.write(range(number + 1))
@@ -931,24 +931,24 @@ async def test_a_folder_that_hangs_holds_up_nothing_else(tmp_path: Path) -> None
     async def take(_: SourceEvent) -> None:
         seen.set()
 
-    source = Source(tmp_path, clock)
+    source = FolderSource(tmp_path, clock)
     task = asyncio.create_task(source.run(take))
     async with asyncio.timeout(20):
         await hanging.wait()
-        assert source.looking
-        last_look = source.last_look
+        assert source.scanning
+        last_scan = source.last_scan
         back.set()
         await seen.wait()
         back.clear()
         hanging.clear()
         HlsWriter(tmp_path / "0", "again").write(range(1))
         await hanging.wait()
-        assert source.last_look > last_look
+        assert source.last_scan > last_scan
         task.cancel()
         await asyncio.wait([task])
     back.set()
     assert task.cancelled()
-    assert not source.looking
+    assert not source.scanning
 
 
 def test_an_encoder_id_that_comes_back_is_a_new_run(folder: Folder) -> None:

@@ -19,7 +19,7 @@ import pytest
 from broadcaster import own_files as descriptors
 from broadcaster.catalog import Catalog
 from broadcaster.events import Event, SegmentPublished
-from broadcaster.source import Source
+from broadcaster.source import FolderSource
 from broadcaster.stream import Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
@@ -115,7 +115,7 @@ async def taken(encoder: Encoder, state: Path, vault: Path) -> tuple[dict[str, b
     pipeline = Pipeline(
         stream, Uploader(store, observe, now), spool, catalog, observe, clock=now, prefix="live"
     )
-    source = Source(encoder.folder.parent, now)
+    source = FolderSource(encoder.folder.parent, now)
     with closing(catalog):
         async with catalog.writer:
             encoder.write_all(0)

@@ -365,6 +365,18 @@ def list_or_revoke_invitations(options: argparse.Namespace) -> None:
         write(printable(f"{one['id']}  until {one['until'][:16]}  {counts}{crew}  {one['name']}"))
 
 
+def set_doors(options: argparse.Namespace) -> None:
+    """Open or close the doors. Raises ConfigError without a token, AdminError."""
+    is_opening = options.what == "open"
+    wanted: dict[str, Any] = {"open": is_opening}
+    if is_opening:
+        wanted["keep"] = options.keep
+    elif options.until:
+        wanted["opens"] = options.until.isoformat()
+    _ask_here("PUT", "access/doors", wanted)
+    write(f"the doors are {options.what}")
+
+
 def _ask_here(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """The answer of this machine's service."""
     settings = load()

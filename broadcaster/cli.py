@@ -322,6 +322,21 @@ def _invite(options: argparse.Namespace, _log_format: str) -> int:
     return 0
 
 
+def _add_doors_options(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="what", required=True)
+    opening = commands.add_parser("open", help="let all guests in, now; they see nothing of before")
+    opening.add_argument("--keep", action="store_true", help="they may see what was before")
+    closing = commands.add_parser("closed", help="let the crew in alone")
+    closing.add_argument("--until", type=_until, metavar="TIME", help="when the doors open: 2026-12-24T20:00")
+
+
+def _doors(options: argparse.Namespace, _log_format: str) -> int:
+    from broadcaster.admin_client import set_doors
+
+    set_doors(options)
+    return 0
+
+
 def _add_invitations_options(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("list", help="list the invitations").add_argument("--json", action="store_true")
@@ -402,6 +417,7 @@ COMMANDS = {
         ("passphrase", "set the passphrase of a private event", lambda _: None, _passphrase),
         ("invite", "make a link to a private event", _add_invite_options, _invite),
         ("invitations", "list and revoke invitations", _add_invitations_options, _invitations),
+        ("doors", "let all guests in, or the crew alone", _add_doors_options, _doors),
         ("relay", "serve another broadcaster's stream from a cache", _add_relay_options, _relay),
         ("export", "write a recording, clip or live window into a file", _add_export_options, _export),
     )

@@ -313,9 +313,10 @@ class Settings(BaseSettings):
         " who has an invitation's link; `passphrase`: who knows the passphrase as well.",
     )
     gate_file: Path | None = Field(
-        default=None,
-        alias="BROADCASTER_GATE_FILE",
-        description="The [gate file](private-events.md), for nginx.",
+        default=None, alias="BROADCASTER_GATE_FILE", description="nginx's [gate file](private-events.md)."
+    )
+    doors: Literal["open", "closed"] = Field(
+        default="open", alias="BROADCASTER_DOORS", description="`closed`: a [rehearsal](private-events.md)."
     )
     tracker: bool = Field(
         default=True,

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from broadcaster import __version__
-from broadcaster.admin.app import NewInvitation, NewPassphrase
+from broadcaster.admin.app import NewDoors, NewInvitation, NewPassphrase
 from broadcaster.catalog.records import Visibility
 from broadcaster.recordings.admin_api import (
     ClipChange,
@@ -203,6 +203,8 @@ class Access(Answer):
 
     access: Literal["public", "passphrase", "invitation"]
     passphrase: bool
+    doors: Literal["open", "closed"]
+    opens: datetime | None = Field(description="when the doors open by themselves")
 
 
 class Invitation(Answer):
@@ -268,6 +270,7 @@ OPERATIONS: tuple[tuple[str, str, type[BaseModel] | None, int, type[BaseModel] |
     ("delete", "/api/clips/{id}", None, 202, None, "Move a clip to the bin"),
     ("get", "/api/access", None, 200, Access, "Show who may watch"),
     ("put", "/api/access/passphrase", NewPassphrase, 200, Nothing, "Set the passphrase of a private event"),
+    ("put", "/api/access/doors", NewDoors, 200, Nothing, "Open or close the doors of a private event"),
     ("get", "/api/access/invitations", None, 200, InvitationList, "List the invitations"),
     ("post", "/api/access/invitations", NewInvitation, 201, Invitation, "Invite a guest, or all guests"),
     ("get", "/api/access/invitations/{id}", None, 200, InvitationCard, "Show an invitation with its QR code"),

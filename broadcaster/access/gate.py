@@ -33,9 +33,9 @@ from broadcaster.http.connections import CONNECTIONS, Handle
 from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
 from broadcaster.tracker.tracker import TokenBucket, limited_networks
 
-# Of a request behind the gate: its guest, its path without the token, and whether a token was refused.
+# Of a request behind the gate: its guest, its path without the token, and the text that says why not.
 GUEST: web.RequestKey[Guest | None] = web.RequestKey("GUEST")
-WANTED, REFUSED = web.RequestKey("WANTED", str), web.RequestKey("REFUSED", bool)
+WANTED, REFUSED = web.RequestKey("WANTED", str), web.RequestKey("REFUSED", str)
 PATH = re.compile(r"/t/(?P<token>[^/]*)(?P<path>/.*)?", re.DOTALL)
 COOKIE = "broadcaster_access"
 # Of a gate in front (deploy/nginx/private.conf): where the guest's token was, path or cookie, and the key.
@@ -58,12 +58,14 @@ class Gate:
         self._secret = b""
         self._key = secrets.token_hex()  # of a gate in front
         self._grants: Mapping[str, int | None] = {}  # none: everybody is a stranger
+        self._waiting: Mapping[str, int | None] = {}
         self._open: dict[int, tuple[web.Request, Guest]] = {}  # requests under way
         self._opened = Counter[str]()  # links, by grant
 
     def update(self, grants: Grants) -> None:
         """Take new grants; the requests of guests who have none any more are cut."""
         self._secret, self._grants = bytes.fromhex(grants.secret), grants.ends
+        self._waiting = grants.waiting
         self._key = proxy_key(self._secret)
         self._cut()
 
@@ -102,7 +104,7 @@ class Gate:
         way, _, key = request.headers.get(IN_FRONT, "").partition(" ")
         if hmac.compare_digest(key.encode(errors="replace"), self._key.encode()):
             inner = request.clone()
-            inner[GUEST], inner[WANTED], inner[REFUSED] = Guest(PASSED, "", 0, way == "path"), "/", False
+            inner[GUEST], inner[WANTED], inner[REFUSED] = Guest(PASSED, "", 0, way == "path"), "/", ""
             return inner, None
         path, query = request.rel_url.raw_path or "/", request.rel_url.raw_query_string
         match = PATH.fullmatch(path)
@@ -117,7 +119,9 @@ class Gate:
         else:
             target = wanted
         inner = request.clone(rel_url=URL.build(path=target, query_string=query, encoded=True))
-        inner[GUEST], inner[WANTED], inner[REFUSED] = guest, wanted, bool(token) and guest is None
+        waits = not guest and guest_of(token, self._secret, self._waiting, self._clock())
+        refused = "" if guest or not token else "closed" if waits else "over"
+        inner[GUEST], inner[WANTED], inner[REFUSED] = guest, wanted, refused
         return inner, guest
 
     def _cut(self) -> None:
@@ -166,6 +170,7 @@ TRIES = 5  # of a client network at once, and as many more in a minute
 UNKNOWN_FACTOR = 6  # times as many, where networks are not known
 MAX_NETWORKS, MAX_WAITING = 10_000, 500
 ANSWER_WITHIN = 8.0  # seconds
+OPENS_WITHIN = "2"  # seconds after which a waiting guest's page is loaded again
 MAX_BYTES, MAX_PASSPHRASE = 4096, 200
 STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 LANGUAGE = re.compile(r"([a-z]{2})(?:-[a-z0-9-]+)?(?:\s*;\s*q=([0-9.]+))?", re.IGNORECASE)
@@ -185,6 +190,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "wrong": "This is not the passphrase. Please try again.",
         "often": "Too many tries. Please wait a minute, and try again.",
         "over": "Your access is over.",
+        "closed": "The doors are still closed. This page opens by itself.",
         "starts": "Begins",
     },
     "de": {
@@ -195,6 +201,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "wrong": "Das ist nicht das Passwort. Bitte versuchen Sie es noch einmal.",
         "often": "Zu viele Versuche. Bitte warten Sie eine Minute, und versuchen Sie es dann noch einmal.",
         "over": "Ihr Zugang ist abgelaufen.",
+        "closed": "Die Türen sind noch geschlossen. Diese Seite öffnet sich von selbst.",
         "starts": "Beginn",
     },
     "es": {
@@ -205,6 +212,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "wrong": "Esta no es la contraseña. Inténtelo de nuevo.",
         "often": "Demasiados intentos. Espere un minuto e inténtelo de nuevo.",
         "over": "Su acceso ha terminado.",
+        "closed": "Las puertas aún están cerradas. Esta página se abre sola.",
         "starts": "Comienza",
     },
     "fr": {
@@ -215,6 +223,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "wrong": "Ce n'est pas le mot de passe. Veuillez réessayer.",
         "often": "Trop d'essais. Veuillez patienter une minute, puis réessayer.",
         "over": "Votre accès est terminé.",
+        "closed": "Les portes sont encore fermées. Cette page s'ouvre d'elle-même.",
         "starts": "Début",
     },
 }
@@ -281,7 +290,7 @@ class AskingPage:
 
     async def ask(self, request: web.Request) -> web.Response:
         """The page that asks, the same for every path: 401."""
-        return await self._asking(request, "over" if request[REFUSED] else "", request[WANTED])
+        return await self._asking(request, request[REFUSED], request[WANTED])
 
     async def take(self, request: web.Request) -> web.Response:
         """Try a passphrase: 303 to the page with a cookie; JSON for programs; 401, or 429 for too many."""
@@ -348,6 +357,8 @@ class AskingPage:
         headers: dict[str, str] = (
             {hdrs.WWW_AUTHENTICATE: "Invitation"} if fault != "often" else {hdrs.RETRY_AFTER: "60"}
         )
+        if fault == "closed":
+            headers["Refresh"] = OPENS_WITHIN
         if retry_after:
             headers[hdrs.RETRY_AFTER] = str(retry_after)
         language = _language(request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
@@ -365,14 +376,15 @@ class AskingPage:
         title, starts = own.get("title"), _time(own.get("startsAt"))
         invalid = ' aria-invalid="true"' if fault == "wrong" else ""
         local = to if LOCAL.fullmatch(to) else "/"
-        form = FORM.substitute(texts, to=escape(local), invalid=invalid) if self._takes_passphrase else ""
+        asks = self._takes_passphrase and fault != "closed"
+        form = FORM.substitute(texts, to=escape(local), invalid=invalid) if asks else ""
         return self._page.safe_substitute(
             lang=language,
             title=escape(title if isinstance(title, str) and title.strip() else texts["title"]),
             starts=f"{texts['starts']}: {starts}" if starts else "",
             fault=texts.get(fault, ""),
             form=form,
-            invited="" if self._takes_passphrase else texts["invited"],
+            invited="" if self._takes_passphrase or fault == "closed" else texts["invited"],
         )
 
 

@@ -13,12 +13,16 @@ import logging
 import secrets
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from pydantic import TypeAdapter, ValidationError
 
 from broadcaster.access import make_token, proxy_key
 from broadcaster.access.invitations import Invitation, Invitations
@@ -31,7 +35,7 @@ from broadcaster.tracker.tracker import TokenBucket
 logger = logging.getLogger(__name__)
 
 SECRET, PASSPHRASE = "access-secret", "access-passphrase"  # files in the state folder
-INVITATIONS = "access-invitations"
+INVITATIONS, DOORS = "access-invitations", "access-doors"
 SECRET_BYTES = 32
 VALID = 24 * 3600  # seconds for which a passphrase opens the event
 SHORTEST = 8  # characters
@@ -42,17 +46,40 @@ COUNTS_EVERY = 10.0  # seconds between two writes of numbers alone
 Answer = Callable[[PassphraseAnswer], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The doors of an event; times are seconds since the epoch.
+
+    ``closed``: when they were closed last. ``opened``: guests see nothing of before; None if they may, or
+    if that has ended.
+    ``opens``: when they open by themselves.
+    """
+
+    open: bool
+    closed: float
+    opened: float | None = None
+    opens: float | None = None
+
+
+_doors: TypeAdapter[Doors] = TypeAdapter(Doors)
+
+
+async def _nothing(_: Doors) -> None:
+    """Nothing is to be done."""
+
+
 class Keeper:
     """Decides who gets a token. ``send`` gives the grants to the viewer server; ``clock`` is the wall time.
 
     Raises OSError when the state folder cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two modes, and what tests replace
         self,
         folder: Path,
         *,
         mode: AccessMode = "passphrase",
+        doors: Literal["open", "closed"] = "open",
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         hasher: PasswordHasher | None = None,
@@ -62,6 +89,10 @@ class Keeper:
         self.computed = 0  # hashes for tries
         self.watching: dict[str, int] = {}  # by grant
         self.invitations = Invitations(folder / INVITATIONS)
+        self.on_open: Callable[[Doors], Awaitable[None]] = _nothing
+        self._doors_file = folder / DOORS
+        self.doors = _own_doors(self._doors_file) or Doors(doors == "open", clock())
+        self._doors_changed = Signal()
         self._file = folder / PASSPHRASE
         self._clock = clock
         self._monotonic = monotonic
@@ -89,7 +120,55 @@ class Keeper:
     def grants(self) -> Grants:
         """Who may watch now."""
         ends: dict[str, int | None] = {one.grant: one.until for one in self.invitations}
-        return Grants(self._secret.hex(), ends | ({self._grant: None} if self._hash else {}))
+        ends |= {self._grant: None} if self._hash else {}
+        if self.doors.open:
+            return Grants(self._secret.hex(), ends)
+        crew = {one.grant for one in self.invitations if one.crew}
+        waiting = {grant: ends.pop(grant) for grant in ends.keys() - crew}
+        return Grants(self._secret.hex(), ends, waiting)
+
+    async def open_doors(self, *, keep: bool = False) -> None:
+        """Let all guests in; with ``keep`` they may see what was before. Raises NotPossible."""
+        if self.doors.open:
+            raise NotPossible("the doors are open")
+        doors = Doors(open=True, closed=self.doors.closed, opened=None if keep else self._clock())
+        await self.on_open(doors)
+        await self._keep_doors(doors)
+        self.on_change(self.grants())
+        logger.info("the doors are open")
+
+    async def close_doors(self, opens: float | None = None) -> None:
+        """Let the crew in alone, until a time or the next opening. Raises NotPossible."""
+        if opens is not None and opens <= self._clock():
+            raise NotPossible("the doors open in the future")
+        closed = self._clock() if self.doors.open else self.doors.closed
+        await self._keep_doors(Doors(open=False, closed=closed, opens=opens))
+        self.on_change(self.grants())
+        logger.info("the doors are closed")
+
+    async def end_rehearsal(self) -> None:
+        """What guests may see has begun. Raises NotPossible."""
+        if self.doors.open:
+            await self._keep_doors(replace(self.doors, opened=None))
+
+    async def keep_time(self) -> None:
+        """Open the doors when it is time, until cancelled."""
+        while True:
+            changed, opens = self._doors_changed.next(), self.doors.opens
+            wait = None if opens is None or self.doors.open else max(0.0, opens - self._clock())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await changed.wait()
+                continue
+            await self.open_doors()
+
+    async def _keep_doors(self, doors: Doors) -> None:
+        try:
+            await self._writing.call(write_own, self._doors_file, json.dumps(asdict(doors)))
+        except OSError as error:
+            raise NotPossible(f"the state of the doors cannot be kept: {error.strerror}") from None
+        self.doors = doors
+        self._doors_changed.notify()
 
     def path_of(self, one: Invitation) -> str:
         """The path that an invitation opens."""
@@ -230,6 +309,14 @@ class GateFile:
             }
             await asyncio.to_thread(write_own, self._file, json.dumps(known), 0o640)
             await changed.wait()
+
+
+def _own_doors(file: Path) -> Doors | None:
+    """What the operator has said of the doors; None if nothing."""
+    try:
+        return _doors.validate_json(read_own(file, OTHERS))
+    except ValidationError:
+        return None
 
 
 def _own_secret(file: Path) -> bytes:

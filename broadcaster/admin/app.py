@@ -105,6 +105,7 @@ def make_operator_app(  # noqa: PLR0913 - the parts that the service has and tes
         for method, path, call in (
             ("GET", "access", _access),
             ("PUT", "access/passphrase", _set_passphrase),
+            ("PUT", "access/doors", _set_doors),
             ("GET", "access/invitations", _invitations),
             ("POST", "access/invitations", _invite),
             ("GET", "access/invitations/{id}", _card),
@@ -121,6 +122,16 @@ class NewPassphrase(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     passphrase: str
+
+
+class NewDoors(BaseModel):
+    """Whether the doors are open. ``keep``: guests may see what was before. ``opens``: when they open."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    open: bool
+    keep: bool = False
+    opens: AwareDatetime | None = None
 
 
 class NewInvitation(BaseModel):
@@ -176,9 +187,12 @@ class Access:
 
 async def _access(access: Access, _: RecordingsAdmin, __: web.Request) -> web.Response:
     keeper = access.keeper
+    opens = keeper.doors.opens if keeper and not keeper.doors.open else None
     body = {
         "access": keeper.mode if keeper else "public",
         "passphrase": bool(keeper and keeper.has_passphrase),
+        "doors": "open" if keeper is None or keeper.doors.open else "closed",
+        "opens": opens and datetime.fromtimestamp(opens, UTC).isoformat(),
     }
     return web.json_response(body, headers=NO_STORE)
 
@@ -186,6 +200,15 @@ async def _access(access: Access, _: RecordingsAdmin, __: web.Request) -> web.Re
 async def _set_passphrase(access: Access, _: RecordingsAdmin, request: web.Request) -> web.Response:
     change = NewPassphrase.model_validate_json(await request.read())
     await access.its_keeper.set_passphrase(change.passphrase)
+    return web.json_response({}, headers=NO_STORE)
+
+
+async def _set_doors(access: Access, _: RecordingsAdmin, request: web.Request) -> web.Response:
+    change = NewDoors.model_validate_json(await request.read())
+    if change.open:
+        await access.its_keeper.open_doors(keep=change.keep)
+    else:
+        await access.its_keeper.close_doors(change.opens.timestamp() if change.opens else None)
     return web.json_response({}, headers=NO_STORE)
 
 

@@ -273,6 +273,9 @@ class EdgePublisher:
         """Viewers see this from now on."""
         if view.state is State.STARTING is not self._view.state:
             self._events.starting(self._wall())
+        if not view.playlists:
+            self._events.segments.clear()
+            self._events.new.clear()
         self._view = view
         self._change()
 
@@ -283,7 +286,12 @@ class EdgePublisher:
             self._change()
 
     def send(self, message: Listed | Started | Ended) -> None:
-        """Send an event to pages."""
+        """Send an event to pages, but no segment that viewers do not see."""
+        if isinstance(message, Listed):
+            if not self._view.playlists:
+                return
+            if not self._events.segments:  # the edge forgets earlier ones when it is told everything
+                self._known = None
         self._events(message)
         self._change()
 

@@ -29,10 +29,14 @@ AccessMode = Literal["public", "passphrase", "invitation"]
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """Who may watch a private event: by grant, until when (seconds since the epoch; None: without end)."""
+    """Who may watch a private event: by grant, until when (seconds since the epoch; None: without end).
+
+    ``waiting`` are the grants that will be valid when the doors open.
+    """
 
     secret: str = field(repr=False)  # hexadecimal: the key of tokens
     ends: Mapping[str, int | None]
+    waiting: Mapping[str, int | None] = field(default_factory=dict)
     kind: Literal["grants"] = "grants"
 
 

@@ -330,6 +330,7 @@ class LivePoster:
         self._changed = asyncio.Event()
         self._renewed = float("-inf")  # by the clock
         self._is_on = False
+        self._streams = 0  # that have ended
         self._map: tuple[str | None, bytes] = (None, b"")  # the latest EXT-X-MAP
         self._log = LogLimiter(math.inf)  # later failures are only counted
 
@@ -342,6 +343,7 @@ class LivePoster:
                     self._take(segment, segment.time)
             case StreamEnded(going_on=False):
                 self._is_on, self.poster = False, None
+                self._streams += 1
 
     async def run(self) -> None:
         """Work until cancelled. Failures are logged, not raised."""
@@ -362,6 +364,7 @@ class LivePoster:
         due, self._due = self._due, None
         if due is None:
             return
+        streams = self._streams
         is_turn = self._clock() - self._renewed >= RENEW
         picture = await self._from_owncast() if is_turn else None
         media = await asyncio.to_thread(_head, due.file) if due.file else b""
@@ -371,7 +374,7 @@ class LivePoster:
         if is_turn and picture:
             self._renewed = self._clock()
             await self._objects.put(self._key, picture, AGE)
-            self.poster = self._url if self._is_on else None
+            self.poster = self._url if self._is_on and streams == self._streams else None
 
     def _take(self, segment: Segment, when: datetime) -> None:
         """Open the file of a segment. The spool keeps it until all observers have handled the event."""

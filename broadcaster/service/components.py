@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -14,15 +15,16 @@ from pathlib import Path
 
 from yarl import URL
 
-from broadcaster.access.keeper import GateFile, Keeper
+from broadcaster.access.keeper import Doors, GateFile, Keeper
 from broadcaster.aio import EventLoopLag
 from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.bucket.lease import IDLE_TTL, PrefixLease, own_name
 from broadcaster.catalog import Catalog, CatalogSnapshot
+from broadcaster.catalog.records import Visibility, new_secret
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.edge import EdgePublisher
 from broadcaster.errors import ConfigError
-from broadcaster.events import Observer
+from broadcaster.events import Event, Observer, StreamEnded, StreamStarted
 from broadcaster.guest import GuestCheck, configured_page
 from broadcaster.ipc.messages import HealthReport, Pong, State, View
 from broadcaster.logs import feed_watchdog, notify
@@ -111,7 +113,7 @@ class Components:
         self.keeper: Keeper | None = None
         if settings.is_private:
             with state_folder(settings):
-                self.keeper = Keeper(settings.state_dir, mode=settings.access)
+                self.keeper = Keeper(settings.state_dir, mode=settings.access, doors=settings.doors)
         self.gate_file: GateFile | None = None
         if self.keeper and settings.gate_file:
             self.gate_file = GateFile(settings.gate_file, self.keeper.grants())
@@ -135,7 +137,16 @@ class Components:
             end_grace=settings.end_grace,
             disconnect_grace=settings.disconnect_grace,
         )
-        self.stream = StreamMachine(limits, Instant(now(), time.monotonic()), memory.stream, memory.pending)
+        opened = self.keeper.doors.opened if self.keeper else None
+        self._rehearsal: Doors | None = None  # one that has ended, and is to be hidden
+        self._rehearsal_changed = asyncio.Event()
+        self.stream = StreamMachine(
+            limits,
+            Instant(now(), time.monotonic()),
+            memory.stream,
+            memory.pending,
+            datetime.fromtimestamp(opened, UTC) if opened else None,
+        )
         self.owncast = OwncastStatus(settings.owncast_url) if settings.owncast_url else None
         self.pipeline = Pipeline(
             self.stream,
@@ -312,8 +323,44 @@ class Components:
             trouble=found.trouble,
             parts=found.parts,
             title=self.owncast.title if self.owncast else None,
-            poster=self.posters.poster,
+            poster=self.posters.poster if view.playlists else None,
         )
+
+    async def open_doors(self, doors: Doors) -> None:
+        """Hide what was before from guests, unless they may see it. Raises CatalogError."""
+        if doors.opened is not None:
+            self.pipeline.open_doors(datetime.fromtimestamp(doors.opened, UTC))
+            await self._hide_rehearsal(doors)
+
+    def note_rehearsal(self, event: Event) -> None:
+        """Note the end of a stream that the opening of the doors cut off, and the begin of the next one."""
+        if self.keeper and self.keeper.doors.opened is not None:
+            if isinstance(event, StreamEnded):
+                self._rehearsal = self.keeper.doors
+            if self._rehearsal or (isinstance(event, StreamStarted) and not self.stream.is_rehearsal):
+                self._rehearsal_changed.set()
+
+    async def end_rehearsals(self) -> None:
+        """Hide the recordings of such streams, until cancelled. Raises CatalogError, NotPossible."""
+        while self.keeper:
+            await self._rehearsal_changed.wait()
+            self._rehearsal_changed.clear()
+            rehearsal, self._rehearsal = self._rehearsal, None
+            if rehearsal:
+                await self._hide_rehearsal(rehearsal, is_over=True)
+            if self.stream.state is State.LIVE and not self.stream.is_rehearsal:
+                await self.keeper.end_rehearsal()
+
+    async def _hide_rehearsal(self, doors: Doors, *, is_over: bool = False) -> None:
+        """Hide the recordings of the time in which the doors were closed. Raises CatalogError."""
+        closed = datetime.fromtimestamp(doors.closed, UTC)
+        for recording in await self.catalog.recordings.all():
+            was_on = recording.ended > closed if recording.ended else not is_over
+            was_on &= doors.opened is not None and recording.started.timestamp() < doors.opened
+            if was_on and recording.visibility is not Visibility.HIDDEN:
+                values = {"visibility": Visibility.HIDDEN, "secret": new_secret()}
+                await self.catalog.recordings.change(recording.id, **values)
+        self.recorder.write_soon()
 
     def _title(self) -> str | None:
         return self.owncast.title if self.owncast else None

@@ -288,6 +288,7 @@ async def serve(
             if components.keeper:
                 viewer_server.admit(components.keeper.grants(), components.keeper)
                 components.keeper.on_change = partial(_admit, components)
+                components.keeper.on_open = components.open_doors
                 viewer_server.on_guests = supervisor.contained("access", components.keeper.count, None)
             own: dict[str, Observer] = {
                 "metrics": Metrics(registry),
@@ -403,6 +404,7 @@ def _observers(components: Components, viewer_server: ViewerProcess) -> dict[str
         "recorder": components.recorder,
         "pictures": components.posters,
         "guest check": components.guest_check,
+        "rehearsals": components.note_rehearsal,
     }
     return found | ({"mirror": components.mirror} if components.mirror else {})
 
@@ -428,7 +430,9 @@ def _parts(components: Components, settings: Settings) -> dict[str, Part]:
     if components.owncast:
         parts["owncast"] = components.owncast.run
     if components.keeper:
-        parts |= {"access": components.keeper.run, "invitations": components.keeper.keep_counts}
+        keeper = components.keeper
+        parts |= {"access": keeper.run, "invitations": keeper.keep_counts, "doors": keeper.keep_time}
+        parts["rehearsals"] = components.end_rehearsals
     if components.gate_file:
         parts["gate file"] = components.gate_file.run
     return parts

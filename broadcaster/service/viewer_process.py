@@ -168,6 +168,8 @@ class ViewerProcess:
     def show(self, view: View) -> None:
         """Send a new view."""
         before, self._view = self._view, view
+        if not view.playlists:
+            self._recent.clear()
         with self._in_step():
             self.send(view_delta(before, view))
 
@@ -208,6 +210,8 @@ class ViewerProcess:
         if message is None:
             return
         if isinstance(message, Listed):
+            if not self._view.playlists:  # a rehearsal's, when the doors have opened
+                return
             self._recent.append(message)
         else:
             self._last = message

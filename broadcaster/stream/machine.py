@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
 
 from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Segment, StreamSnapshot
@@ -38,6 +39,7 @@ from broadcaster.stream.state import SEGMENT, STREAM, Progress, SegmentState, Tr
 AHEAD = 12  # segments of a variant whose uploads may have begun before the first of them is listed
 GRACE_TARGET_DURATIONS = 3  # without a segment, at least, until a stream is over
 REMEMBERED_RUNS = 16
+LATE_VARIANT = 10.0  # seconds that a rehearsal waits for a variant that brings nothing more
 
 
 @dataclass(slots=True, eq=False)
@@ -62,13 +64,17 @@ class StreamMachine:
         now: Instant,
         memory: StreamSnapshot | None = None,
         pending: Iterable[Segment] = (),
+        opened: datetime | None = None,
     ) -> None:
         self.view = View()
+        self.is_rehearsal = False  # the playlists have media of before the doors opened
         self.state = State.OFFLINE
         self.source = health.SourceHealth(now.monotonic, now.monotonic)
         self.gaps = health.GapMonitor(now.monotonic)
         self._limits = limits
         self._now = now
+        self._opened = opened
+        self._waits_since: float | None = None  # for other variants to come to the opening (monotonic)
         self._effects: list[Effect] = []
         self._segments: dict[str, Tracked] = {}  # by object key, oldest first
         self._queues: defaultdict[str, deque[Tracked]] = defaultdict(deque)  # by variant: before their turn
@@ -103,6 +109,9 @@ class StreamMachine:
                 del self._segments[key]
             case model.Tick():
                 self._tick(event)
+            case model.DoorsOpened(at):
+                self._opened, self.is_rehearsal = at, bool(self._playlists.current)
+                self._see(self.view)
             case _:
                 self._take_report(event)
         return self._decided()
@@ -113,6 +122,13 @@ class StreamMachine:
         for variant in list(self._queues):
             self._begin_uploads(variant)
         return self._decided()
+
+    @property
+    def public_view(self) -> View:
+        """What viewers see: nothing of a rehearsal, from the opening of the doors until the stream begins."""
+        if not self.is_rehearsal:
+            return self.view
+        return View(State.OFFLINE if self.state is State.ENDED else State.STARTING)
 
     @property
     def target_duration(self) -> int | None:
@@ -174,16 +190,59 @@ class StreamMachine:
         known, tracked.segment = tracked.segment, segment
         if segment.fault and not known.url:
             self._lose(segment, segment.name, segment.fault, "it is listed as a gap")
-        queue, place = self._queues[segment.variant], len(self._effects)
-        while queue and queue[0].step in (SegmentState.STORED, SegmentState.GAP):
-            self._take_turn(queue.popleft())
+        place = len(self._effects)
+        self._take_turns(segment.variant)
         # A listing writes its segment, too. A segment that had a URL was written by an earlier process.
         if not known.url and tracked.step is not SegmentState.LISTED:
             self._effects.insert(place, model.WriteStored(segment))
         self._begin_uploads(segment.variant)
 
+    def _take_turns(self, *variants: str) -> None:
+        ends_rehearsal = self._end_rehearsal()
+        for name in self._queues if ends_rehearsal else variants:
+            queue = self._queues[name]
+            while queue and queue[0].step in (SegmentState.STORED, SegmentState.GAP):
+                if self._in_rehearsal and self._is_public(queue[0].segment):
+                    break
+                self._take_turn(queue.popleft())
+
+    def _is_public(self, segment: Segment) -> bool:
+        """Whether nothing of the segment is of the time before the opening of the doors."""
+        if self._opened is None or segment.gap:
+            return True
+        return (segment.completed or segment.noticed) - segment.duration >= self._opened
+
+    @property
+    def _in_rehearsal(self) -> bool:
+        """Whether a stream is on that began before the doors opened."""
+        held = self._barrier.segments if self.state is State.STARTING else ()
+        return (self.state is State.LIVE and self.is_rehearsal) or not all(map(self._is_public, held))
+
+    def _end_rehearsal(self) -> bool:
+        """End the rehearsal when its variants have come to the opening; returns whether it ended."""
+        if not self._in_rehearsal:
+            return False
+        names = self._barrier.held if self.state is State.STARTING else self._playlists.current
+        coming = [self._is_public(self._queues[name][0].segment) for name in names if self._queues[name]]
+        if not coming or not all(coming):
+            self._waits_since = None
+            return False
+        if self._waits_since is None:
+            self._waits_since = self._now.monotonic
+        if len(coming) < len(names) and self._now.monotonic - self._waits_since < LATE_VARIANT:
+            return False
+        self._waits_since = None
+        self._do(Log("info", "the doors have opened: the stream of before ends, and another one begins"))
+        if self.state is State.STARTING:
+            self._go_live()
+        self._finish(Trigger.OVER)
+        return True
+
     def _take_turn(self, tracked: Tracked) -> None:
         segment = tracked.segment
+        begun = self.state is State.LIVE or self._barrier.held
+        if begun and not self._in_rehearsal and not self._is_public(segment):  # it came late
+            segment = tracked.segment = replace(segment, url="", fault="is of before the doors opened")
         if self.state is State.LIVE and (reason := self._rollover_reason(segment)):
             self._do(Log("warning", f"the playlists end and new ones begin at once: {reason}"))
             target_duration = self.target_duration or 0
@@ -229,6 +288,8 @@ class StreamMachine:
         now = self._now.monotonic
         self._playlists.dvr.report(tick.behind, now)
         self._go_live_if_complete(now)
+        if self._opened:
+            self._take_turns(*self._queues)
         if trimmed := self._playlists.trim(now):
             self._decide(trimmed=trimmed)
         if self._segments or self._barrier.rest or self.state not in (State.STARTING, State.LIVE):
@@ -268,6 +329,7 @@ class StreamMachine:
         target_duration = self._barrier.target_duration(self._limits.target_duration)
         self._barrier = StartupBarrier()
         previous = self._playlists.begin(held)
+        self.is_rehearsal = not all(map(self._is_public, held))
         # All at once: a part of them is neither the old stream nor the new stream.
         listings = [self._list(segment, target_duration) for segment in held]
         self.state = STREAM[self.state, Trigger.COMPLETE]
@@ -317,7 +379,7 @@ class StreamMachine:
 
     def _see(self, view: View) -> None:
         self.view = view
-        self._do(model.ShowView(view))
+        self._do(model.ShowView(self.public_view))
 
     def _multivariant(self) -> AnyVersion:
         measured = {name: playlist.measured for name, playlist in self._playlists.current.items()}
@@ -334,6 +396,7 @@ class StreamMachine:
             versions = self._playlists.versions(current, self._now.wall)
             main = next(iter(versions.values())) if len(current) == 1 else self._multivariant()
             self.view = View(self.state, self.target_duration, self._runs, versions, main)
+            self.is_rehearsal = self._opened is not None
 
     def _do(self, *effects: Effect) -> None:
         self._effects += effects

@@ -82,8 +82,15 @@ class Tick:
     behind: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class DoorsOpened:
+    """The doors of a private event have opened: media of before this time is not for guests."""
+
+    at: datetime
+
+
 SourceReport = VariantsListed | SourceEnded | SourceIdle | SourceFault | SourceRefused
-Event = SourceReport | SegmentFound | SegmentSpooled | SegmentFinished | SegmentReleased | Tick
+Event = SourceReport | SegmentFound | SegmentSpooled | SegmentFinished | SegmentReleased | Tick | DoorsOpened
 
 
 # Effects. Each is complete before the next begins.

@@ -61,7 +61,7 @@ class Pipeline:
         rewrites: bool = True,
     ) -> None:
         self.stream = stream
-        self.view = stream.view  # for viewers
+        self.view = stream.public_view  # for viewers
         self.published = 0  # segments since the start
         self.last_tick = time.monotonic()
         self.draining = False
@@ -146,6 +146,10 @@ class Pipeline:
             return f"since {fault.since:%Y-%m-%dT%H:%M:%SZ}: {fault.message}"
         on_its_way = f"a segment has been on its way for {waited:.0f} s"
         return (self.uplink.shortage or on_its_way) if late else None
+
+    def open_doors(self, at: datetime) -> None:
+        """From now on viewers see nothing of before this time."""
+        self._handle(model.DoorsOpened(at))
 
     def _now(self) -> Instant:
         return Instant(self._clock(), time.monotonic())

@@ -106,10 +106,7 @@ class ViewerServer:
         """Handle a message of ingest; raises ValueError if it does not fit the earlier messages."""
         match message:
             case ViewDelta():
-                before = self.stream.state
-                self.stream.apply(message)
-                if self.stream.state is State.STARTING is not before:
-                    self.event_stream.send_starting(self.stream.clock())
+                self._apply(message)
             case Ping():
                 self._pinged, self.report = time.monotonic(), message.report
                 self.refresh_status()
@@ -129,6 +126,14 @@ class ViewerServer:
                 raise ValueError("an answer without a request")
             case _:
                 self.event_stream(message)
+
+    def _apply(self, message: ViewDelta) -> None:
+        before = self.stream.state
+        self.stream.apply(message)
+        if not self.stream.view.playlists:
+            self.event_stream.forget()
+        if self.stream.state is State.STARTING is not before:
+            self.event_stream.send_starting(self.stream.clock())
 
     def _handle_access(self, message: Grants | PassphraseAnswer) -> None:
         if self.gate is None or self._asking is None:

@@ -119,6 +119,13 @@ class EventStream:
                 self._going_on = going_on
                 self._add("ended", {"now": milliseconds(at), "goingOn": going_on})
 
+    def forget(self) -> None:
+        """Forget all segments: viewers see none."""
+        if self._segments:
+            self._segments.clear()
+            self._messages.clear()
+            self.held_segments.forget()
+
     def send_problem(self, trouble: ViewerProblem | None, now: datetime) -> None:
         """Send the viewer problem, if it has changed."""
         if trouble != self._trouble:

@@ -65,6 +65,13 @@ class HeldLog:
         changed, self._changed = self._changed, StaggeredEvent()
         changed.set()
 
+    def forget(self) -> None:
+        """Forget all entries: who asks for what came after an earlier serial gets the whole state."""
+        self._entries.clear()
+        self._soon.clear()
+        self.add()
+        self._oldest = self.serial
+
     def add_soon(self, entry: str) -> None:
         """Add an entry together with those that follow at once."""
         if not self.waiting:

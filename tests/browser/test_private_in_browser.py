@@ -66,6 +66,15 @@ async def test_from_the_link_to_the_end(
         assert urlsplit(elsewhere).path == urlsplit(link).path + "live/playlist.m3u8"
         await look(guest, pictures / "elsewhere")
         await expect(page.locator("#guest-list")).to_contain_text("opened once · 1 watching")
+        for button in ("Close the doors", "Open the doors"):
+            await page.locator("#doors", has_text=button).click()
+            await page.get_by_role("dialog").get_by_role("button", name=button).click()
+            if button == "Close the doors":
+                await expect(guest.get_by_role("alert")).to_contain_text("The doors are still closed.")
+                await look(guest, pictures / "closed")
+                await look(page, pictures / "doors")
+        await expect(guest.get_by_role("button", name="Watch elsewhere")).to_be_visible()  # by itself
+        await until(guest, is_played)
         await page.get_by_label("Revoke: Aunt Rose").click()
         await page.get_by_role("button", name="Revoke it").click()
         began = time.monotonic()

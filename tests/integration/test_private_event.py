@@ -6,6 +6,8 @@ import asyncio
 import json
 import re
 import subprocess
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -226,3 +228,66 @@ async def test_from_an_invitation_to_its_end(tmp_path: Path, bucket: SeaweedBuck
     log = service.log.read_text()
     assert "Traceback" not in log
     assert made["path"].split("/")[2] not in log
+
+
+async def path_of(service: Service, *arguments: str) -> str:
+    """The path that a new invitation opens."""
+    said = await asyncio.to_thread(run, service, "invite", "--name", "A guest", "--json", *arguments)
+    return str(json.loads(said)["path"])
+
+
+@pytest.mark.takes(20)
+async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Closed doors let the crew in alone; when they open, guests find nothing of the rehearsal."""
+    hls = tmp_path / "hls"
+    settings = SETTINGS | {"BROADCASTER_DOORS": "closed", "BROADCASTER_END_GRACE_SECONDS": "300"}
+    async with running_service(tmp_path, hls, bucket, **settings) as service:
+        writers = [HlsWriter(hls / name) for name in ("0", "1")]
+        for writer in writers:
+            writer.seconds, writer.start = 1.0, datetime.now(UTC)
+
+        async def bring(numbers: range) -> None:
+            for number in numbers:
+                for writer in writers:
+                    writer.segment(number)
+                    writer.playlist(range(max(0, number - 4), number + 1))
+                await asyncio.sleep(1)  # an encoder's pace
+
+        await bring(range(5))
+        await service.until_health(manifestChunks=10)
+        crew = service.address + await path_of(service, "--crew")
+        guest = service.address + await path_of(service)
+        assert (await read(f"{guest}live/playlist.m3u8"))[0] == 401
+        serial = json.loads((await read(f"{crew}live/segments/now"))[1])["serial"] - 4
+        (rehearsal,) = json.loads((await read(f"{crew}recordings/newest.json"))[1])["recordings"]
+        coming = asyncio.create_task(bring(range(5, 14)))
+        asked = time.time()
+        await asyncio.to_thread(run, service, "doors", "open")
+        said = time.time()
+        await eventually(lambda: read(f"{guest}config.json"), lambda found: found[0] == 200)
+        print(f"doors: a guest got in {time.time() - said:.2f} s after a command of {said - asked:.1f} s")
+        paths = ("live/0/playlist.m3u8", "live/0/kept.m3u8", "live/segments/now", f"live/segments/{serial}")
+        seen = set[int]()
+        while not coming.done():
+            for path in paths:
+                seen.update(map(int, re.findall(r"-(\d+)\.ts", (await read(guest + path))[1])))
+        begun = {n: (hls / "0" / writers[0].name(n)).stat().st_mtime - 1 for n in range(14)}
+        assert seen
+        assert [number for number in seen if begun[number] < asked] == []
+        found = json.loads((await read(f"{guest}recordings/newest.json"))[1])["recordings"]
+        assert rehearsal["id"] not in [one["id"] for one in found]
+        assert len(found) == 1
+        await service.kill()
+        await service.start()
+        _, text = await eventually(lambda: read(f"{guest}{paths[0]}"), lambda found: "#EXTINF" in found[1])
+        assert min(map(int, re.findall(r"-(\d+)\.ts", text))) == min(seen)
+        await asyncio.to_thread(run, service, "doors", "closed")
+        assert await eventually(lambda: read(f"{guest}live/playlist.m3u8"), lambda found: found[0] == 401)
+        async with (
+            aiohttp.ClientSession(headers={"Accept": "text/html"}) as session,
+            session.get(URL(guest, encoded=True)) as page,
+        ):
+            assert "The doors are still closed" in await page.text()
+            assert page.headers["Refresh"] == "2"
+        assert (await read(f"{crew}live/playlist.m3u8"))[0] == 200
+    assert "Traceback" not in service.log.read_text()

@@ -11,10 +11,11 @@ export function createConfirm({ find }) {
     find(next).focus();
     go();
   });
-  return function confirm(text, then, { yes = "Delete it", focus = "desk-title" } = {}) {
+  return function confirm(text, then, { yes = "Delete it", no = "Keep it", focus = "desk-title" } = {}) {
     go = then;
     next = focus;
     find("confirm-yes").textContent = yes;
+    find("confirm-no").textContent = no;
     find("confirm-text").textContent = text;
     dialog.showModal();
   };

@@ -78,13 +78,29 @@ export function createGuests({ find, api, confirm }) {
   const draw = createList(find("guest-list"), { copy, code, revoke }, createGuest);
   const tomorrow = () => (find("invite-until").value = localTime(Date.now() + DAY).slice(0, 16));
 
+  let isOpen = true; // the doors
+  function drawDoors({ doors, opens }) {
+    isOpen = doors === "open";
+    const until = opens === null ? "" : ` They open on ${when(opens)}.`;
+    find("doors-state").textContent = isOpen ? "The doors are open." : `The doors are closed: only the crew can watch.${until}`;
+    find("doors").textContent = isOpen ? "Close the doors" : "Open the doors";
+  }
+  function turn() {
+    const [text, yes] = isOpen
+      ? ["All guests but the crew are stopped.", "Close the doors"]
+      : ["All guests are let in. They see nothing of before.", "Open the doors"];
+    const go = () => act(() => api.ask("PUT", "access/doors", { open: !isOpen }).then(() => say("")));
+    confirm(text, go, { yes, no: "Not now", focus: "guests-title" });
+  }
+
   async function refresh() {
     if (document.hidden) return;
     let invitations = null;
     if (api.knows()) {
       try {
-        const { access } = await api.ask("GET", "access");
-        if (access !== "public") ({ invitations } = await api.ask("GET", "access/invitations"));
+        const event = await api.ask("GET", "access");
+        drawDoors(event);
+        if (event.access !== "public") ({ invitations } = await api.ask("GET", "access/invitations"));
       } catch (error) {
         return say(error.message, true);
       }
@@ -103,6 +119,7 @@ export function createGuests({ find, api, confirm }) {
       find("invite-name").value = "";
     });
   });
+  find("doors").addEventListener("click", turn);
   tomorrow();
   refresh();
   setInterval(refresh, AGAIN);

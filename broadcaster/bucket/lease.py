@@ -113,8 +113,8 @@ def own_name(folder: Path) -> str:
 
 
 def boot_time() -> float:
-    """Seconds since the boot, those of a suspended machine included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Seconds since the boot, on Linux those of a suspended machine included."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Step(StrEnum):

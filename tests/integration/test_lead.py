@@ -1,10 +1,10 @@
-"""Two services under one prefix, frozen and killed: the bucket has the writes of one leader, in order."""
+"""Two services under one prefix, frozen, killed and cut off: one leader writes into the bucket, in order."""
 
 import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, parse
 from tests.support.fakes.hls_writer import HlsWriter
-from tests.support.length import SOAK, seconds
+from tests.support.faults.fault_proxy import Fault, FaultProxy
+from tests.support.length import seconds
 from tests.support.servers.service import Service, running_service
 from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
 TTL = 3  # seconds
+CUTS = (Fault.HANG, Fault.REFUSE, Fault.RESET, Fault.LATE, Fault.UNAVAILABLE)
 EVERY = 0.5  # seconds between two segments
 SETTINGS = {
     "BROADCASTER_MIRROR": "true",
@@ -89,46 +91,63 @@ async def leads(service: Service) -> bool:
     return False
 
 
+@dataclass
+class Link:
+    """A service, and its way to the bucket."""
+
+    service: Service
+    proxy: FaultProxy
+
+
 @asynccontextmanager
-async def two_services(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[list[Service]]:
-    """Two services, each with an encoder and a state folder of its own."""
+async def two_services(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[list[Link]]:
+    """Two services, each with an encoder, a state folder and a link to the bucket of its own."""
+    port = int(bucket.endpoint_url.rpartition(":")[2])
     async with asyncio.TaskGroup() as group:
         folders = [tmp_path / "a", tmp_path / "b"]
         encoders = [group.create_task(encode(HlsWriter(folder / "hls", folder.name))) for folder in folders]
-        first, second = (running_service(folder, folder / "hls", bucket, **SETTINGS) for folder in folders)
-        async with first as one, second as other:
-            yield [one, other]
+        async with AsyncExitStack() as stack:
+            links = []
+            for folder in folders:
+                proxy = await stack.enter_async_context(FaultProxy(port))
+                settings = {**SETTINGS, "R2_ENDPOINT_URL": proxy.url}
+                running = running_service(folder, folder / "hls", bucket, **settings)
+                links.append(Link(await stack.enter_async_context(running), proxy))
+            yield links
         for encoder in encoders:
             encoder.cancel()
 
 
 @pytest.mark.takes(30)
 async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """Whoever is frozen or killed, another leads; who thaws changes nothing; all that is listed is there."""
+    """Whoever is frozen, killed or cut off, the other leads; who comes back changes nothing."""
     watch, chance = Watch(), random.Random(35)
-    async with two_services(tmp_path, bucket) as services:
+    async with two_services(tmp_path, bucket) as links:
         watching = asyncio.create_task(watch.run(bucket))
         for episode in range(seconds(100, 2)):
-            leader = await eventually(partial(one_of, services))
+            leader = await eventually(partial(one_of, links))
             assert leader
-            other = services[1 - services.index(leader)]
+            (other,) = (link.service for link in links if link is not leader)
             before = len(set(watch.epochs))
-            if episode % 2:
-                await leader.kill()
+            kind = ("freeze", "kill", "cut")[episode % 3]
+            if kind == "kill":
+                await leader.service.kill()
+            elif kind == "freeze":
+                suspend(leader.service.child)
             else:
-                suspend(leader.child)
+                await leader.proxy.switch(chance.choice(CUTS))
             await eventually(partial(leads, other))
             await eventually(partial(watch.has_more, before))
-            if episode % 2:
-                await leader.start()
+            if kind == "kill":
+                await leader.service.start()
+                continue
+            await asyncio.sleep(chance.uniform(0, seconds(10, 0)))
+            if kind == "freeze":
+                resume(leader.service.child)
             else:
-                if SOAK:
-                    await asyncio.sleep(chance.uniform(0, 10))
-                resume(leader.child)
-                await leader.until_health(http=200)
-                told = await eventually(leader.health, lambda health: health["warning"])
-                assert "another broadcaster writes under live/" in str(told["warning"])
-                assert await leads(other)
+                await leader.proxy.switch(Fault.NONE)
+            await eventually(leader.service.health, is_warned)
+            assert await leads(other)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     assert watch.leases == sorted(watch.leases)
@@ -137,7 +156,12 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
     assert watch.missing == []
 
 
-async def one_of(services: list[Service]) -> Service | None:
+def is_warned(health: dict[str, object]) -> bool:
+    """Whether the operator is told that another one leads."""
+    return "another broadcaster writes under live/" in str(health["warning"])
+
+
+async def one_of(links: list[Link]) -> Link | None:
     """Who leads, if it is one."""
-    found = [service for service in services if await leads(service)]
+    found = [link for link in links if await leads(link.service)]
     return found[0] if len(found) == 1 else None

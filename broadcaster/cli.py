@@ -96,6 +96,12 @@ def origin(url: str) -> str:
     return match[1]
 
 
+def guest_origin(url: str) -> str:
+    """The origin of a URL, and of a guest's link the token as well. Raises ValueError."""
+    token = re.match(r"https?://[^/]+(/t/[0-9a-f.]+)", url.strip())
+    return origin(url) + (token[1] if token else "")
+
+
 async def until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Run ``work``, whose event is set by SIGTERM, SIGINT or SIGHUP. A second signal cancels it."""
     stop = asyncio.Event()
@@ -353,7 +359,8 @@ def _invitations(options: argparse.Namespace, _log_format: str) -> int:
 def _add_relay_options(parser: argparse.ArgumentParser) -> None:
     from broadcaster.relay import add_options
 
-    parser.add_argument("origin", type=origin, metavar="URL", help="https://live.example.com")
+    what = "https://live.example.com, or a guest's link to a private event"
+    parser.add_argument("origin", type=guest_origin, metavar="URL", help=what)
     add_options(parser)
     _add_log_format(parser)
 

@@ -69,7 +69,10 @@ async def _nothing(_: Doors) -> None:
 
 
 class Keeper:
-    """Decides who gets a token. ``send`` gives the grants to the viewer server; ``clock`` is the wall time.
+    """Decides who gets a token. ``clock`` is the wall time.
+
+    With ``pepper``, a secret that is not in the state folder, the right passphrase is recognised at once also
+    after a restart, by a keyed digest.
 
     Raises OSError when the state folder cannot be used.
     """
@@ -80,6 +83,7 @@ class Keeper:
         *,
         mode: AccessMode = "passphrase",
         doors: Literal["open", "closed"] = "open",
+        pepper: bytes = b"",
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         hasher: PasswordHasher | None = None,
@@ -98,9 +102,9 @@ class Keeper:
         self._monotonic = monotonic
         self._hasher = hasher or PasswordHasher()
         self._secret = _own_secret(folder / SECRET)
-        self._hash = read_own(self._file, OTHERS) if mode == "passphrase" else ""
-        # The passphrase that was right: under a key of this process, so that it is recognised at once.
-        self._key, self._right = secrets.token_bytes(32), b""
+        # The right passphrase, once it is known, by a digest.
+        self._key = hmac.digest(pepper, b"passphrase", "sha256") if pepper else secrets.token_bytes(32)
+        self._hash, self._right = self._kept() if mode == "passphrase" else ("", b"")
         self._bucket = TokenBucket.full(RATE, BURST, monotonic())
         self._waiting: list[tuple[PassphraseTry, Answer]] = []  # newest last
         self._came = asyncio.Event()
@@ -221,7 +225,7 @@ class Keeper:
             raise NotPossible(f"a passphrase has {SHORTEST} characters at least, and 200 at most")
         hashed = await self._thread.call(self._hasher.hash, passphrase)
         try:
-            await asyncio.to_thread(write_own, self._file, hashed)
+            await self._writing.call(write_own, self._file, self._text(hashed, self._tag(passphrase)))
         except OSError as error:
             raise NotPossible(f"the passphrase cannot be kept: {error.strerror}") from None
         self._hash, self._right = hashed, self._tag(passphrase)
@@ -258,6 +262,7 @@ class Keeper:
         right = await self._thread.call(self._verify, hashed, passphrase)
         if right and hashed == self._hash:
             self._right = self._tag(passphrase)
+            self._writing.submit(write_own, self._file, self._text(hashed, self._right))
         self._answer(one, answer, right=right and hashed == self._hash)
         if self._right:
             waiting, self._waiting = self._waiting, []
@@ -278,6 +283,18 @@ class Keeper:
     def _grant(self) -> str:
         """The grant of the passphrase: another one for each passphrase."""
         return sha256(self._hash.encode()).hexdigest()[:16]
+
+    def _kept(self) -> tuple[str, bytes]:
+        """The hash in the file, and the digest of the right passphrase if it was made with our key."""
+        hashed, _, line = read_own(self._file, OTHERS).partition("\n")
+        check, _, tag = line.partition(" ")
+        return hashed, bytes.fromhex(tag) if hmac.compare_digest(check, self._check(hashed)) else b""
+
+    def _text(self, hashed: str, tag: bytes) -> str:
+        return f"{hashed}\n{self._check(hashed)} {tag.hex()}"
+
+    def _check(self, hashed: str) -> str:
+        return hmac.digest(self._key, b"check " + hashed.encode(), "sha256").hex()
 
     def _tag(self, passphrase: str) -> bytes:
         return hmac.digest(self._key, passphrase.encode(errors="replace"), "sha256")

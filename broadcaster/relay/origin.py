@@ -48,7 +48,7 @@ class OriginResponse:
 
 
 class Origin:
-    """HTTP client of the broadcaster at ``address``; ``clock`` is monotonic.
+    """HTTP client of the broadcaster at ``address``, without a guest's token; ``clock`` is monotonic.
 
     ``fault`` is the error of the latest request, None if it was answered; ``answered`` is whether any was.
     Events do not count.
@@ -57,7 +57,8 @@ class Origin:
     def __init__(
         self, session: aiohttp.ClientSession, address: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.address = address
+        self.address, _, token = address.partition("/t/")
+        self._token = f"/t/{token}" if token else ""
         self.fault: str | None = None
         self.answered = False
         self._session = session
@@ -71,7 +72,7 @@ class Origin:
 
     def url(self, path: str) -> URL:
         """The URL of a path of the origin."""
-        return URL(self.address).join(URL(path))
+        return URL(self.address).join(URL(f"{self._token}{path}", encoded=True))
 
     async def ask(self, url: URL, *, etag: str | None = None, within: float = WITHIN) -> OriginResponse:
         """GET ``url`` within so many seconds; raises OriginError if the origin does not answer.

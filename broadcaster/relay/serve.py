@@ -222,7 +222,7 @@ class _Relay:
             gc.freeze()
             if not self._options.viewer.is_dir():
                 logger.warning("%s does not exist, so there is no page: set --viewer", self._options.viewer)
-            logger.info("relaying %s at %s", self._options.origin, address_of(sockets))
+            logger.info("relaying %s at %s", self._origin.address, address_of(sockets))
             logger.info("dashboard at %s/dashboard, metrics at %s/metrics", admin_address, admin_address)
             notify("READY=1")
             on_ready(address_of(sockets), admin_address)

@@ -113,7 +113,10 @@ class Components:
         self.keeper: Keeper | None = None
         if settings.is_private:
             with state_folder(settings):
-                self.keeper = Keeper(settings.state_dir, mode=settings.access, doors=settings.doors)
+                pepper = settings.secret_access_key.get_secret_value().encode()
+                self.keeper = Keeper(
+                    settings.state_dir, mode=settings.access, doors=settings.doors, pepper=pepper
+                )
         self.gate_file: GateFile | None = None
         if self.keeper and settings.gate_file:
             self.gate_file = GateFile(settings.gate_file, self.keeper.grants())

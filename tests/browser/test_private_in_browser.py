@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import subprocess
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +13,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.processes import find_program
 from tests.support.judges.page import barriers, is_played, no_complaints, until
 from tests.support.servers.service import running_service
 from tests.support.servers.small_owncast import small_owncast
@@ -65,6 +68,10 @@ async def test_from_the_link_to_the_end(
         elsewhere = await guest.locator("#elsewhere-url").input_value()
         assert urlsplit(elsewhere).path == urlsplit(link).path + "live/playlist.m3u8"
         await look(guest, pictures / "elsewhere")
+        words = [find_program("broadcaster"), "export", elsewhere, str(tmp_path / "exported.mp4")]
+        exported = await asyncio.to_thread(subprocess.run, words, capture_output=True, check=False)
+        assert exported.returncode == 0, exported.stderr
+        assert (tmp_path / "exported.mp4").stat().st_size > 10_000
         await expect(page.locator("#guest-list")).to_contain_text("opened once · 1 watching")
         for button in ("Close the doors", "Open the doors"):
             await page.locator("#doors", has_text=button).click()

@@ -14,10 +14,13 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from broadcaster.cli import guest_origin
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.length import SOAK, seconds
+from tests.support.servers.relay import relaying
 from tests.support.servers.service import Service, running_service
 from tests.support.servers.shared_bucket import client_of
 from tests.support.waiting import eventually
@@ -219,6 +222,12 @@ async def test_from_an_invitation_to_its_end(tmp_path: Path, bucket: SeaweedBuck
             async with session.get(URL(made["link"], encoded=True)) as page:
                 assert page.status == 401
                 assert "Your access is over" in await page.text()
+        async with relaying(guest_origin(service.address + other["path"])) as relayed:
+            assert len((await relayed.until_last(3)).segments) == 4
+            assert (await relayed.health())["http"] == 200
+            token = other["path"].split("/")[2]
+            for shown in ("/", "/config.json", "/live/playlist.m3u8", "/live/events/now", "/health"):
+                assert token.encode() not in (await relayed.get(shown))[1]
         path = f"{service.address}{other['path']}live/playlist.m3u8"
         assert (await read(path))[0] == 200
         await service.kill()
@@ -291,3 +300,39 @@ async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
             assert page.headers["Refresh"] == "2"
         assert (await read(f"{crew}live/playlist.m3u8"))[0] == 200
     assert "Traceback" not in service.log.read_text()
+
+
+@pytest.mark.takes(15)
+async def test_a_flood_of_wrong_passphrases(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """An address has ten tries a minute; no flood keeps out who knows the passphrase."""
+    tries = seconds(1000, 150)
+    settings = SETTINGS | {"BROADCASTER_TRUSTED_HEADER": "x-forwarded-for"}
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+        await set_passphrase(service, WORDS)
+        await service.kill()
+        await service.start()
+        connector = aiohttp.TCPConnector(limit=40)
+        async with aiohttp.ClientSession(connector=connector) as session:
+
+            async def give(text: str, address: str) -> tuple[int, float]:
+                headers = {"X-Forwarded-For": address, "Accept": "application/json"}
+                url, begun = f"{service.address}/access", time.monotonic()
+                async with session.post(url, data={"passphrase": text}, headers=headers) as answer:
+                    await answer.read()
+                return answer.status, time.monotonic() - begun
+
+            many = [f"10.1.{number // 250}.{number % 250 + 1}" for number in range(tries)]
+            flood = asyncio.gather(*(give(f"wrong {number}", one) for number, one in enumerate(many)))
+            status, took = await give(WORDS, "10.2.0.1")
+            assert status == 200
+            assert {status for status, _ in await flood} == {401}
+            found = [status for status, _ in await asyncio.gather(*(give("wrong", "10.3.0.1") for _ in many))]
+            assert 5 <= found.count(401) <= 10
+            assert set(found) == {401, 429}
+            assert (await give(WORDS, "10.2.0.1"))[0] == 200
+        print(
+            f"{tries} wrong passphrases: {found.count(401)} looked at from one address;"
+            f" the right one took {took:.2f} s among those from as many addresses, right after a restart"
+        )
+        if SOAK:
+            assert took < 5

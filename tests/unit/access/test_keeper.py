@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,7 @@ from broadcaster.access import TOKEN, guest_of
 from broadcaster.access.keeper import Keeper
 from broadcaster.errors import NotPossible
 from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
+from tests.support.length import seconds
 from tests.support.waiting import eventually
 
 NOW = 1_800_000_000
@@ -31,9 +33,9 @@ class Clock:
         return self.now
 
 
-def keeper_in(folder: Path, clock: Clock | None = None) -> Keeper:
+def keeper_in(folder: Path, clock: Clock | None = None, pepper: bytes = b"") -> Keeper:
     hasher = PasswordHasher(time_cost=1, memory_cost=1024)  # a test has no time for more
-    return Keeper(folder, clock=lambda: float(NOW), monotonic=clock or Clock(), hasher=hasher)
+    return Keeper(folder, pepper=pepper, clock=lambda: float(NOW), monotonic=clock or Clock(), hasher=hasher)
 
 
 @asynccontextmanager
@@ -91,6 +93,35 @@ async def test_it_is_kept_as_a_hash_alone(tmp_path: Path) -> None:
     async with running(again):
         assert (await answer_to(again, WORDS)).token == token
     assert again.computed == 1
+
+
+async def test_after_a_restart_the_right_one_is_known(tmp_path: Path) -> None:
+    """With the key that is not in the state folder nothing is computed; with another key it is, once."""
+    await keeper_in(tmp_path, pepper=b"a").set_passphrase(WORDS)
+    for pepper, computed in ((b"a", 0), (b"b", 1), (b"b", 0), (b"", 1)):
+        keeper = keeper_in(tmp_path, pepper=pepper)
+        async with running(keeper):
+            token = (await answer_to(keeper, WORDS)).token
+            assert token
+            assert (await answer_to(keeper, WORDS + "!")).token is None
+        assert keeper.computed == computed, pepper
+        await asyncio.wrap_future(keeper._writing.submit(lambda: None))  # noqa: SLF001 - what it has to write
+
+
+async def test_no_try_tells_how_near_it_was(tmp_path: Path) -> None:
+    """One letter off, or all letters: the time of an answer is the same."""
+    keeper = keeper_in(tmp_path, pepper=b"a")
+    await keeper.set_passphrase(WORDS)
+    tries = seconds(1000, 300)
+    times: dict[str, list[float]] = {WORDS[:-1] + "x": [], "x" * len(WORDS): []}
+    for _ in range(tries):
+        for text, taken in times.items():
+            begun = time.perf_counter()
+            keeper(PassphraseTry("1", text), lambda _: None)
+            taken.append(time.perf_counter() - begun)
+    near, far = (statistics.median(taken) for taken in times.values())
+    print(f"{tries} tries, median: {1e6 * near:.1f} us one letter off, {1e6 * far:.1f} us all letters off")
+    assert abs(near - far) < 0.25 * far
 
 
 async def test_another_passphrase(tmp_path: Path) -> None:

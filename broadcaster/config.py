@@ -211,11 +211,17 @@ class Settings(BaseSettings):
         description="The address of Owncast, e.g. `http://127.0.0.1:8080`. The service then asks Owncast"
         " whether the encoder is connected, and for the stream's title and picture.",
     )
+    mediamtx_url: HttpUrl | None = Field(
+        default=None,
+        alias="BROADCASTER_MEDIAMTX_URL",
+        description="The address of MediaMTX's control API with the path that is published to, e.g."
+        " `http://127.0.0.1:9997/live`. The service then asks whether the path has a stream.",
+    )
     disconnect_grace: Seconds | None = Field(
         default=None,
         alias="BROADCASTER_DISCONNECT_GRACE_SECONDS",
-        description="Seconds after which the stream ends when Owncast reports that the encoder has"
-        " disconnected; at least 2 s pass, for the last segments. When it is not set, that report"
+        description="Seconds after which the stream ends when Owncast or MediaMTX reports that the encoder"
+        " has disconnected; at least 2 s pass, for the last segments. When it is not set, that report"
         " ends no stream before `BROADCASTER_END_GRACE_SECONDS`.",
     )
 
@@ -439,8 +445,13 @@ class Settings(BaseSettings):
     def _check_required_settings(self) -> Settings:
         if (self.source == "push") is not bool(self.push_key):
             raise ValueError("BROADCASTER_SOURCE=push and BROADCASTER_PUSH_KEY need each other")
-        if self.disconnect_grace is not None and not self.owncast_url:
-            raise ValueError("BROADCASTER_DISCONNECT_GRACE_SECONDS needs BROADCASTER_OWNCAST_URL")
+        if self.disconnect_grace is not None and not (self.owncast_url or self.mediamtx_url):
+            needs = "needs BROADCASTER_OWNCAST_URL, or BROADCASTER_MEDIAMTX_URL"
+            raise ValueError(f"BROADCASTER_DISCONNECT_GRACE_SECONDS {needs}")
+        if self.owncast_url and self.mediamtx_url:
+            raise ValueError("BROADCASTER_OWNCAST_URL and BROADCASTER_MEDIAMTX_URL exclude each other")
+        if self.mediamtx_url and not urlsplit(self.mediamtx_url).path:
+            raise ValueError("BROADCASTER_MEDIAMTX_URL must end with the path, as http://127.0.0.1:9997/live")
         if (self.edge_url is None) is not (self.edge_key is None):
             raise ValueError("BROADCASTER_EDGE_URL and BROADCASTER_EDGE_KEY need each other")
         if self.is_private and (self.mirror or self.tracker_url):

@@ -69,8 +69,8 @@ class OriginError(BroadcasterError):
     status: ClassVar[int] = 502
 
 
-class OwncastError(BroadcasterError):
-    """Owncast does not answer, or not readably. The message is one line and says why."""
+class EncoderError(BroadcasterError):
+    """Owncast or MediaMTX does not answer, or not readably. The message is one line and says why."""
 
     status: ClassVar[int] = 502
 

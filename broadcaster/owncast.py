@@ -23,7 +23,7 @@ from http import HTTPStatus
 import aiohttp
 
 from broadcaster.aio import wait_at_most
-from broadcaster.errors import OwncastError
+from broadcaster.errors import EncoderError
 from broadcaster.printable import clean_title
 
 logger = logging.getLogger(__name__)
@@ -48,17 +48,23 @@ class Status:
     version: str | None
 
 
-class OwncastStatus:
-    """The status of the Owncast at ``url``, which ``run`` keeps up to date.
+class NotThereError(EncoderError):
+    """The answer is 404, with this body."""
 
-    ``connected`` is whether an encoder is connected, None while that is unknown. ``disconnected_since``
-    (monotonic) is when Owncast first reported that the encoder has disconnected, None while there is no
-    report that counts. ``title`` is the latest known title; ``fault`` is why the latest query failed.
+    def __init__(self, path: str, body: bytes) -> None:
+        super().__init__(f"{path} is answered 404")
+        self.body = body
 
-    A report counts at once if ``lastDisconnectTime`` shows that Owncast saw the known encoder disconnect.
-    Otherwise Owncast may have been restarted, and the encoder may still reconnect: the report counts after
-    10 s, and a query without an answer begins this time anew.
+
+class PolledStatus:
+    """An ``EncoderWatch``: the word of the program at ``url``, which ``run`` keeps up to date.
+
+    A report of a disconnect counts at once if the program saw the known encoder disconnect. Otherwise it may
+    have been restarted, and the encoder may still reconnect: the report counts after 10 s, and a query
+    without an answer begins this time anew.
     """
+
+    program = setting = ""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.connected: bool | None = None
@@ -68,7 +74,6 @@ class OwncastStatus:
         self._url = url
         self._clock = clock
         self._asked = asyncio.Event()
-        self._connected_at: datetime | None = None
         self._absent_since: float | None = None  # first of the latest answers without an encoder
         self._silent_since: float | None = None  # first of the latest queries without an answer
         self._warned = False
@@ -84,36 +89,36 @@ class OwncastStatus:
             while True:
                 self._asked.clear()
                 try:
-                    status = await fetch(session, self._url)
-                except OwncastError as error:
+                    await self.poll(session)
+                except EncoderError as error:
                     self.silent(str(error), self._clock())
                 except Exception as error:
                     self.silent(f"it cannot be asked ({type(error).__name__})", self._clock())
                     raise
-                else:
-                    self.heard(status, self._clock())
                 await asyncio.sleep(MIN_INTERVAL)
                 await wait_at_most(INTERVAL - MIN_INTERVAL, self._asked)
 
-    def heard(self, status: Status, now: float) -> None:
-        """Note an answer."""
+    async def poll(self, session: aiohttp.ClientSession) -> None:
+        """Ask once, and note the answer. Raises EncoderError."""
+        raise NotImplementedError
+
+    def answered(self, *, connected: bool, now: float, seen: bool) -> None:
+        """Note an answer; ``seen``: the program saw the known encoder disconnect."""
         if self._warned:
-            logger.info("Owncast answers again")
+            logger.info("%s answers again", self.program)
         self._warned, self._silent_since, self.fault = False, None, None
-        if status.connected:
+        if connected:
             self._absent_since = self.disconnected_since = None
-            self._connected_at = status.connected_at
         else:
             if self._absent_since is None:
                 self._absent_since = now
-            if self._saw_disconnect(status) or now - self._absent_since >= RETURN:
+            if seen or now - self._absent_since >= RETURN:
                 self.disconnected_since = self._absent_since
-        self.connected, self.title = status.connected, status.title
-        if status.connected is not self._logged:
-            self._logged = status.connected
-            logger.info(
-                "Owncast says that the encoder has %s", "connected" if status.connected else "disconnected"
-            )
+        self.connected = connected
+        if connected is not self._logged:
+            self._logged = connected
+            word = "connected" if connected else "disconnected"
+            logger.info("%s says that the encoder has %s", self.program, word)
 
     def silent(self, fault: str, now: float) -> None:
         """Note a query without an answer, and the reason."""
@@ -124,11 +129,30 @@ class OwncastStatus:
         if now - self._silent_since > PATIENCE and not self._warned:
             self._warned = True
             logger.warning(
-                "Owncast has not said for %.0f s whether the encoder is connected: %s; "
-                "look at BROADCASTER_OWNCAST_URL",
+                "%s has not said for %.0f s whether the encoder is connected: %s; look at %s",
+                self.program,
                 PATIENCE,
                 fault,
+                self.setting,
             )
+
+
+class OwncastStatus(PolledStatus):
+    """The status of the Owncast at ``url``; ``lastDisconnectTime`` shows what it saw."""
+
+    program, setting = "Owncast", "BROADCASTER_OWNCAST_URL"
+    _connected_at: datetime | None = None
+
+    async def poll(self, session: aiohttp.ClientSession) -> None:
+        """Ask once. Raises EncoderError."""
+        self.heard(await fetch(session, self._url), self._clock())
+
+    def heard(self, status: Status, now: float) -> None:
+        """Note an answer."""
+        if status.connected:
+            self._connected_at = status.connected_at
+        self.answered(connected=status.connected, now=now, seen=self._saw_disconnect(status))
+        self.title = status.title
 
     def _saw_disconnect(self, status: Status) -> bool:
         """Whether Owncast itself saw the known encoder disconnect. Times are in whole seconds."""
@@ -150,40 +174,42 @@ async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def fetch(session: aiohttp.ClientSession, url: str) -> Status:
-    """The status of the Owncast at ``url``. Raises OwncastError."""
+    """The status of the Owncast at ``url``. Raises EncoderError."""
     return parse(await read(session, url, "/api/status", MAX_BYTES))
 
 
 async def picture(url: str) -> bytes:
-    """The latest picture of the stream as a JPEG. Raises OwncastError."""
+    """The latest picture of the stream as a JPEG. Raises EncoderError."""
     async with open_session() as session:
         return await read(session, url, "/thumbnail.jpg", MAX_PICTURE)
 
 
 async def read(session: aiohttp.ClientSession, url: str, path: str, most: int) -> bytes:
-    """The body of an answer of at most ``most`` bytes. Redirects are not followed. Raises OwncastError."""
+    """The body of an answer of at most ``most`` bytes. Redirects are not followed. Raises EncoderError."""
     try:
         async with session.get(f"{url}{path}", allow_redirects=False) as response:
+            if response.status == HTTPStatus.NOT_FOUND:
+                raise NotThereError(path, await response.content.read(most))
             if response.status != HTTPStatus.OK:
-                raise OwncastError(f"{path} is answered {response.status}")
+                raise EncoderError(f"{path} is answered {response.status}")
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > most:
-                    raise OwncastError(f"{path} is answered with more than {most // 1024} KiB")
+                    raise EncoderError(f"{path} is answered with more than {most // 1024} KiB")
     except TimeoutError:
-        raise OwncastError(f"there is no answer within {TIMEOUT:.0f} s") from None
+        raise EncoderError(f"there is no answer within {TIMEOUT:.0f} s") from None
     except aiohttp.ClientConnectorDNSError:
-        raise OwncastError("its name is not known") from None
+        raise EncoderError("its name is not known") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
-            raise OwncastError("it refuses connections") from None
-        raise OwncastError(f"it cannot be reached ({type(error).__name__})") from None
+            raise EncoderError("it refuses connections") from None
+        raise EncoderError(f"it cannot be reached ({type(error).__name__})") from None
     return bytes(body)
 
 
 def parse(body: bytes) -> Status:
-    """Read an answer of ``/api/status``. Raises OwncastError."""
+    """Read an answer of ``/api/status``. Raises EncoderError."""
     try:
         found = json.loads(body)
         online, connected_at = found["online"], _time(found["lastConnectTime"])
@@ -191,7 +217,7 @@ def parse(body: bytes) -> Status:
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         online = None
     if not isinstance(online, bool):
-        raise OwncastError("/api/status is not answered as Owncast does")
+        raise EncoderError("/api/status is not answered as Owncast does")
     return Status(
         online or connected_at is not None,
         connected_at,

@@ -27,7 +27,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from broadcaster.access.invitations import Invitation, card
 from broadcaster.access.keeper import Keeper
 from broadcaster.admin.history import STEP, Row
-from broadcaster.errors import ConfigError, NotPossible, OwncastError
+from broadcaster.errors import ConfigError, EncoderError, NotPossible
 from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import ADMIN_HEADERS, HEALTH, Health, allow_hosts, health
 from broadcaster.http.static import StaticFiles
@@ -50,7 +50,7 @@ class Dashboard:
 
     ``folder`` has its page, ``vendor`` the npm packages. ``rows`` returns the rows that are newer than a time
     in milliseconds since the epoch. ``egress_price`` is in dollars for a gigabyte that the server itself
-    sends. ``picture`` returns the latest picture as a JPEG or raises OwncastError. ``own`` returns further
+    sends. ``picture`` returns the latest picture as a JPEG or raises EncoderError. ``own`` returns further
     fields of data.json.
     """
 
@@ -323,7 +323,7 @@ async def _picture(request: web.Request) -> web.Response:
     picture = request.app[DASHBOARD].picture
     try:
         body = await picture() if picture else b""
-    except OwncastError as error:
+    except EncoderError as error:
         return web.Response(status=502, text=f"Owncast: {error}.\n")
     return web.Response(body=body, content_type="image/jpeg", headers=NO_STORE)
 

@@ -17,9 +17,10 @@ from yarl import URL
 from broadcaster.aio import PATH_TIMEOUT, OwnThread
 from broadcaster.config import Settings, unknown_names
 from broadcaster.doctor.report import CheckFinding, failed, ok, skipped, warning
-from broadcaster.errors import ConfigError, OwncastError
+from broadcaster.errors import ConfigError, EncoderError
 from broadcaster.guest import Browser
 from broadcaster.http import listening_sockets, raise_file_limit
+from broadcaster.mediamtx import fetch_config, fetch_path, mistakes, split_url
 from broadcaster.owncast import fetch, open_session
 from broadcaster.printable import printable
 from broadcaster.recordings.posters import is_enabled, program_of
@@ -29,6 +30,9 @@ MISSING = "BROADCASTER_HLS_DIR: the folder {} does not exist yet; the service wa
 HEALTH_KEYS = {"status", "chunks", "manifestChunks"}  # distinguish our /health from that of other services
 HOSTS = "127.0.0.1 is this machine alone, 0.0.0.0 every network that it is in"
 OWNCAST = "look at BROADCASTER_OWNCAST_URL: it is Owncast's own address, such as http://127.0.0.1:8080"
+MEDIAMTX = (
+    "set api: true in mediamtx.yml, and BROADCASTER_MEDIAMTX_URL to http://127.0.0.1:9997/ and the path"
+)
 
 
 def startup_warnings(settings: Settings) -> list[str]:
@@ -146,10 +150,25 @@ async def owncast(url: str) -> CheckFinding:
     async with open_session() as session:
         try:
             status = await fetch(session, url)
-        except OwncastError as error:
+        except EncoderError as error:
             return warning(f"it does not say whether an encoder is connected: {error}", OWNCAST)
     encoder = "an encoder is connected" if status.connected else "no encoder is connected"
     return ok(f"version {printable(status.version or 'unknown')} answers; {encoder}")
+
+
+async def mediamtx(url: str, folder: Path, target_duration: int | None) -> CheckFinding:
+    """MediaMTX answers at ``url``, and writes what the service can follow into ``folder``."""
+    _, name = split_url(url)
+    async with open_session() as session:
+        try:
+            config, status = await fetch_config(session, url), await fetch_path(session, url)
+        except EncoderError as error:
+            return warning(f"it does not say what it writes: {error}", MEDIAMTX)
+    if found := [*mistakes(config, folder, name, target_duration)]:
+        faults, remedies = zip(*found, strict=True)
+        return failed("; ".join(faults), "; ".join(remedies))
+    codecs = f": {', '.join(status.codecs)}" if status.codecs else ""
+    return ok(f"the path {printable(name)} has {'a' if status.connected else 'no'} stream{codecs}")
 
 
 ANY_HOST = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound here

@@ -111,6 +111,7 @@ class CheckList:
             *([] if pushes else [links]),
             Check("state-room", "room for the spool", self._disk_space, ("state-folder",)),
             *([Check("owncast", "Owncast", partial(machine.owncast, url))] if url else []),
+            *([Check("mediamtx", "MediaMTX", self._mediamtx)] if settings.mediamtx_url else []),
         ]
 
     def _of_bucket(self) -> list[Check]:
@@ -191,6 +192,12 @@ class CheckList:
 
     async def _complete(self) -> CheckFinding:
         return ok(f"complete; bucket {self._settings.bucket!r}, keys begin with {self._settings.prefix}/")
+
+    async def _mediamtx(self) -> CheckFinding:
+        settings, longest = self._settings, [variant.target_duration for variant in self._survey.live]
+        return await machine.mediamtx(
+            settings.mediamtx_url or "", settings.hls_dir.absolute(), max(longest, default=None)
+        )
 
     async def _playlists(self) -> CheckFinding:
         self._survey = await in_thread(folders.survey, self._settings.hls_dir)

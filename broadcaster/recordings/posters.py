@@ -37,7 +37,7 @@ from broadcaster.catalog.records import (
     unguessable,
 )
 from broadcaster.config import Settings
-from broadcaster.errors import BroadcasterError, CatalogError, OwncastError, PictureError, StorageError
+from broadcaster.errors import BroadcasterError, CatalogError, EncoderError, PictureError, StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.ipc.messages import View
@@ -390,7 +390,7 @@ class LivePoster:
         self._changed.set()
 
     async def _from_owncast(self) -> bytes | None:
-        with suppress(OwncastError):
+        with suppress(EncoderError):
             picture = await self._owncast_picture() if self._owncast_picture else b""
             return picture if picture.startswith(b"\xff\xd8") else None
         return None

@@ -28,6 +28,7 @@ from broadcaster.events import Event, Observer, StreamEnded, StreamStarted
 from broadcaster.guest import GuestCheck, configured_page
 from broadcaster.ipc.messages import HealthReport, Pong, State, View
 from broadcaster.logs import feed_watchdog, notify
+from broadcaster.mediamtx import MediaMtxStatus
 from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, mode_of_own
 from broadcaster.owncast import OwncastStatus
 from broadcaster.push import PushSource
@@ -38,7 +39,7 @@ from broadcaster.service.public_recordings import ShowsRecordings, ViewerClips, 
 from broadcaster.service.supervisor import Supervisor
 from broadcaster.service.viewer_process import ViewerProcess
 from broadcaster.source import FolderSource, Source
-from broadcaster.stream import Instant, StreamLimits, StreamMachine
+from broadcaster.stream import EncoderWatch, Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.deleter import RetentionDeleter
 from broadcaster.upload.mirror import Mirror
@@ -151,6 +152,8 @@ class Components:
             datetime.fromtimestamp(opened, UTC) if opened else None,
         )
         self.owncast = OwncastStatus(settings.owncast_url) if settings.owncast_url else None
+        self.mediamtx = MediaMtxStatus(settings.mediamtx_url) if settings.mediamtx_url else None
+        self.encoder: EncoderWatch | None = self.owncast or self.mediamtx
         self.pipeline = Pipeline(
             self.stream,
             Uploader(store, observe, now),
@@ -161,7 +164,7 @@ class Components:
             prefix=settings.prefix,
             names=names,
             show=supervisor.contained("audience", self._show, None),
-            encoder=self.owncast,
+            encoder=self.encoder,
             behind=lambda: self.viewer_server.pong.max_viewer_delay if self.viewer_server else 0.0,
             rewrites=self.push is None,
         )
@@ -264,7 +267,7 @@ class Components:
 
     @property
     def _encoder_gone(self) -> bool:
-        return self.owncast is not None and self.owncast.disconnected_since is not None
+        return self.encoder is not None and self.encoder.disconnected_since is not None
 
     @property
     def is_working(self) -> bool:
@@ -325,7 +328,7 @@ class Components:
             silence=silence,
             trouble=found.trouble,
             parts=found.parts,
-            title=self.owncast.title if self.owncast else None,
+            title=self.encoder.title if self.encoder else None,
             poster=self.posters.poster if view.playlists else None,
         )
 
@@ -366,7 +369,7 @@ class Components:
         self.recorder.write_soon()
 
     def _title(self) -> str | None:
-        return self.owncast.title if self.owncast else None
+        return self.encoder.title if self.encoder else None
 
     def _view(self) -> View:
         return self.pipeline.view

@@ -226,12 +226,11 @@ def metrics_of(components: Components) -> Iterator[Metric]:
         yield Metric("mirror_behind", "Playlists not up to date in the bucket, while it leads", behind)
     if components.edge:
         yield from components.edge.metrics()
-    if owncast := components.owncast:
-        connected = math.nan if owncast.connected is None else owncast.connected
-        text = (
-            "1 while Owncast says that an encoder is connected, 0 while it says that none is, NaN if unknown"
-        )
-        yield Metric("owncast_connected", text, connected)
+    for watch in filter(None, (components.owncast, components.mediamtx)):
+        connected = math.nan if watch.connected is None else watch.connected
+        program = watch.program
+        text = f"1 while {program} says that an encoder is connected, 0 while none is, NaN if unknown"
+        yield Metric(f"{program.lower()}_connected", text, connected)
 
 
 logger = logging.getLogger(__name__)
@@ -429,6 +428,8 @@ def _parts(components: Components, settings: Settings) -> dict[str, Part]:
         parts["edge"] = components.edge.run
     if components.owncast:
         parts["owncast"] = components.owncast.run
+    if components.mediamtx:
+        parts["mediamtx"] = components.mediamtx.run
     if components.keeper:
         keeper = components.keeper
         parts |= {"access": keeper.run, "invitations": keeper.keep_counts, "doors": keeper.keep_time}

@@ -19,6 +19,8 @@ NAME_MAX, MAX_NAME = 255, 600  # bytes of one part, and of all
 IDLE_CLIP = re.compile(r"([^?#]*/)?stream-offline-\d+\.\w+([?#].*)?")
 OFFLINE_CLIP = re.compile(r"([^?#]*/)?(stream-)?offline(-\w+)?\.\w+([?#].*)?")
 OWNCAST_NAME = re.compile(r"([^?#]*/)?stream-(?P<id>[^/?#]+)-\d+\.\w+([?#].*)?")
+# MediaMTX: an ID for each publisher, the name of the track, the number.
+MEDIAMTX_NAME = re.compile(r"(?P<id>[0-9a-f]{12})_[a-z0-9]+_seg\d+\.(ts|mp4)")
 NEWEST = 3  # segments that show the content of a playlist
 NOT_CARRIED = {
     "text": "holds subtitles (WebVTT), which are not carried",
@@ -56,8 +58,9 @@ def media_kind(segment: MediaSegment) -> str:
 
 
 def encoder_id(uri: str) -> str:
-    """The ID of Owncast's encoder run in a segment's name, empty for other writers."""
-    match = OWNCAST_NAME.fullmatch(local_name(uri) or uri)
+    """The ID of the encoder run in a segment's name, by Owncast or MediaMTX; empty for other writers."""
+    name = local_name(uri) or uri
+    match = OWNCAST_NAME.fullmatch(name) or MEDIAMTX_NAME.fullmatch(name)
     return match["id"] if match else ""
 
 

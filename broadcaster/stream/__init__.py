@@ -16,6 +16,15 @@ written before, and after a failed write nothing is shown.
 """
 
 from broadcaster.stream.machine import StreamMachine
-from broadcaster.stream.model import Effect, EncoderStatus, Event, Instant, StreamLimits, Tick
+from broadcaster.stream.model import Effect, EncoderStatus, EncoderWatch, Event, Instant, StreamLimits, Tick
 
-__all__ = ["Effect", "EncoderStatus", "Event", "Instant", "StreamLimits", "StreamMachine", "Tick"]
+__all__ = [
+    "Effect",
+    "EncoderStatus",
+    "EncoderWatch",
+    "Event",
+    "Instant",
+    "StreamLimits",
+    "StreamMachine",
+    "Tick",
+]

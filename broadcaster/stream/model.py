@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
 from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Segment
 from broadcaster.events import Event as Notification
@@ -66,9 +66,29 @@ class SegmentReleased:
     key: str
 
 
+class EncoderWatch(Protocol):
+    """Says whether the encoder is connected, by the word of a program beside it: Owncast, or MediaMTX.
+
+    ``connected`` is None while that is unknown. ``disconnected_since`` (monotonic) is when it was first
+    reported that the encoder has disconnected, None while there is no report that counts. ``title`` is the
+    latest known title; ``fault`` is why the latest query failed.
+    """
+
+    connected: bool | None
+    disconnected_since: float | None
+    title: str | None
+    fault: str | None
+
+    def ask(self) -> None:
+        """Query at once, or half a second after the latest query."""
+
+    async def run(self) -> None:
+        """Query every second until cancelled."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderStatus:
-    """The status of the encoder by Owncast's API; None where unknown."""
+    """The status of the encoder by the word of an ``EncoderWatch``; None where unknown."""
 
     connected: bool | None = None
     disconnected_since: float | None = None  # monotonic

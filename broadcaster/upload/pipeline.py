@@ -21,8 +21,7 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceFile
 from broadcaster.events import Observer, SegmentPublished, SourceEvent, happened
 from broadcaster.ipc.messages import View
-from broadcaster.owncast import OwncastStatus
-from broadcaster.stream import Effect, EncoderStatus, Event, Instant, StreamMachine, Tick, model
+from broadcaster.stream import Effect, EncoderStatus, EncoderWatch, Event, Instant, StreamMachine, Tick, model
 from broadcaster.upload.scheduler import UplinkMonitor
 from broadcaster.upload.spool import Spool
 from broadcaster.upload.uploader import SegmentUpload, SegmentUploader, Uploader
@@ -56,7 +55,7 @@ class Pipeline:
         prefix: str,
         names: bytes = b"",
         show: Callable[[View], None] = lambda _: None,
-        encoder: OwncastStatus | None = None,
+        encoder: EncoderWatch | None = None,
         behind: Callable[[], float] = lambda: 0.0,
         rewrites: bool = True,
     ) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from broadcaster.errors import OwncastError
+from broadcaster.errors import EncoderError
 from broadcaster.owncast import RETURN, OwncastStatus, Status, parse
 from tests.support.fakes.owncast_api import VERSION, status
 from tests.support.fakes.pipeline_parts import START
@@ -57,7 +57,7 @@ def test_phases(found: dict[str, object], *, connected: bool) -> None:
 )
 def test_nonsense(body: bytes) -> None:
     """What is not Owncast's answer is none, above all no "disconnected"."""
-    with pytest.raises(OwncastError, match="as Owncast does"):
+    with pytest.raises(EncoderError, match="as Owncast does"):
         parse(body)
 
 

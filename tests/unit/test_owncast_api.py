@@ -12,7 +12,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 from broadcaster.admin import make_operator_app
 from broadcaster.demo.processes import free_ports
 from broadcaster.doctor import machine
-from broadcaster.errors import OwncastError
+from broadcaster.errors import EncoderError
 from broadcaster.ipc.messages import HealthReport
 from broadcaster.owncast import OwncastStatus, fetch, open_session, picture
 from tests.support.fakes.owncast_api import VERSION, FakeOwncast, fake_owncast, status
@@ -144,7 +144,7 @@ async def test_the_picture() -> None:
     async with listening(handle) as url:
         assert await picture(url) == b"picture"
         for why in ("more than 1024 KiB", "answered 404"):
-            with pytest.raises(OwncastError, match=why):
+            with pytest.raises(EncoderError, match=why):
                 await picture(url)
 
 
@@ -158,7 +158,7 @@ async def test_nobody_there() -> None:
             ("http://no-such-name.invalid", "not known"),
             (f"http://{'a' * 64}.example", "cannot be reached"),
         ]:
-            with pytest.raises(OwncastError, match=why):
+            with pytest.raises(EncoderError, match=why):
                 await fetch(session, url)
 
 

@@ -11,7 +11,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.admin import Dashboard, History, VariantTable, make_operator_app
 from broadcaster.admin.history import ROWS
-from broadcaster.errors import OwncastError
+from broadcaster.errors import EncoderError
 from broadcaster.events import SegmentLost, SegmentPublished, SegmentUploaded
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.http.server import NOT_PUBLIC, public_health
@@ -118,7 +118,7 @@ async def test_the_picture(fixture: DashboardFixture, tmp_path: Path, aiohttp_cl
 
     async def newest() -> bytes:
         if not pictures:
-            raise OwncastError("it refuses connections")
+            raise EncoderError("it refuses connections")
         return pictures.pop()
 
     dashboard = Dashboard(tmp_path, tmp_path, fixture.history.since, 0.09, newest)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.errors import OwncastError, StorageUnavailable
+from broadcaster.errors import EncoderError, StorageUnavailable
 from broadcaster.events import SegmentPublished, StreamEnded
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.ipc.messages import Version, View
@@ -65,7 +65,7 @@ class Place:
 
     async def ask(self) -> bytes:
         if self.theirs is None:
-            raise OwncastError("it refuses connections")
+            raise EncoderError("it refuses connections")
         return self.theirs
 
     async def publish(self, second: int, variant: str = "small", *, in_spool: bool = True) -> None:

@@ -156,12 +156,13 @@ def described_row(described: MultivariantPlaylist) -> dict[str, str]:
     return {"variants": _as_json(described.variants), "renditions": _as_json(described.renditions)}
 
 
+NEWER = {"video_range", "supplemental_codecs"}
+
+
 def _as_json(described: Sequence[Variant | Rendition]) -> str:
-    # An older version cannot read this attribute.
+    # An older version cannot read these attributes.
     rows = [asdict(tag) for tag in described]
-    return json.dumps(
-        [{name: value for name, value in row.items() if name != "video_range" or value} for row in rows]
-    )
+    return json.dumps([{name: row[name] for name in row if name not in NEWER or row[name]} for row in rows])
 
 
 NOT_DESCRIBED = described_row(MultivariantPlaylist())

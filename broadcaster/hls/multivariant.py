@@ -49,6 +49,7 @@ class Variant:
     frame_rate: float | None = None  # FRAME-RATE
     audio: str | None = None  # AUDIO, the GROUP-ID of its renditions
     video_range: str | None = None  # VIDEO-RANGE: SDR, HLG or PQ
+    supplemental_codecs: str | None = None  # SUPPLEMENTAL-CODECS
 
     def line(self) -> str:
         """The tag that introduces this variant."""
@@ -57,6 +58,7 @@ class Variant:
             f"BANDWIDTH={self.bandwidth}",
             self.average_bandwidth and f"AVERAGE-BANDWIDTH={self.average_bandwidth}",
             self.codecs and f'CODECS="{self.codecs}"',
+            self.supplemental_codecs and f'SUPPLEMENTAL-CODECS="{self.supplemental_codecs}"',
             self.resolution and f"RESOLUTION={self.resolution[0]}x{self.resolution[1]}",
             self.frame_rate and f"FRAME-RATE={self.frame_rate:.3f}",
             self.video_range and f"VIDEO-RANGE={self.video_range}",

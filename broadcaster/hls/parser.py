@@ -294,6 +294,8 @@ def _stream_inf(found: Mapping[str, str]) -> str:
     if (video_range := found.get("VIDEO-RANGE", "").upper()) in VIDEO_RANGES:
         kept.append(f"VIDEO-RANGE={video_range}")
     kept += [f'{name}="{found[name]}"' for name in ("CODECS", "AUDIO") if found.get(name)]
+    if SUPPLEMENTAL.fullmatch(supplemental := found.get("SUPPLEMENTAL-CODECS", "")):
+        kept.append(f'SUPPLEMENTAL-CODECS="{supplemental}"')
     return f"#EXT-X-STREAM-INF:{','.join(kept)}"
 
 
@@ -306,6 +308,7 @@ def _canonical_media(found: Mapping[str, str]) -> Iterator[str]:
     yield f"#EXT-X-MEDIA:{','.join((f'TYPE={kind}', *quoted, *flags))}"
 
 
+SUPPLEMENTAL = re.compile(r"[\w.-]+(/[\w.-]+)*(,[\w.-]+(/[\w.-]+)*)*", re.ASCII)
 QUOTED = ("GROUP-ID", "NAME", "URI", "LANGUAGE", "CHANNELS")
 
 
@@ -435,7 +438,7 @@ def load(text: str) -> m3u8.M3U8:
 
 def _parse(text: str) -> MediaPlaylist | MultivariantPlaylist:
     if is_multivariant(text):
-        return _guarded(text, _multivariant)
+        return _guarded(text, lambda parsed: _multivariant(parsed, canonical(text)))
     return _guarded(text, _media)
 
 
@@ -492,7 +495,10 @@ def _segment(parsed: m3u8.MediaSegment) -> MediaSegment:
     )
 
 
-def _multivariant(parsed: m3u8.M3U8) -> MultivariantPlaylist:
+def _multivariant(parsed: m3u8.M3U8, text: str) -> MultivariantPlaylist:
+    tags = (line for line in text.split("\n") if line.startswith("#EXT-X-STREAM-INF:"))
+    # The library does not know the attribute.
+    supplemental = [attributes_of(tag.partition(":")[2]).get("SUPPLEMENTAL-CODECS") for tag in tags]
     return MultivariantPlaylist(
         variants=tuple(
             Variant(
@@ -504,8 +510,9 @@ def _multivariant(parsed: m3u8.M3U8) -> MultivariantPlaylist:
                 frame_rate=info.frame_rate,
                 audio=info.audio,
                 video_range=info.video_range,
+                supplemental_codecs=extra,
             )
-            for playlist in parsed.playlists
+            for playlist, extra in zip(parsed.playlists, supplemental, strict=True)
             for info in (playlist.stream_info,)
         ),
         independent_segments=bool(parsed.is_independent_segments),

@@ -448,6 +448,10 @@ MULTIVARIANT = {
     "BANDWIDTH=800000,FRAME-RATE=29,970": Variant("0", 800_000, frame_rate=29.0),
     "BANDWIDTH=800000.5,AVERAGE-BANDWIDTH=7e5": Variant("0", 800_000, 700_000),
     "BANDWIDTH=800000,VIDEO-RANGE=PQ": Variant("0", 800_000, video_range="PQ"),
+    'BANDWIDTH=800000,CODECS="hvc1.2.4.L150",SUPPLEMENTAL-CODECS="dvh1.08.07/db4h,dvh1.08.06"': Variant(
+        "0", 800_000, codecs="hvc1.2.4.L150", supplemental_codecs="dvh1.08.07/db4h,dvh1.08.06"
+    ),
+    'BANDWIDTH=800000,SUPPLEMENTAL-CODECS="dvh1 08"': Variant("0", 800_000),
     "BANDWIDTH=800000,VIDEO-RANGE=odd,SCORE=x,STABLE-VARIANT-ID=": Variant("0", 800_000),
     'bandwidth = 800000 , codecs = "hvc1.2.4.L120"': Variant("0", 800_000, None, "hvc1.2.4.L120"),
     "BANDWIDTH=800000,PROGRAM-ID=1,NAME=720": Variant("0", 800_000),

@@ -120,8 +120,11 @@ class StaticFiles:
                     left -= size
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The file of the path, or the page for an empty path; 404 for other paths."""
+        """The file of the path, or the page for an empty path; else 404, to browsers with a page."""
         file = self._files.get(request.match_info["path"] or "index.html")
-        if file is None:
-            return web.Response(status=404, text="There is no such file.\n")
-        return await file.answer(request)
+        if file is not None:
+            return await file.answer(request)
+        page = self._files.get("404.html")
+        if page and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
+            return web.Response(status=404, body=page.body, content_type="text/html", charset="utf-8")
+        return web.Response(status=404, text="There is no such file.\n")

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin, urlsplit
 
 from aiohttp import hdrs, web
 
@@ -50,6 +50,11 @@ def _tags(title: str, settings: Mapping[str, object]) -> Iterator[tuple[str, str
     page = _address(settings.get("pageUrl"))
     if page:
         yield "og:url", page
+        if "/recordings" not in page:  # it plays nothing
+            yield "og:video", urljoin(page, "?embed=1")
+            yield "og:video:type", "text/html"
+            yield "og:video:width", "1280"
+            yield "og:video:height", "720"
     poster = _text(settings.get("poster"))
     if picture := _address(poster and urljoin(page or "", poster)):
         yield "og:image", picture
@@ -219,6 +224,7 @@ class RecordingPages:
         app.router.add_get("/recordings/{id}.json", self.older, name="older_recordings")
         app.router.add_get("/watch/{id}", self.watch, name="watch")
         app.router.add_get("/c/{id}", self.watch, name="clip")
+        app.router.add_get("/oembed", self.oembed, name="oembed")
 
     async def list(self, request: web.Request) -> web.StreamResponse:
         """The page with the newest recordings."""
@@ -243,6 +249,25 @@ class RecordingPages:
         if found is None:
             return await self._missing_page(request)
         return await self._answer(request, "index.html", _known(found), {"recording": _fields(found)})
+
+    async def oembed(self, request: web.Request) -> web.Response:
+        """The player of a recording or clip for other sites (oembed.com), by the address of its page."""
+        settings = await self._page.settings()
+        url = request.query.get("url", "")
+        found = self._known.get(urlsplit(url).path)
+        if found is None or _page_url(settings, found.path) != url:
+            return missing_recording()
+        if request.query.get("format", "json") != "json":
+            return web.Response(status=501, text="Only JSON is there.\n")
+        width, height = (
+            _limit(request, f"max{name}", most) for name, most in (("width", 1280), ("height", 720))
+        )
+        width, height = min(width, height * 16 // 9), min(height, width * 9 // 16)
+        frame = (
+            f'<iframe src="{escape(url)}?embed=1" width="{width}" height="{height}" allowfullscreen></iframe>'
+        )
+        told = {"version": "1.0", "type": "video", "title": _known(found)["title"], "html": frame}
+        return _json({**told, "width": width, "height": height})
 
     async def _missing_page(self, request: web.Request) -> web.Response:
         """The page, which says that there is no such recording."""
@@ -270,6 +295,10 @@ class RecordingPages:
         before, file = self._rendered.pop(path, (None, None))
         if file is None or before != (settings, known):
             html = with_opengraph(self._templates[template], _preview(path, settings, known))
+            if (url := _page_url(settings, path)) and path in self._known:
+                place = escape(f"{urljoin(url, '/oembed')}?url={quote(url, safe='')}")
+                link = f'<link rel="alternate" type="application/json+oembed" href="{place}">'
+                html = html.replace("</title>", f"</title>\n    {link}", 1)
             file = ServedFile(with_settings(settings, html).encode(), template)
         self._rendered[path] = ((settings, known), file)
         if len(self._rendered) > RENDERED:
@@ -346,17 +375,27 @@ def _known_list(settings: Mapping[str, object]) -> dict[str, str | None]:
     return {"title": title, "description": "What was live, and can be watched now."}
 
 
+def _page_url(settings: Mapping[str, object], path: str) -> str | None:
+    """The absolute URL of a page, if the live page's is known."""
+    base = settings.get("pageUrl")
+    return urljoin(base, path) if isinstance(base, str) else None
+
+
+def _limit(request: web.Request, name: str, most: int) -> int:
+    """A size in pixels that the client allows."""
+    text = request.query.get(name, "")
+    return min(int(text), most) if re.fullmatch(r"[1-9][0-9]{0,4}", text) else most
+
+
 def _preview(
     path: str, settings: Mapping[str, object], known: Mapping[str, str | None]
 ) -> dict[str, str | None]:
     """The settings for the link preview; with ``pageUrl`` of the live page, the page's own URL is known."""
-    base = settings.get("pageUrl")
-    url = urljoin(base, path) if isinstance(base, str) else None
     return {
         "title": known["title"],
         "performer": known["description"],
         "poster": known.get("poster"),
-        "pageUrl": url,
+        "pageUrl": _page_url(settings, path),
     }
 
 

@@ -7,6 +7,7 @@ import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
+import { icon } from "./icons.mjs";
 
 const from = fileURLToPath(new URL("../public/", import.meta.url));
 const to = fileURLToPath(new URL("../dist/", import.meta.url));
@@ -88,5 +89,10 @@ const made = /^(index\.html|recordings\.html|js|vendor|favicon\.svg|.*\.css)$/;
 const ours = (path) => !made.test(path.slice(from.length).split(/[\\/]/)[0]);
 await cp(from, to, { recursive: true, filter: (path) => path.length <= from.length || ours(path) });
 await cp(`${from}vendor`, `${to}vendor`, { recursive: true, filter: (path) => !/(hls|p2p|mediabunny)[^/\\]*js$/.test(path) });
+const drawing = await readFile(`${from}favicon.svg`, "utf8");
+for (const pixels of [192, 512]) await writeFile(`${to}icon-${pixels}.png`, icon(drawing, pixels));
+// Systems cut these themselves.
+await writeFile(`${to}icon-180.png`, icon(drawing, 180, { full: true }));
+await writeFile(`${to}icon-full.png`, icon(drawing, 512, { full: true }));
 await page("recordings.html");
 await page("index.html"); // at last: make knows by it that all is there

@@ -5,7 +5,7 @@ import { test } from "node:test";
 const dist = new URL("../dist/", import.meta.url);
 const assets = readdirSync(new URL("assets/", dist));
 const html = readFileSync(new URL("index.html", dist), "utf8");
-const named = [...html.matchAll(/(?:src|href)="([^"#:]+)"/g)].map(([, name]) => name);
+const named = [...html.matchAll(/(?:src|href)="(assets[^"#:]+)"/g)].map(([, name]) => name);
 const read = (name) => readFileSync(new URL(`assets/${name}`, dist));
 const find = (begin, end) => assets.filter((name) => name.startsWith(begin) && name.endsWith(end));
 
@@ -29,6 +29,16 @@ test("peer-to-peer, the statistics and their plots come when they are wanted", (
   const [plots] = find("uPlot-", ".mjs");
   assert.ok(read(find("stats-panel-", ".js")[0]).toString().includes(`"./${plots}"`));
   for (const of of ["u-legend", "webtorrent"]) assert.ok(!start.includes(of), of);
+});
+
+test("the page can be installed: its manifest names icons of the sizes that they have", () => {
+  assert.ok(html.includes('<link rel="manifest" href="manifest.json"'));
+  const manifest = JSON.parse(readFileSync(new URL("manifest.json", dist), "utf8"));
+  for (const { src, sizes } of [...manifest.icons, { src: "icon-180.png", sizes: "180x180" }]) {
+    const picture = readFileSync(new URL(src, dist));
+    assert.equal(picture.toString("latin1", 1, 4), "PNG", src);
+    assert.equal(`${picture.readUInt32BE(16)}x${picture.readUInt32BE(20)}`, sizes);
+  }
 });
 
 test("each file has a name of its own, and is there as browsers want it", () => {

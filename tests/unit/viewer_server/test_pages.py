@@ -1,8 +1,12 @@
 """The page's HTML and its settings, as the service serves them."""
 
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from aiohttp import web
+
+from broadcaster.http.static import StaticFiles
 from broadcaster.ipc.messages import HealthReport
 from tests.support.fakes.viewer_app import Client, ViewerApp
 
@@ -51,3 +55,17 @@ async def test_title_and_link_preview(site: ViewerApp, client: Client, tmp_path:
     answer = await client.get("/", headers={"If-None-Match": first})
     assert answer.status == 200
     assert "og:image" not in await answer.text()
+
+
+async def test_an_unknown_address_leads_to_the_stream(
+    tmp_path: Path, aiohttp_client: Callable[[web.Application], Awaitable[Client]]
+) -> None:
+    """A browser gets the page 404.html, a program a line; both have the status 404."""
+    (tmp_path / "404.html").write_text('<a href="/">To the live stream</a>')
+    app = web.Application()
+    app.router.add_get("/{path:.*}", StaticFiles(("", tmp_path)).answer)
+    there = await aiohttp_client(app)
+    for accept, expected in (("text/html,*/*", "To the live stream"), ("*/*", "There is no such file.\n")):
+        answer = await there.get("/nowhere/at/all", headers={"Accept": accept})
+        assert answer.status == 404
+        assert expected in await answer.text()

@@ -111,9 +111,27 @@ async def test_link_previews(tmp_path: Path, aiohttp_client: AiohttpClient) -> N
     (tmp_path / "config.json").write_text('{"pageUrl": "https://live.example.com/"}')
     html = await on.text(one.path)
     assert tags(html)["og:url"] == f"https://live.example.com{one.path}"
+    assert tags(html)["og:video"] == f"https://live.example.com{one.path}?embed=1"
     html = await on.text("/recordings")
     assert tags(html)["og:url"] == "https://live.example.com/recordings"
+    assert "og:video" not in tags(html)
     assert "<title>Recordings: Live stream</title>" in html
+
+
+async def test_other_sites_learn_how_to_embed(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """The page of a recording names its oEmbed answer, which has the player in the size that is allowed."""
+    one = recording()
+    on = await site(tmp_path, aiohttp_client, [one])
+    assert "oembed" not in await on.text(one.path)
+    (tmp_path / "config.json").write_text('{"pageUrl": "https://live.example.com/"}')
+    (link,) = re.findall(r'json\+oembed" href="([^"]+)"', await on.text(one.path))
+    assert link.startswith("https://live.example.com/oembed?url=https%3A%2F%2Flive.example.com%2F")
+    answer = json.loads(await on.text(f"{link.removeprefix('https://live.example.com')}&maxwidth=320"))
+    assert (answer["type"], answer["version"], answer["title"]) == ("video", "1.0", "Evening 0")
+    assert (answer["width"], answer["height"]) == (320, 180)
+    assert f'src="https://live.example.com{one.path}?embed=1" width="320"' in answer["html"]
+    for wrong in ("", "?url=https://other.example/watch/x", f"?url=https://other.example{one.path}"):
+        assert (await on.client.get(f"/oembed{wrong}")).status == 404
 
 
 async def test_nothing_of_a_title_is_html(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:

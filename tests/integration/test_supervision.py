@@ -221,7 +221,7 @@ async def test_the_watchdog_bites_when_ingest_is_stuck(
 ) -> None:
     """When the source gives no sign of life, systemd hears nothing either, and ``/health`` says why."""
     HangingSource.hang = asyncio.Event()
-    monkeypatch.setattr("broadcaster.service.components.Source", HangingSource)
+    monkeypatch.setattr("broadcaster.service.components.FolderSource", HangingSource)
     monkeypatch.setattr("broadcaster.service.components.STUCK", STUCK)
     monkeypatch.setenv("NOTIFY_SOCKET", str(systemd.path))
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
@@ -244,7 +244,7 @@ def test_a_dead_part_ends_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """When ingest dies the process ends with status 1 and one line; systemd starts it again."""
-    monkeypatch.setattr("broadcaster.service.components.Source", DeadSource)
+    monkeypatch.setattr("broadcaster.service.components.FolderSource", DeadSource)
     assert main(["run"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("broadcaster: ZeroDivisionError: a fault nobody has thought of")

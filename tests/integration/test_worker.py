@@ -1,5 +1,6 @@
 """The edge's Worker in workerd, with the real service pushing to it."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -71,6 +72,43 @@ async def test_the_check_of_the_edge(tmp_path: Path, bucket: SeaweedBucket) -> N
             assert "x" * 43 not in wrong.output
         none = {**settings_of(tmp_path, bucket)}
         (await examine(tmp_path, none, "--edge", "--json")).says("edge-address", "failed", "not set", "set")
+
+
+GATE = """
+import { gateOf } from "%s/http.mjs";
+let answer = null, asked = 0;
+const fetch = async () => { asked++; if (!answer) throw new Error("moved"); return answer.clone(); };
+const env = { STAGE: { getByName: () => ({ fetch }) } }, found = [];
+const later = () => new Promise((go) => setTimeout(go, 1100));
+const look = async (next) => {
+  [answer, asked] = [next, 0];
+  found.push([await Promise.all([gateOf(env), gateOf(env)]), asked]);
+};
+await look(null);
+await look(Response.json("gate"));
+await later();
+await look(null);
+await later();
+await look(new Response("", { status: 404 }));
+console.log(JSON.stringify(found));
+"""
+
+
+def test_the_gate_is_known_while_the_stage_is_away() -> None:
+    """Once it is known, no request fails for want of the Stage, and one request in a second asks for it."""
+    script = GATE % WORKER.as_posix()
+    done = subprocess.run(
+        ("node", "--input-type=module", "-e", script),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    unknown, known, away, public = json.loads(done.stdout)
+    assert unknown == [[None, None], 4]  # each asks twice, and both are refused by the Worker
+    assert known == [["gate", "gate"], 2]
+    assert away == [["gate", "gate"], 2]
+    assert public == [[None, "gate"], 1]
 
 
 def test_the_worker_is_small() -> None:

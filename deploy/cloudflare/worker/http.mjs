@@ -40,11 +40,10 @@ export const asked = (env, channel, path, init, ask = async () => env.STAGE.getB
   ask().catch(ask).catch(() => busy("The edge is away.\n", age(1)));
 const LOOK = 1000, TOKEN = /^([0-9a-f]{8,10})\.([0-9a-f]{16})([0-9a-f]{64})$/, IN_PATH = /^\/t\/([^/]*)(\/.*)?$/s, COOKIE = /(?:^|;\s*)broadcaster_access=([^;\s]*)/;
 let gate, looked = 0;
-/** Who may watch a private event, as known for a second; null for a public one. It throws where that cannot be known. */
+/** Who may watch a private event; null for a public one, undefined while that is unknown. One request asks in a second; the others, and all while the Stage is away, go by what was known. */
 export async function gateOf(env) {
-  const found = Date.now() < looked + LOOK ? null : await asked(env, "live", "gate");
-  if (found && !found.ok && found.status !== 404) throw new Error("the Stage is away");
-  if (found) [gate, looked] = [found.ok ? await found.json() : null, Date.now()];
+  const found = gate !== undefined && Date.now() < looked + LOOK ? null : ((looked = Date.now()), await asked(env, "live", "gate"));
+  if (found?.ok || found?.status === 404) gate = found.ok ? await found.json() : null;
   return gate;
 }
 /** Whether a guest, of whom grant and end are known, still is one. */

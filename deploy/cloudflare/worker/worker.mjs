@@ -106,7 +106,7 @@ async function gated(request, env, ctx, gate) {
 }
 export default {
   async fetch(request, env, ctx) {
-    const own = new URL(request.url).pathname.match(ORIGIN), gate = own ? null : await gateOf(env).catch(() => undefined);
+    const own = new URL(request.url).pathname.match(ORIGIN), gate = own ? null : await gateOf(env);
     if (own || gate === undefined) return own ? origin(request, env, own) : busy("The edge is away.\n");
     return gate ? gated(request, env, ctx, gate) : shown(request, env, ctx);
   },

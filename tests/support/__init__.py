@@ -7,7 +7,8 @@
     The pipeline's neighbours: ``pipeline_parts``, ``ffmpeg``, ``multipart_uploads``, ``owncast_api``,
     ``systemd``, ``clock``, ``event_source``, ``webtorrent_clients``, ``playback_reports``.
     Input: ``hls_writer`` writes an HLS folder by hand, ``owncast_folder`` lives as an Owncast's folder
-    does, ``playout`` is an encoder that costs nothing, ``encoded_recording`` is a recording in a folder,
+    does, ``mediamtx_folder`` as MediaMTX's, both by a ``timetable``; ``playout`` is an encoder that costs
+    nothing, ``encoded_recording`` is a recording in a folder,
     ``mpegts`` and ``timed_media`` make segments.
     The stream: ``channel`` is the pure machine with an owner that executes everything at once,
     ``encoder_and_players`` are who makes segments and who polls playlists.

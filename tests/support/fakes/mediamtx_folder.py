@@ -8,14 +8,14 @@ a publisher comes or goes: the segment of that moment is longer or shorter.
 
 from __future__ import annotations
 
-import heapq
 import os
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
+
+from tests.support.fakes.timetable import Timetable
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 STEP, PACKET = 4096, b"\x47" + bytes(187)
@@ -29,39 +29,23 @@ main_stream.m3u8
 """
 
 
-class MediaMtxLife:
+class MediaMtxLife(Timetable):
     """The folder ``root`` of one path; ``random`` decides what is left open."""
 
     def __init__(self, root: Path, random: Random, *, slate: bool = False) -> None:
+        super().__init__()
         self.folder = root
-        self.time = 0.0
         self.listed: dict[str, bytes] = {}  # whole segments that a whole playlist has named
         self.torn = 0
         self.publishers: list[str] = []
         self._random = random
         self._slate = slate
         self._seconds = float(SECONDS)  # of the segment that is written
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = 0
         self._publisher = ""
         self._whole: list[tuple[str, float, float]] = []  # of this publisher: name, begin and length
 
     def now(self) -> datetime:
         return START + timedelta(seconds=self.time)
-
-    def at(self, delay: float, action: Callable[[], None]) -> None:
-        self._count += 1
-        heapq.heappush(self._queue, (self.time + delay, self._count, action))
-
-    @property
-    def next_at(self) -> float:
-        return self._queue[0][0] if self._queue else float("inf")
-
-    def step(self) -> None:
-        """Let the next thing happen."""
-        time, _, action = heapq.heappop(self._queue)
-        self.time = max(self.time, time)
-        action()
 
     def publish(self, seconds: float) -> None:
         """A publisher connects, and goes after so many seconds."""

@@ -8,7 +8,6 @@ folders are dated by that clock, by the kernel's ticks.
 
 from __future__ import annotations
 
-import heapq
 import os
 import shutil
 from collections.abc import Callable
@@ -19,6 +18,8 @@ from io import FileIO
 from itertools import accumulate
 from pathlib import Path
 from random import Random
+
+from tests.support.fakes.timetable import Timetable
 
 PLAYLIST = "stream.m3u8"
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -84,12 +85,12 @@ class Transcoder:
         return "\n".join(lines) + "\n"
 
 
-class OwncastLife:
+class OwncastLife(Timetable):
     """The folder ``root`` and who writes into it; ``random`` decides what is left open."""
 
     def __init__(self, root: Path, random: Random, *, older: bool = False, ids: bool = True) -> None:
+        super().__init__()
         self.root = root
-        self.time = 0.0
         self.random = random
         self.older = older
         self.ids = ids
@@ -101,22 +102,6 @@ class OwncastLife:
         self.trace: list[str] = []
         self.changes = 0
         self._open: dict[FileIO, Path] = {}
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = 0
-
-    def at(self, delay: float, action: Callable[[], None]) -> None:
-        self._count += 1
-        heapq.heappush(self._queue, (self.time + delay, self._count, action))
-
-    @property
-    def next_at(self) -> float:
-        return self._queue[0][0] if self._queue else float("inf")
-
-    def step(self) -> None:
-        """Let the next thing happen."""
-        time, _, action = heapq.heappop(self._queue)
-        self.time = max(self.time, time)
-        action()
 
     def now(self) -> datetime:
         return START + timedelta(seconds=self.time)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -89,3 +90,22 @@ async def answer(address: str, case: Case) -> tuple[int, bytes, dict[str, str]]:
     ):
         body = b"" if "events" in case.target and response.status == 200 else await response.read()
         return response.status, body, dict(response.headers)
+
+
+async def check_table(
+    address: str,
+    table: Iterable[Case],
+    leaks: Iterable[str] = LEAKS,
+    refusal: Callable[[Case], int] = lambda _: HTTPStatus.UNAUTHORIZED,
+) -> None:
+    """Assert that a gate lets pass what the table says, and that no answer may be kept or leaks."""
+    wrong = []
+    for case in table:
+        status, body, headers = await answer(address, case)
+        if (status != refusal(case)) is not case.passes:
+            wrong.append((case.name, status))
+        assert headers["Cache-Control"] == "private, no-store", case.name
+        assert headers["Referrer-Policy"] == "no-referrer", case.name
+        if not case.passes:
+            assert not [leak for leak in leaks if leak.encode() in body], case.name
+    assert wrong == []

@@ -381,10 +381,10 @@ class PushSource:
             raise PushRefused(HTTPStatus.LENGTH_REQUIRED, "a body needs a length, or chunks")
         self._check_room(size or 0)
         if len(self._arrivals) >= MAX_UPLOADS:
-            slow = [one for one in self._arrivals if now - one.started > SLOW and not one.is_cut]
+            slow = [other for other in self._arrivals if now - other.started > SLOW and not other.is_cut]
             if not slow:
                 raise PushRefused(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many uploads")
-            slowest = min(slow, key=lambda one: one.received / (now - one.started))
+            slowest = min(slow, key=lambda other: other.received / (now - other.started))
             slowest.is_cut = True
             if slowest.task:
                 slowest.task.cancel()

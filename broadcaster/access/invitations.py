@@ -49,7 +49,7 @@ class Invitations:
         self._by_grant: dict[str, Invitation] = {}
         if text := read_own(file, OTHERS, MOST_BYTES):
             try:
-                self._by_grant = {one.grant: one for one in _file.validate_json(text)}
+                self._by_grant = {invitation.grant: invitation for invitation in _file.validate_json(text)}
             except ValidationError:
                 logger.error("%s is damaged: its invitations are not valid any more", file)
 
@@ -66,9 +66,9 @@ class Invitations:
             raise NotPossible("an invitation ends in the future")
         if len(self._by_grant) >= MOST:
             raise NotPossible(f"there are {MOST} invitations: revoke some, or invite several guests with one")
-        one = Invitation(secrets.token_hex(8), name, now, until, crew)
-        self._by_grant[one.grant] = one
-        return one
+        invitation = Invitation(secrets.token_hex(8), name, now, until, crew)
+        self._by_grant[invitation.grant] = invitation
+        return invitation
 
     def revoke(self, grant: str) -> None:
         """Forget an invitation. Raises KeyError."""
@@ -78,20 +78,20 @@ class Invitations:
         """Add to the numbers of opened links; returns whether any has changed."""
         known = {grant: times for grant, times in opened.items() if grant in self._by_grant}
         for grant, times in known.items():
-            one = self._by_grant[grant]
-            self._by_grant[grant] = replace(one, opened=one.opened + times)
+            invitation = self._by_grant[grant]
+            self._by_grant[grant] = replace(invitation, opened=invitation.opened + times)
         return bool(known)
 
     def text(self) -> str:
         """The content of the file."""
-        return json.dumps([asdict(one) for one in self])
+        return json.dumps([asdict(invitation) for invitation in self])
 
     def write(self, text: str) -> None:
         """Replace the file. Raises OSError."""
         write_own(self._path, text)
 
 
-def card(one: Invitation, link: str, event: Mapping[str, object], now: datetime) -> dict[str, Any]:
+def card(invitation: Invitation, link: str, event: Mapping[str, object], now: datetime) -> dict[str, Any]:
     """What the operator sends to a guest: the link as a QR code, and the date of the event for calendars.
 
     ``event`` has ``title`` and ``startsAt`` of the page's settings. Without a date, ``ics`` is None.
@@ -105,11 +105,11 @@ def card(one: Invitation, link: str, event: Mapping[str, object], now: datetime)
         "link": link,
         "svg": code.svg_inline(scale=SCALE),
         "png": base64.b64encode(png.getvalue()).decode(),
-        "ics": _calendar(one, link, event, now),
+        "ics": _calendar(invitation, link, event, now),
     }
 
 
-def _calendar(one: Invitation, link: str, event: Mapping[str, object], now: datetime) -> str | None:
+def _calendar(invitation: Invitation, link: str, event: Mapping[str, object], now: datetime) -> str | None:
     """The event for calendars (RFC 5545); None without a date."""
     try:
         starts = datetime.fromisoformat(str(event.get("startsAt", "")).strip())
@@ -123,7 +123,7 @@ def _calendar(one: Invitation, link: str, event: Mapping[str, object], now: date
         "VERSION:2.0",
         "PRODID:-//broadcaster//EN",
         "BEGIN:VEVENT",
-        f"UID:{one.grant}@broadcaster",
+        f"UID:{invitation.grant}@broadcaster",
         f"DTSTAMP:{now.astimezone(UTC):%Y%m%dT%H%M%SZ}",
         f"DTSTART:{starts:%Y%m%dT%H%M%S}{local}",
         f"SUMMARY:{_escaped(title if isinstance(title, str) and title.strip() else 'Private event')}",

@@ -123,11 +123,11 @@ class Keeper:
 
     def grants(self) -> Grants:
         """Who may watch now."""
-        ends: dict[str, int | None] = {one.grant: one.until for one in self.invitations}
+        ends: dict[str, int | None] = {invitation.grant: invitation.until for invitation in self.invitations}
         ends |= {self._grant: None} if self._hash else {}
         if self.doors.open:
             return Grants(self._secret.hex(), ends)
-        crew = {one.grant for one in self.invitations if one.crew}
+        crew = {invitation.grant for invitation in self.invitations if invitation.crew}
         waiting = {grant: ends.pop(grant) for grant in ends.keys() - crew}
         return Grants(self._secret.hex(), ends, waiting)
 
@@ -174,20 +174,20 @@ class Keeper:
         self.doors = doors
         self._doors_changed.notify()
 
-    def path_of(self, one: Invitation) -> str:
+    def path_of(self, invitation: Invitation) -> str:
         """The path that an invitation opens."""
-        return f"/t/{make_token(self._secret, one.grant, one.until)}/"
+        return f"/t/{make_token(self._secret, invitation.grant, invitation.until)}/"
 
     async def invite(self, name: str, until: int, *, crew: bool = False) -> Invitation:
         """Make an invitation. Raises NotPossible."""
-        one = self.invitations.add(name, int(self._clock()), until, crew=crew)
+        invitation = self.invitations.add(name, int(self._clock()), until, crew=crew)
         try:
             await self._keep_invitations()
         except NotPossible:
-            self.invitations.revoke(one.grant)
+            self.invitations.revoke(invitation.grant)
             raise
         self.on_change(self.grants())
-        return one
+        return invitation
 
     async def revoke(self, grant: str) -> None:
         """End the access of all who came with an invitation, at once. Raises KeyError, NotPossible."""
@@ -197,8 +197,8 @@ class Keeper:
 
     def count(self, guests: Sequence[GuestCount]) -> None:
         """Note how often links were opened, and how many watch."""
-        self.watching = {one.grant: one.watching for one in guests if one.watching}
-        if self.invitations.count({one.grant: one.opened for one in guests if one.opened}):
+        self.watching = {guest.grant: guest.watching for guest in guests if guest.watching}
+        if self.invitations.count({guest.grant: guest.opened for guest in guests if guest.opened}):
             self._unwritten.set()
 
     async def keep_counts(self) -> None:
@@ -232,14 +232,14 @@ class Keeper:
         self.on_change(self.grants())
         logger.info("the passphrase is changed")
 
-    def __call__(self, one: PassphraseTry, answer: Answer) -> None:
+    def __call__(self, attempt: PassphraseTry, answer: Answer) -> None:
         """Answer a try, at once if the right passphrase is known; else when its turn has come."""
         if self._right or not self._hash:
             self._answer(
-                one, answer, right=hmac.compare_digest(self._tag(_normalized(one.text)), self._right)
+                attempt, answer, right=hmac.compare_digest(self._tag(_normalized(attempt.text)), self._right)
             )
             return
-        self._waiting.append((one, answer))
+        self._waiting.append((attempt, answer))
         if len(self._waiting) > MOST_WAITING:
             oldest, its_answer = self._waiting.pop(0)
             its_answer(PassphraseAnswer(oldest.id, busy=True))
@@ -256,14 +256,14 @@ class Keeper:
                 else:
                     await asyncio.sleep((1 - self._bucket.level) / RATE)
 
-    async def _compute(self, one: PassphraseTry, answer: Answer) -> None:
+    async def _compute(self, attempt: PassphraseTry, answer: Answer) -> None:
         self.computed += 1
-        hashed, passphrase = self._hash, _normalized(one.text)
+        hashed, passphrase = self._hash, _normalized(attempt.text)
         right = await self._thread.call(self._verify, hashed, passphrase)
         if right and hashed == self._hash:
             self._right = self._tag(passphrase)
             self._writing.submit(write_own, self._file, self._text(hashed, self._right))
-        self._answer(one, answer, right=right and hashed == self._hash)
+        self._answer(attempt, answer, right=right and hashed == self._hash)
         if self._right:
             waiting, self._waiting = self._waiting, []
             for other, its_answer in waiting:
@@ -275,9 +275,9 @@ class Keeper:
         except (VerificationError, InvalidHashError):
             return False
 
-    def _answer(self, one: PassphraseTry, answer: Answer, *, right: bool) -> None:
+    def _answer(self, attempt: PassphraseTry, answer: Answer, *, right: bool) -> None:
         token = make_token(self._secret, self._grant, int(self._clock()) + VALID)
-        answer(PassphraseAnswer(one.id, token if right else None))
+        answer(PassphraseAnswer(attempt.id, token if right else None))
 
     @property
     def _grant(self) -> str:

@@ -43,7 +43,7 @@ class FfmpegEncoder:
 
     ``clock`` is a video filter, or empty; ``extra`` are further output options. ``burst`` seconds are read at
     once, the rest in real time; the dates in the playlists are ahead of the clock by as much. ``film`` is the
-    filter graph of picture and sound.
+    filter graph of picture and sound. Segments are transport streams, or with ``fragments`` of MP4.
     """
 
     output: str
@@ -55,6 +55,7 @@ class FfmpegEncoder:
     extra: tuple[str, ...] = ()
     burst: float = READ_AHEAD
     film: str = TEST_FILM
+    fragments: bool = False
 
     def live(self, run_id: str) -> list[str]:
         """The options of an encoder run, which goes on until it is stopped."""
@@ -103,8 +104,9 @@ class FfmpegEncoder:
     def hls(self, run_id: str, segment_seconds: int) -> list[str]:
         """The options of the HLS muxer."""
         streams = " ".join(f"v:{index},a:{index}" for index in range(len(self.variants)))
-        names = f"{self.output}/%v/stream-{run_id}-%d.ts"
+        names = f"{self.output}/%v/stream-{run_id}-%d.{'m4s' if self.fragments else 'ts'}"
         options = ["-var_stream_map", streams, "-f", "hls", "-hls_time", str(segment_seconds)]
+        options += ["-hls_segment_type", "fmp4"] if self.fragments else []
         return [*options, "-master_pl_name", "stream.m3u8", "-hls_segment_filename", names]
 
 

@@ -14,10 +14,10 @@ from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist
 VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
 NAME_MAX, MAX_NAME = 255, 600  # bytes of one part, and of all
-# Owncast's idle clip is stream-offline-N.ts; at an end it appends offline.ts or offline-v2.ts. The ID of an
-# encoder may contain - or _.
+# Owncast's idle clip is stream-offline-N.ts; at an end it appends offline.ts, offline-v2.ts, or
+# offline-v2-N.m4s with a map of its own. The ID of an encoder may contain - or _.
 IDLE_CLIP = re.compile(r"([^?#]*/)?stream-offline-\d+\.\w+([?#].*)?")
-OFFLINE_CLIP = re.compile(r"([^?#]*/)?(stream-)?offline(-\w+)?\.\w+([?#].*)?")
+OFFLINE_CLIP = re.compile(r"([^?#]*/)?(stream-)?offline(-[\w-]+)?\.\w+([?#].*)?")
 OWNCAST_NAME = re.compile(r"([^?#]*/)?stream-(?P<id>[^/?#]+)-\d+\.\w+([?#].*)?")
 # MediaMTX: an ID for each publisher, the name of the track, the number.
 MEDIAMTX_NAME = re.compile(r"(?P<id>[0-9a-f]{12})_[a-z0-9]+_seg\d+\.(ts|mp4)")

@@ -17,7 +17,7 @@ from tests.conformance.subject import State, subject_at
 from tests.conformance.verdicts import Outcome
 from tests.support.fakes import mpegts as packets
 from tests.support.fakes.hls_writer import START, HlsWriter
-from tests.support.fakes.owncast_transcoder import NOTHING_BUT_THE_CLIP
+from tests.support.fakes.owncast_transcoder import CLIP, NOTHING, closing
 from tests.support.servers.service import Service, running_service
 from tests.support.servers.worker import running_worker
 from tests.support.waiting import eventually
@@ -77,7 +77,7 @@ class Encoder:
     def idle(self) -> None:
         """Leave nothing but the offline clip, as Owncast does some minutes after a stream."""
         for writer in self._writers:
-            (writer.folder / "stream.m3u8").write_text(NOTHING_BUT_THE_CLIP)
+            (writer.folder / "stream.m3u8").write_text(NOTHING + closing(CLIP))
 
     @asynccontextmanager
     async def live(self) -> AsyncIterator[None]:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import pytest
@@ -24,15 +25,26 @@ from tests.support.length import SOAK
 from tests.support.servers.end_to_end import VARIANTS, EndToEnd, end_to_end
 
 # Latency level, and pauses in seconds before the encoder is back; a restart and a kill of Owncast follow.
-FULL = (
+LEVELS = (
     (LATENCY_LEVELS[0], (0.5, 3, 20)),
     (LATENCY_LEVELS[1], (90, 0.5)),
     (LATENCY_LEVELS[2], (3, 20, 90)),
     (LATENCY_LEVELS[3], (0.5, 3)),
     (LATENCY_LEVELS[4], (20, 90)),
 )
-SHORT = ((LatencyLevel(1, 10), (0.5, 3)),)
 NOBODY = 65534
+
+
+class Output(NamedTuple):
+    """What an Owncast writes: transport streams, or the fragments of MP4 of a coming one."""
+
+    level: LatencyLevel
+    fragments: bool = False
+
+
+TS, FMP4 = Output(LatencyLevel(1, 10)), Output(LatencyLevel(1, 10), fragments=True)
+SHORT = ((TS, (0.5, 3)), (FMP4, (0.5,)))
+FULL = [(Output(level, fragments), pauses) for fragments in (False, True) for level, pauses in LEVELS]
 
 Break = Callable[[SimulatedOwncast], Awaitable[object]]
 
@@ -54,14 +66,14 @@ async def kill(owncast: SimulatedOwncast) -> None:
 
 
 @pytest.mark.takes(30)
-@pytest.mark.parametrize(("level", "pauses"), FULL if SOAK else SHORT)
+@pytest.mark.parametrize(("output", "pauses"), FULL if SOAK else SHORT)
 @pytest.mark.parametrize("user", ["same", "other"] if SOAK else ["other"])
 async def test_reconnects_restarts_and_kills(
-    tmp_path: Path, bucket: SeaweedBucket, level: LatencyLevel, pauses: tuple[float, ...], user: str
+    tmp_path: Path, bucket: SeaweedBucket, output: Output, pauses: tuple[float, ...], user: str
 ) -> None:
     """The window stays whole, numbers and times go on, nothing is lost or doubled, and nothing ends."""
     breaks = [*zip((stop, crash, stop), pauses, strict=False), (restart, 0.0), (kill, 0.0)]
-    async with on_stage(tmp_path, bucket, user, level) as on:
+    async with on_stage(tmp_path, bucket, user, output) as on:
         # A run that is over before the idle clip's transcoder has the clip over its closing playlist: where
         # the encoder stays away for long, that is an idle Owncast, and an end.
         await on.live_with(8 if SOAK else 3)
@@ -78,18 +90,21 @@ async def test_reconnects_restarts_and_kills(
 
 
 @pytest.mark.takes(15)
-async def test_ends_as_another_user(tmp_path: Path, bucket: SeaweedBucket) -> None:
+@pytest.mark.parametrize("output", [TS, FMP4])
+async def test_ends_as_another_user(tmp_path: Path, bucket: SeaweedBucket, output: Output) -> None:
     """The last segment of each stream is taken by its file, as nobody but Owncast's user can read of it."""
-    async with on_stage(tmp_path, bucket, "other", LatencyLevel(1, 10)) as on:
-        for _ in range(20 if SOAK else 4):
+    async with on_stage(tmp_path, bucket, "other", output) as on:
+        for _ in range(20 if SOAK else 2):
             await on.whole_run(2)
         await on.check_zeros()
 
 
 @pytest.mark.takes(20)
-async def test_a_shorter_latency_level(tmp_path: Path, bucket: SeaweedBucket) -> None:
+@pytest.mark.parametrize("fragments", [False, True] if SOAK else [False])
+async def test_a_shorter_latency_level(tmp_path: Path, bucket: SeaweedBucket, *, fragments: bool) -> None:
     """Shorter segments fit into what players were told: the same playlists go on, twice."""
-    owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=3)
+    folders = tmp_path / "hls", tmp_path / "owncast"
+    owncast = SimulatedOwncast(*folders, segment_seconds=3, fragments=fragments)
     async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
         await owncast.go_live()
         await owncast.wait_for_segments(2)
@@ -166,11 +181,11 @@ def warnings_of(on: EndToEnd) -> list[str]:
 
 @asynccontextmanager
 async def on_stage(
-    tmp_path: Path, bucket: SeaweedBucket, user: str, level: LatencyLevel
+    tmp_path: Path, bucket: SeaweedBucket, user: str, output: Output
 ) -> AsyncIterator[EndToEnd]:
     """Owncast's user runs the service too, or another does, with Owncast's group and CAP_LEASE alone."""
     if user == "same":
-        async with end_to_end(tmp_path, bucket, owncast=simulated(tmp_path, level)) as on:
+        async with end_to_end(tmp_path, bucket, owncast=simulated(tmp_path, output)) as on:
             yield on
         return
     if os.geteuid() or not shutil.which("setpriv"):
@@ -179,7 +194,7 @@ async def on_stage(
     lease = ("--inh-caps=-all,+lease", "--ambient-caps=-all,+lease", "--bounding-set=-all,+lease")
     wrapper = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--groups=0", *lease)
     try:
-        async with end_to_end(own, bucket, owncast=simulated(folder, level), wrapper=wrapper) as on:
+        async with end_to_end(own, bucket, owncast=simulated(folder, output), wrapper=wrapper) as on:
             yield on
     finally:
         shutil.rmtree(folder)
@@ -195,10 +210,11 @@ def folders_of_two_users() -> tuple[Path, Path]:
     return folder, own
 
 
-def simulated(folder: Path, level: LatencyLevel) -> SimulatedOwncast:
+def simulated(folder: Path, output: Output) -> SimulatedOwncast:
     return SimulatedOwncast(
         folder / "hls",
         folder / "owncast",
-        segment_seconds=level.segment_seconds,
-        playlist_size=level.playlist_size,
+        segment_seconds=output.level.segment_seconds,
+        playlist_size=output.level.playlist_size,
+        fragments=output.fragments,
     )

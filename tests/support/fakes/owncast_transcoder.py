@@ -21,16 +21,15 @@ KEY_FRAMES_FOR = 4 * 3600  # seconds that a run with uneven key frames may last
 NEVER = "1000000"  # frames between two regular key frames
 PLAYLIST = "stream.m3u8"
 CLIP = "offline.ts"
+# The same in fragments of MP4.
+CLIP_PATTERN, CLIP_FRAGMENTS, CLIP_MAP = "offline-v2-%d.m4s", "offline-v2-0.m4s", "offline-init-0.mp4"
 CLIP_SECONDS = 8
 KEEP_BEYOND_PLAYLIST = 10  # segments that Owncast's cleanup leaves besides the listed ones
 FOLDER_MODE = 0o750
 FILE_MODE = 0o644
 PRIVATE_MODE = 0o600
-ENDING = f"#EXT-X-DISCONTINUITY\n#EXTINF:{CLIP_SECONDS}.000000,\n{CLIP}\n#EXT-X-ENDLIST\n"
-NOTHING_BUT_THE_CLIP = (
-    "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n"
-    f"#EXT-X-TARGETDURATION:{CLIP_SECONDS}\n#EXTINF:{CLIP_SECONDS}.000,\n{CLIP}\n#EXT-X-ENDLIST\n"
-)
+NOTHING = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-TARGETDURATION:{CLIP_SECONDS}\n"
+DISCONTINUITY = "#EXT-X-DISCONTINUITY\n"
 STEP_WITHIN = 60.0  # seconds for what ffmpeg does in one or two
 
 
@@ -82,6 +81,12 @@ def _repeated(key_frames: tuple[float, ...]) -> Iterator[float]:
             return
 
 
+def closing(*clip: str) -> str:
+    """The lines of an end: ENDLIST after the clip, which is one file, or a map and its fragments."""
+    clip_map = "".join(f'#EXT-X-MAP:URI="{name}"\n' for name in clip[:-1])
+    return f"{clip_map}#EXTINF:{CLIP_SECONDS}.000000,\n{clip[-1]}\n#EXT-X-ENDLIST\n"
+
+
 class OwncastFolder:
     """The folder ``path``, written to as Owncast does; with ``older``, as its older versions did."""
 
@@ -105,27 +110,30 @@ class OwncastFolder:
     def clean_up(self, variants: int, playlist_size: int) -> None:
         """Remove all but the newest segments, as each minute while a stream is on."""
         for folder in self._folders(variants):
-            newest_first = sorted(folder.glob("*.ts"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+            segments = [*folder.glob("*.ts"), *folder.glob("*.m4s")]
+            newest_first = sorted(segments, key=lambda path: path.stat().st_mtime_ns, reverse=True)
             for path in newest_first[playlist_size + KEEP_BEYOND_PLAYLIST :]:
                 path.unlink()
 
-    def close_playlists(self, variants: int, clip: Path) -> None:
+    def close_playlists(self, variants: int, clip: tuple[Path, ...]) -> None:
         """Append ``clip`` and ENDLIST to each variant's playlist.
 
-        The new playlist is made beside ``clip`` and moved over the old one: only their owner may read these
-        two files. Older versions wrote in place.
+        The clip is one file, or a map and its fragments. The new playlist is made beside it and moved over
+        the old one: only their owner may read these files. Older versions wrote in place.
         """
+        ending = closing(*(file.name for file in clip))
         for folder in self._folders(variants):
             playlist = folder / PLAYLIST
-            shutil.copyfile(clip, folder / CLIP)
-            (folder / CLIP).chmod(FILE_MODE if self._older else PRIVATE_MODE)
+            for file in clip:
+                shutil.copyfile(file, folder / file.name)
+                (folder / file.name).chmod(FILE_MODE if self._older else PRIVATE_MODE)
             if not playlist.exists():
-                playlist.write_text(NOTHING_BUT_THE_CLIP)
+                playlist.write_text(NOTHING + ending)
             elif self._older:
-                with playlist.open("a") as file:
-                    file.write(ENDING)
+                with playlist.open("a") as text:
+                    text.write(DISCONTINUITY + ending)
             else:
-                self._replace(playlist, playlist.read_text() + ENDING, clip.parent)
+                self._replace(playlist, playlist.read_text() + DISCONTINUITY + ending, clip[-1].parent)
 
     @staticmethod
     def _replace(playlist: Path, text: str, beside: Path) -> None:
@@ -146,31 +154,38 @@ def _make(folder: Path) -> None:
 class IdleClip:
     """The clip, kept in ``work_dir``, and its transcoder.
 
+    ``files`` are what a closing playlist names: the clip, or with ``fragments`` its map and its fragments.
     Owncast takes ``takes`` seconds to transcode the clip, and a stream that begins does not stop it. Without
     a stream the clip is in the folder at once here, so that tests need not wait; a stream that begins earlier
     has the transcoder beside it for the rest of the time. Methods raise DemoError when ffmpeg fails.
     """
 
-    def __init__(self, work_dir: Path, takes: float) -> None:
-        self.clip = work_dir / CLIP
+    def __init__(self, work_dir: Path, takes: float, *, fragments: bool = False) -> None:
+        self.files = tuple(work_dir / name for name in ((CLIP_MAP, CLIP_FRAGMENTS) if fragments else (CLIP,)))
         self.takes = takes
+        self._clip = work_dir / CLIP
         self._work_dir = work_dir
         self._ends = 0.0  # when the transcoder has done its work, by the loop's clock
         self._transcoder: Child | None = None
 
     async def make(self) -> None:
         """Make the clip, unless it exists."""
-        if not self.clip.exists():
+        if not self._clip.exists():
             unfinished = self._work_dir / f"unfinished-{CLIP}"
             source = "smptebars=size=320x180:rate=24[out0];anullsrc=sample_rate=48000[out1]"
             video = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "24")
             output = ("-t", str(CLIP_SECONDS), *video, "-c:a", "aac", "-f", "mpegts", "-y", str(unfinished))
             await self._run_ffmpeg("-f", "lavfi", "-i", source, *output)
-            unfinished.replace(self.clip)
+            unfinished.replace(self._clip)
+        if not all(file.exists() for file in self.files):
+            copied = ("-c", "copy", "-bsf:a", "aac_adtstoasc", "-f", "hls", "-hls_segment_type", "fmp4")
+            names = ("-hls_fmp4_init_filename", CLIP_MAP, "-hls_segment_filename")
+            into = (f"{self._work_dir}/{CLIP_PATTERN}", "-hls_time", "60", f"{self._work_dir}/clip.m3u8")
+            await self._run_ffmpeg("-i", self._clip, *copied, *names, *into)
 
     async def show(self, encoder: FfmpegEncoder) -> None:
         """Put the clip into the folder at once."""
-        await self._run_ffmpeg("-i", self.clip, *_idle(encoder))
+        await self._run_ffmpeg("-i", self._clip, *_idle(encoder))
 
     def begin(self) -> None:
         """Note that a transcoder has started; ``go_on`` lets it do its work."""
@@ -181,7 +196,7 @@ class IdleClip:
         left = self._ends - asyncio.get_running_loop().time()
         if left > 0 and self._transcoder is None:
             pace = f"{CLIP_SECONDS / left:.3f}"
-            command = [*ffmpeg(), "-readrate", pace, "-i", str(self.clip), *_idle(encoder)]
+            command = [*ffmpeg(), "-readrate", pace, "-i", str(self._clip), *_idle(encoder)]
             self._transcoder = await Child.start("ffmpeg", command, self._work_dir / "ffmpeg-idle.log")
 
     async def end(self) -> None:

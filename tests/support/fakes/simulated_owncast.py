@@ -180,7 +180,8 @@ class SimulatedOwncast:
     ``multivariant_first`` is whether the multivariant playlist is dated a tick before the first segments;
     None alternates. ``key_frames`` are the key frames of a source with passthrough, in seconds from 0 to the
     end of a period that is repeated. ``older`` versions keep the folder when a stream begins, and close
-    playlists in place. Events are posted to ``webhook_url``. Methods raise DemoError when ffmpeg fails.
+    playlists in place. The coming one writes ``fragments`` of MP4. Events are posted to ``webhook_url``.
+    Methods raise DemoError when ffmpeg fails.
     """
 
     def __init__(  # noqa: PLR0913 - all but two have defaults
@@ -198,6 +199,7 @@ class SimulatedOwncast:
         multivariant_first: bool | None = None,
         key_frames: tuple[float, ...] | None = None,
         older: bool = False,
+        fragments: bool = False,
         webhook_url: str | None = None,
     ) -> None:
         self.hls_dir = hls_dir
@@ -211,10 +213,11 @@ class SimulatedOwncast:
         self._cleanup_interval = cleanup_interval
         self._cleanup: asyncio.Task[None] | None = None
         self._folder = OwncastFolder(hls_dir, older=older)
-        self._idle = IdleClip(work_dir, idle_overlap)
+        self._idle = IdleClip(work_dir, idle_overlap, fragments=fragments)
         self._receiver = Receiver(hls_dir, slow_writes)
         self._clock: str | None = None
         self._key_frames = key_frames
+        self._fragments = fragments
         self._multivariant_first = multivariant_first
         self._runs = 0
 
@@ -348,7 +351,9 @@ class SimulatedOwncast:
     def _encoder(self) -> FfmpegEncoder:
         extra = key_frame_options(self._key_frames, len(self.variants)) if self._key_frames else ()
         return FfmpegEncoder(
-            self._receiver.url, self.variants, *self._level, self._fps, self._clock or "", (*PUT, *extra)
+            *(self._receiver.url, self.variants, *self._level, self._fps, self._clock or ""),
+            extra=(*PUT, *extra),
+            fragments=self._fragments,
         )
 
     async def _come_up(self) -> None:
@@ -366,7 +371,7 @@ class SimulatedOwncast:
     async def _end_stream(self, with_signal: signal.Signals) -> None:
         await self._end_run(with_signal)
         self.status.disconnect()
-        self._folder.close_playlists(len(self.variants), self._idle.clip)
+        self._folder.close_playlists(len(self.variants), self._idle.files)
         self.status.stopped()
 
     async def _end_run(self, with_signal: signal.Signals) -> None:

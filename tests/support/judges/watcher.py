@@ -130,7 +130,9 @@ class Watcher:
             known = self.listed.setdefault((variant, number), segment.uri)
             if known != segment.uri:
                 self.violations.append(f"variant {variant}: number {number} was {known}, is {segment.uri}")
-        await self._ask_for(session, [segment.uri for segment in playlist.segments if not segment.gap])
+        playable = [segment for segment in playlist.segments if not segment.gap]
+        maps = dict.fromkeys(segment.map_uri for segment in playable if segment.map_uri)
+        await self._ask_for(session, [*maps, *(segment.uri for segment in playable)])
         versions.append(playlist)
         self.changed.set()
 

@@ -20,8 +20,8 @@ from broadcaster.aio import Signal
 from tests.support.fakes.owncast_transcoder import FILE_MODE, IDLE, PLAYLIST
 from tests.support.servers.tcp import TcpConnection, TcpServer, connected
 
-REQUEST = re.compile(rb"PUT /((?:\d+/)?[\w-]+\.(?:ts|m3u8)) ")
-SEGMENT = re.compile(r"stream-(?P<run>.+)-(?P<number>\d+)\.ts")
+REQUEST = re.compile(rb"PUT /((?:\d+/)?[\w-]+\.(?:ts|m4s|mp4|m3u8)) ")
+SEGMENT = re.compile(r"stream-(?P<run>.+)-(?P<number>\d+)\.(ts|m4s)")
 TICK = 0.01  # seconds: two of the kernel's ticks at 250 Hz, by which files are dated
 PATIENCE = 2.0  # seconds that a file waits for another file
 
@@ -137,10 +137,10 @@ class Receiver:
             await self._write(file, last)
             is_there = os.fstat(file.fileno()).st_nlink > 0  # unless the folder was made anew meanwhile
         self._multivariant_due &= name != PLAYLIST
-        if is_there and path.suffix == ".ts":
-            self._note_segment(path, digest.hexdigest())
-        elif is_there:
+        if is_there and path.suffix == ".m3u8":
             self._note_playlist(path, text.decode())
+        elif is_there:
+            self._note_segment(path, digest.hexdigest())
         return b"200 OK"
 
     async def _write(self, file: FileIO, part: bytes) -> None:
@@ -155,7 +155,9 @@ class Receiver:
         if not self._multivariant_due:
             return
         if name == PLAYLIST and not self._multivariant_first:
-            turn = self.until(lambda: not any(path.endswith("-0.ts") for path in self._requests.values()))
+            turn = self.until(
+                lambda: not any(path.endswith(("-0.ts", "-0.m4s")) for path in self._requests.values())
+            )
         elif segment and segment["number"] == "0" and segment["run"] != IDLE and self._multivariant_first:
             turn = self.until(lambda: not self._multivariant_due)
         else:

@@ -460,11 +460,12 @@ def test_idle_clip_and_finished_playlists_are_no_stream(folder: Folder) -> None:
     assert len(folder.names()) == 3
 
 
-def test_an_idle_clip_that_stays_is_the_end(folder: Folder) -> None:
+@pytest.mark.parametrize("clip", ["offline-v2.ts", "offline-v2-3141592653.m4s"])
+def test_an_idle_clip_that_stays_is_the_end(folder: Folder, clip: str) -> None:
     """When the idle clip alone has been there for long, there is no stream; that is said once."""
     folder.writer.write(range(2))
     folder.names()
-    folder.writer.playlist(range(2), extra=offline_end("offline-v2.ts"), ended=True)
+    folder.writer.playlist(range(2), extra=offline_end(clip), ended=True)
     assert [type(event) for event in folder.scan()] == [SourceEnded]
     shutil.rmtree(folder.root)
     assert folder.scan(IDLE_FOR + 1) == []

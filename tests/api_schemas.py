@@ -393,10 +393,10 @@ MESSAGES: dict[str, type[BaseModel]] = {
 
 def openapi() -> dict[str, Any]:
     """The description of the operator's API (OpenAPI 3.1)."""
-    requests = {one[2] for one in OPERATIONS if one[2]}
-    answers = {one[4] for one in OPERATIONS if one[4]} | {Fault}
-    modes = [(one, "validation") for one in sorted(requests, key=lambda one: one.__name__)]
-    modes += [(one, "validation") for one in sorted(answers, key=lambda one: one.__name__)]
+    requests = {operation[2] for operation in OPERATIONS if operation[2]}
+    answers = {operation[4] for operation in OPERATIONS if operation[4]} | {Fault}
+    modes = [(model, "validation") for model in sorted(requests, key=lambda model: model.__name__)]
+    modes += [(model, "validation") for model in sorted(answers, key=lambda model: model.__name__)]
     _, schemas = models_json_schema(modes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     paths: dict[str, Any] = {}
     for method, path, request, status, answer, summary in OPERATIONS:
@@ -462,7 +462,7 @@ def check_answer(method: str, path: str, status: int, body: object) -> None:
     """Raise ValidationError, or AssertionError, unless the written description has such an answer."""
     described = json.loads(OPENAPI.read_text())
     known = (path.partition("?")[0], *described["paths"])
-    found = next(one for one in known if one in described["paths"] and _fits(one, known[0]))
+    found = next(name for name in known if name in described["paths"] and _fits(name, known[0]))
     answers = described["paths"][found][method.lower()]["responses"]
     assert str(status) in answers, f"{method} {path} answers {status}"
     answer = answers[str(status)]

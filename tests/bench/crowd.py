@@ -89,10 +89,10 @@ async def _measure(folder: Path, core: int) -> list[Figure]:
 
 async def _write(hls: Path) -> None:
     """A stream of two variants, a segment each in a second."""
-    writers = [HlsWriter(hls / one) for one in ("0", "1")]
+    writers = [HlsWriter(hls / variant) for variant in ("0", "1")]
     for writer in writers:
         writer.seconds = 1.0
-    lines = [f"#EXT-X-STREAM-INF:BANDWIDTH=1500000\n{one}/stream.m3u8" for one in ("0", "1")]
+    lines = [f"#EXT-X-STREAM-INF:BANDWIDTH=1500000\n{variant}/stream.m3u8" for variant in ("0", "1")]
     (hls / "stream.m3u8").write_text("\n".join(["#EXTM3U", *lines, ""]))
     number = 0
     while True:
@@ -125,7 +125,7 @@ def _memory(service: Service) -> float:
     if service.child is None:
         raise RuntimeError("it does not run")
     both = (psutil.Process(service.child.pid), audience_of(service))
-    return sum(one.memory_info().rss for one in both) / 2**20
+    return sum(process.memory_info().rss for process in both) / 2**20
 
 
 @asynccontextmanager

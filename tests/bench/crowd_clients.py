@@ -44,8 +44,8 @@ class Crowd:
         ):
             for number in range(self._many):
                 headers = {"CF-Connecting-IP": f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"}
-                for one in (self._read_events, self._wait, self._announce):
-                    group.create_task(one(session, headers, number))
+                for event in (self._read_events, self._wait, self._announce):
+                    group.create_task(event(session, headers, number))
             await self._all_there.wait()
             print("there", flush=True)
 

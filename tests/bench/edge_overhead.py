@@ -49,6 +49,6 @@ async def _measure(folder: Path, core: int) -> list[Figure]:
     figures = [Figure("publish delay without an edge, median", median(delays["none"]), "ms")]
     for kind in KINDS:
         # Of several rounds the median: what else the machine does at the time is nobody's doing.
-        ratio = median(one / none for one, none in zip(delays[kind], delays["none"], strict=True))
+        ratio = median(delay / none for delay, none in zip(delays[kind], delays["none"], strict=True))
         figures.append(Figure(f"publish delay: ratio with an edge that {kind}", ratio, at_most=1.05))
     return figures

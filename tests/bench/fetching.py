@@ -117,11 +117,11 @@ def _by_threads(urls: list[str]) -> None:
 async def _cached(urls: list[str]) -> Figure:
     async with aiohttp.ClientSession() as session, Fetcher(session) as fetcher:
         wanted = [FetchRequest(url) for url in urls]
-        for one in wanted:
-            await fetcher.get(one)
+        for url in wanted:
+            await fetcher.get(url)
         began = time.perf_counter()
-        for one in wanted:
-            await fetcher.get(one)
+        for url in wanted:
+            await fetcher.get(url)
         return Figure(
             "an object that is cached", 1e6 * (time.perf_counter() - began) / len(urls), "us", at_most=1000
         )
@@ -198,7 +198,7 @@ async def _memory_of_export(url: str, target: Path) -> int:
     while process.returncode is None:
         with contextlib.suppress(psutil.Error):
             processes = [first, *first.children()]
-            most = max(most, sum(one.memory_full_info().pss for one in processes))
+            most = max(most, sum(process.memory_full_info().pss for process in processes))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(process.wait()), 0.2)
     assert process.returncode == 0

@@ -54,15 +54,19 @@ def measure() -> list[Figure]:
         etag = _etag(ours)
         rounds = [_round(wrk, number, servers, etag) for number in range(1, ROUNDS + 1)]
     return [
-        Figure("playlist requests per second of CPU", max(one.full for one in rounds), "/s"),
-        Figure("the same bytes by nginx from a file", max(one.nginx for one in rounds), "/s"),
-        Figure("the same bytes by bare aiohttp", max(one.bare for one in rounds), "/s"),
+        Figure("playlist requests per second of CPU", max(measured.full for measured in rounds), "/s"),
+        Figure("the same bytes by nginx from a file", max(measured.nginx for measured in rounds), "/s"),
+        Figure("the same bytes by bare aiohttp", max(measured.bare for measured in rounds), "/s"),
         Figure(
-            "playlists: ratio to bare aiohttp", median(one.full / one.bare for one in rounds), at_least=0.85
+            "playlists: ratio to bare aiohttp",
+            median(measured.full / measured.bare for measured in rounds),
+            at_least=0.85,
         ),
-        Figure("playlists: ratio to nginx", median(one.full / one.nginx for one in rounds)),
+        Figure("playlists: ratio to nginx", median(measured.full / measured.nginx for measured in rounds)),
         Figure(
-            "304 answers: ratio to full ones", median(one.same / one.outdated for one in rounds), at_least=0.9
+            "304 answers: ratio to full ones",
+            median(measured.same / measured.outdated for measured in rounds),
+            at_least=0.9,
         ),
     ]
 
@@ -88,7 +92,7 @@ class _Server:
     def cpu(self) -> float:
         """Seconds that it has had so far."""
         process = psutil.Process(self.pid)
-        return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children()))
+        return sum(sum(child.cpu_times()[:2]) for child in (process, *process.children()))
 
 
 def _round(wrk: str, number: int, servers: tuple[_Server, _Server, _Server], etag: str) -> _Rates:

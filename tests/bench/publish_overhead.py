@@ -82,9 +82,9 @@ async def _measure(folder: Path, core: int) -> list[Figure]:
                 each.append(await publishing(module, environment, place / "events", core))
     figures = []
     for name, share, at_most in (("median", 0.5, 2.2), ("p99", 0.99, 2.2)):
-        mine, theirs = ([1000 * percentile(one.delays, share) for one in each] for each in (ours, bare))
+        mine, theirs = ([1000 * percentile(run.delays, share) for run in each] for each in (ours, bare))
         # Of several rounds the median: what else the machine does at the time is nobody's doing.
-        ratio = median(one / other for one, other in zip(mine, theirs, strict=True))
+        ratio = median(delay / other for delay, other in zip(mine, theirs, strict=True))
         figures += [
             Figure(f"publish delay, from file to listing, {name}", median(mine), "ms"),
             Figure(f"bare script, {name}", median(theirs), "ms"),
@@ -92,14 +92,14 @@ async def _measure(folder: Path, core: int) -> list[Figure]:
         ]
     return [
         *figures,
-        Figure("CPU of a segment", median(1000 * one.cpu for one in ours), "ms"),
-        Figure("bare script, CPU of a segment", median(1000 * one.cpu for one in bare), "ms"),
+        Figure("CPU of a segment", median(1000 * run.cpu for run in ours), "ms"),
+        Figure("bare script, CPU of a segment", median(1000 * run.cpu for run in bare), "ms"),
         Figure(
             "CPU of a segment: ratio to the service without I-frame index",
-            median(one.cpu / other.cpu for one, other in zip(ours, plain, strict=True)),
+            median(run.cpu / other.cpu for run, other in zip(ours, plain, strict=True)),
             at_most=1.1,
         ),
-        Figure("resident memory of the service meanwhile", max(one.memory for one in ours) / 2**20, "MiB"),
+        Figure("resident memory of the service meanwhile", max(run.memory for run in ours) / 2**20, "MiB"),
     ]
 
 

@@ -70,5 +70,5 @@ async def stock(browser: Browser, url: str) -> Viewer:
 
 def false_words(said: Sequence[dict[str, Any]]) -> list[str]:
     """Of what was said, what a gap is no reason for."""
-    words = [word for one in said for word in (one["badge"], *one["cards"])]
+    words = [word for line in said for word in (line["badge"], *line["cards"])]
     return sorted({word for word in words if any(false in word for false in FALSE)})

@@ -220,7 +220,7 @@ async def firefox(folder: Path, *, sound: bool = False) -> AsyncIterator[Engine]
 
 def write_profile(folder: Path, preferences: Mapping[str, object]) -> None:
     folder.mkdir(parents=True)
-    lines = (f"user_pref({json.dumps(one)}, {json.dumps(value)});\n" for one, value in preferences.items())
+    lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in preferences.items())
     (folder / "user.js").write_text("".join(lines))
 
 

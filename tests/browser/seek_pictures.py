@@ -113,7 +113,7 @@ async def _decoded(main: str) -> tuple[list[Entry], list[bytes]]:
         text = (await get(main)).decode()
         (name,) = Playlist(text).iframe_playlists or ["iframes.m3u8"]
         address = urljoin(main, name)
-        entries = [one for one in Playlist((await get(address)).decode()).entries if one.byte_range]
+        entries = [entry for entry in Playlist((await get(address)).decode()).entries if entry.byte_range]
         segments = await asyncio.gather(*(get(urljoin(address, entry.uri)) for entry in entries))
     pictures = []
     for entry, data in zip(entries, segments, strict=True):
@@ -142,5 +142,8 @@ def _time(entry: Entry) -> float:
 
 def _date(timeline: dict[str, Any], share: float) -> float:
     position = timeline["first"] + share * (timeline["live"] - timeline["first"])
-    anchor = max((one for one in timeline["anchors"] if one["at"] <= position), key=lambda one: one["at"])
+    anchor = max(
+        (anchor for anchor in timeline["anchors"] if anchor["at"] <= position),
+        key=lambda anchor: anchor["at"],
+    )
     return float(anchor["date"] + 1000 * (position - anchor["at"]))

@@ -39,8 +39,8 @@ async def test_a_form_deletes_nothing(tmp_path: Path, bucket: SeaweedBucket, pag
         await eventually(lambda: recordings(service, token), lambda found: bool(found and found[0]["ended"]))
 
         async def kept() -> str | None:
-            (one,) = await recordings(service, token)
-            return one["keepUntil"] and str(one["keepUntil"])[:10]
+            (recording,) = await recordings(service, token)
+            return recording["keepUntil"] and str(recording["keepUntil"])[:10]
 
         with no_complaints(page):
             asked = list[str]()

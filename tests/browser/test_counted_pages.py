@@ -45,7 +45,7 @@ async def test_real_pages_among_simulated_ones(
                     await tab.goto(f"{edge.address}/")
                 for tab in tabs:
                     await until(tab, is_("live"))
-                await pages.until(lambda: all(one.last >= 0 for one in pages.pages))
+                await pages.until(lambda: all(page.last >= 0 for page in pages.pages))
                 stalls = [(await seen(tab))["stalls"] for tab in tabs]
                 real, simulated = (
                     [traffic.asked(edge.address) for traffic in traffics],
@@ -56,11 +56,14 @@ async def test_real_pages_among_simulated_ones(
                 await asyncio.sleep(WATCHED)
                 counted, versions = origin.take(), playout.number - first
                 simulated = pages.figures.asked - simulated
-                real = [one.asked(edge.address) - before for one, before in zip(traffics, real, strict=True)]
+                real = [
+                    traffic.asked(edge.address) - before
+                    for traffic, before in zip(traffics, real, strict=True)
+                ]
                 if SOAK:
                     assert [(await seen(tab))["stalls"] for tab in tabs] == stalls
-    for one in traffics:
-        assert set(one.asked(edge.address)) - {BEACON} == set(pages.figures.asked) - {BEACON}
+    for page_traffic in traffics:
+        assert set(page_traffic.asked(edge.address)) - {BEACON} == set(pages.figures.asked) - {BEACON}
     for asked in real:
         for kind in asked.keys() | simulated.keys():
             assert asked[kind] == pytest.approx(simulated[kind] / SIMULATED, abs=2, rel=0.1), kind

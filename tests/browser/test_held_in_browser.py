@@ -53,14 +53,16 @@ async def test_held_events_are_as_good_and_ask_for_little(
         after = [await seen(page) for page in pages]
         stalls = [last["stalls"] - first["stalls"] for first, last in zip(before, after, strict=True)]
         medians = {way: statistics.median(found) for way, found in delays.items()}
-        asked = [held_requests(one) for one in traffic]
+        asked = [held_requests(page_traffic) for page_traffic in traffic]
         print(f"stalls {stalls}, median delay {medians}, requests for events in {WATCHED} s {asked}")
-        assert all(one <= (WATCHED / 60 + 1) * REQUESTS for one in asked)
+        assert all(count <= (WATCHED / 60 + 1) * REQUESTS for count in asked)
 
         await on.service.kill()
-        counted = [held_requests(one) for one in traffic]
+        counted = [held_requests(page_traffic) for page_traffic in traffic]
         await asyncio.sleep(AWAY)
-        dead = [held_requests(one) - first for one, first in zip(traffic, counted, strict=True)]
+        dead = [
+            held_requests(page_traffic) - first for page_traffic, first in zip(traffic, counted, strict=True)
+        ]
         print(f"requests for events in {AWAY} s of a dead service: {dead}")
         await on.service.start()
         newest = max(row["sequence"] for row in after[0]["stages"])

@@ -135,7 +135,9 @@ async def test_forged_beginnings_never_reach_the_decoder(
         await until(bad, lambda s: s["status"] == "live" and s["time"] > 0)
         good = await stack.enter_async_context(viewer(browser, on, script=WITNESS))
         resumed: asyncio.Queue[str] = asyncio.Queue()
-        good.on("request", lambda one: resumed.put_nowait(one.url) if "range" in one.headers else None)
+        good.on(
+            "request", lambda request: resumed.put_nowait(request.url) if "range" in request.headers else None
+        )
         before = await until(good, lambda s: s["status"] == "live" and s["time"] > 0)
         for _ in range(TRIES):
             await asyncio.wait_for(resumed.get(), PATIENCE)
@@ -184,13 +186,13 @@ async def test_sharing_is_switched_and_outlives_a_reconnect_of_the_encoder(
         await on.live_with(8)
         pages = [await stack.enter_async_context(viewer(browser, on)) for _ in range(2)]
         page, other = pages
-        for one in pages:
-            await until(one, lambda s: s["status"] == "live" and s["time"] > 1)
-            assert await one.evaluate(LIBRARY_IS_LOADED) is False  # in low-delay mode nobody needs it
-            await one.get_by_role("switch", name="Help carry the stream").check()
-        for one in pages:
-            first = await until(one, lambda s: s["p2p"]["peers"] == 1 and s["bytes"]["peers"] > 0)
-            assert await one.evaluate(LIBRARY_IS_LOADED) is True
+        for viewer in pages:
+            await until(viewer, lambda s: s["status"] == "live" and s["time"] > 1)
+            assert await viewer.evaluate(LIBRARY_IS_LOADED) is False  # in low-delay mode nobody needs it
+            await viewer.get_by_role("switch", name="Help carry the stream").check()
+        for viewer in pages:
+            first = await until(viewer, lambda s: s["p2p"]["peers"] == 1 and s["bytes"]["peers"] > 0)
+            assert await viewer.evaluate(LIBRARY_IS_LOADED) is True
 
         await page.get_by_role("switch", name="Help carry the stream").uncheck()
         near = await until(page, lambda s: s["latency"] < first["latency"] - 3 and s["buffer"])
@@ -202,11 +204,11 @@ async def test_sharing_is_switched_and_outlives_a_reconnect_of_the_encoder(
         await on.owncast.stop_streaming()
         reconnected = await on.owncast.go_live()
         await Traffic(page).until_asked_for(f"/stream-{reconnected}-")
-        for one in pages:
+        for viewer in pages:
             await until(
-                one, lambda s: s["p2p"]["peers"] == 1 and s["bytes"]["peers"] > again["bytes"]["peers"]
+                viewer, lambda s: s["p2p"]["peers"] == 1 and s["bytes"]["peers"] > again["bytes"]["peers"]
             )
-        last = [await seen(one) for one in pages]
+        last = [await seen(page) for page in pages]
         assert [(state["sessions"], state["rebuilds"]) for state in last] == [(2, 0)] * 2
         if SOAK:  # on a busy machine a peer may be quicker than the word of what its bytes have to be
             assert [state["rejected"] for state in last] == [0, 0]

@@ -73,19 +73,19 @@ async def test_a_room_full_of_people(
     async with venue(tmp_path, bucket) as on, asyncio.TaskGroup() as group:
         relayed = on.relayed
         pages = [page, *[await browser.new_page() for _ in range(PAGES - 1)]]
-        traffic = [Traffic(one) for one in pages]
+        traffic = [Traffic(page) for page in pages]
         watcher = RelayWatcher(relayed)
         clients = [Client(relayed, str(number % 2)) for number in range(CLIENTS)]
         # Past the uplink and what counts there.
         without = Client(on.service, "0", lambda url: url.replace(on.uplinks[1].url, bucket.public_url))
-        running = [group.create_task(one.play()) for one in (*clients, without)]
+        running = [group.create_task(client.play()) for client in (*clients, without)]
         running.append(group.create_task(watcher.run()))
         with no_complaints(page):
-            for one in pages:
-                await one.goto(f"{relayed.address}/")
-            for one in pages:
-                await until(one, lambda s: s["status"] == "live" and s["time"] > 0)
-            await asyncio.gather(*(played(one, WATCHED) for one in pages))
+            for viewer in pages:
+                await viewer.goto(f"{relayed.address}/")
+            for viewer in pages:
+                await until(viewer, lambda s: s["status"] == "live" and s["time"] > 0)
+            await asyncio.gather(*(played(page, WATCHED) for page in pages))
             # What was listed before either came is no announcement.
             both = clients[0].had.keys() & without.had.keys()
             late = [clients[0].had[number] - without.had[number] for number in sorted(both)][4:]
@@ -95,8 +95,8 @@ async def test_a_room_full_of_people(
         figures = await relayed.metrics()
         for task in running:
             task.cancel()
-    for one in pages[1:]:
-        await one.close()
+    for viewer in pages[1:]:
+        await viewer.close()
     gets = sum(on.bucket.asked.values()) / len(on.bucket.asked)
     hits = figures["broadcaster_relay_hit_ratio"]
     print(f"later than at the origin: median {median(late):.3f} s, at most {max(late):.3f} s")
@@ -107,9 +107,9 @@ async def test_a_room_full_of_people(
     assert watcher.violations == []
     assert watcher.missing == []
     assert [client.refused for client in clients if client.refused] == []
-    asked = [url for one in traffic for url in one.requested]
+    asked = [url for page_traffic in traffic for url in page_traffic.requested]
     assert [url for url in asked if not url.startswith((f"{relayed.address}/", "blob:"))] == []
-    assert all(one.segments for one in traffic)
+    assert all(page_traffic.segments for page_traffic in traffic)
     if SOAK:
         assert hits >= 0.98
         assert median(late) <= 0.5

@@ -88,8 +88,8 @@ async def test_half_the_stalls_of_the_first_version(
     async with on_air(tmp_path, bucket, 2, RENDITIONS) as on:
         await on.live_with(4)
         runner, url = await serve(first_version(f"{on.service.address}/live/playlist.m3u8"))
-        for one in (first, page):
-            await throttle(await one.context.new_cdp_session(one), LINK)
+        for throttled in (first, page):
+            await throttle(await throttled.context.new_cdp_session(throttled), LINK)
         await first.goto(url)
         await first.wait_for_function("document.querySelector('video').currentTime > 0")
         with no_complaints(page):

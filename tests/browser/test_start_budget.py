@@ -60,9 +60,9 @@ async def test_a_start_asks_for_little(tmp_path: Path, bucket: SeaweedBucket, br
                 break
     assert len(first.page) <= REQUESTS, table(first)
     assert first.bytes <= BYTES, table(first)
-    assert files == len([one for one in first.page if one.path.startswith("/assets/")])
+    assert files == len([request for request in first.page if request.path.startswith("/assets/")])
     for start in (first, again):  # none twice; the other variant's playlist may be wanted, too
-        playlists = [one.path for one in start.page if one.path.endswith("/playlist.m3u8")]
+        playlists = [request.path for request in start.page if request.path.endswith("/playlist.m3u8")]
         assert len(set(playlists)) == len(playlists) >= 2, table(start)
-    others = {one.path for one in again.page if not one.path.endswith("/playlist.m3u8")}
+    others = {request.path for request in again.page if not request.path.endswith("/playlist.m3u8")}
     assert others == {"/", "/live/events/now"}, table(again)

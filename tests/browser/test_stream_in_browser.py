@@ -40,7 +40,9 @@ async def test_page_plays_from_the_bucket(tmp_path: Path, bucket: SeaweedBucket,
             last = await play_on(page, WATCHED)
             assert (last["rebuilds"], last["sessions"], last["engine"]) == (0, 1, "hls.js")
             assert last["latency"] > 0
-            assert [level["height"] for level in last["levels"]] == sorted(one.height for one in SMALL)
+            assert [level["height"] for level in last["levels"]] == sorted(
+                variant.height for variant in SMALL
+            )
             assert list(last["bytesByHost"]) == [bucket.endpoint_url.removeprefix("http://")]
             await page.screenshot(path=tmp_path / "live.png")
             assert traffic.refused == []

@@ -37,7 +37,8 @@ LISTED = 4  # segments in the source's playlists
 QUIET = 10.0  # seconds without anything new after which nothing more is awaited: an empty file is, for 4
 WITHIN = 60.0  # seconds for anything that is awaited
 MULTIVARIANT = "#EXTM3U\n" + "".join(
-    f"#EXT-X-STREAM-INF:BANDWIDTH={1000 * (2 - int(one))}\n{one}/stream.m3u8\n" for one in VARIANTS
+    f"#EXT-X-STREAM-INF:BANDWIDTH={1000 * (2 - int(variant))}\n{variant}/stream.m3u8\n"
+    for variant in VARIANTS
 )
 
 
@@ -202,7 +203,11 @@ class Episode:
             self._be_live()
             spooled = {(digest, place(path)) for digest, path in _digests(self._state / "spool")}
             listed = {place(url) for url in watcher.listed.values()}
-            wanted = {(one, place(name)) for one, name in self._finished.items() if one not in self._perished}
+            wanted = {
+                (variant, place(name))
+                for variant, name in self._finished.items()
+                if variant not in self._perished
+            }
             return all(name in listed for _, name in wanted - spooled)
 
         if not await _in_time(has_all):

@@ -37,8 +37,8 @@ class Evidence:
         been listed, or stored, in the last instants, and it may come again.
         """
         found = [*self._renumbered(), *self._twice(self._versions())]
-        found += [f"listed and not there: {one}" for one in self.watcher.missing]
-        found += [f"other bytes: {self.stored[one]}" for one in self.stored.keys() - self.finished.keys()]
+        found += [f"listed and not there: {name}" for name in self.watcher.missing]
+        found += [f"other bytes: {self.stored[name]}" for name in self.stored.keys() - self.finished.keys()]
         found += self.lost(deleted=deleted)
         found += [
             violation
@@ -73,7 +73,7 @@ class Evidence:
 
     def _versions(self) -> list[list[str]]:
         """What each version has to play. A gap has the address of what follows (RFC 8216bis, 4.4.4.7)."""
-        versions = [one for versions in self.watcher.versions.values() for one in versions]
+        versions = [version for versions in self.watcher.versions.values() for version in versions]
         return [[segment.uri for segment in version.segments if not segment.gap] for version in versions]
 
     def _twice(self, lists: list[list[str]]) -> Iterator[str]:
@@ -87,8 +87,8 @@ class Evidence:
                 yield f"variant {variant} was never shown"
                 continue
             listed = self.watcher.versions[variant][-1].segments
-            runs = {one.uri.split("/")[-3] for one in listed}
-            breaks = sum(one.discontinuity for one in listed)
+            runs = {segment.uri.split("/")[-3] for segment in listed}
+            breaks = sum(segment.discontinuity for segment in listed)
             if breaks != 1 and not (cut and len(runs) == 1 and breaks == 0):
                 yield f"variant {variant} has {breaks} discontinuities"
 
@@ -100,9 +100,11 @@ class Evidence:
         required, shown = self.finished.keys() - self.perished, self._shown()
         if deleted:
             names = {place(url) for url in shown}
-            missing = [self.finished[one] for one in required if place(self.finished[one]) not in names]
+            missing = [self.finished[name] for name in required if place(self.finished[name]) not in names]
             return [f"never listed: {name}" for name in missing]
-        missing = [self.finished[one] for one in required if not shown.intersection(self.stored.get(one, ()))]
+        missing = [
+            self.finished[name] for name in required if not shown.intersection(self.stored.get(name, ()))
+        ]
         return [f"lost: {name}" for name in missing]
 
     def _undeleted(self) -> Iterator[str]:

@@ -66,7 +66,7 @@ def _replay(record: Path) -> tuple[set[int], dict[Path, int], dict[Path, Path]]:
         if "synced" in fact:
             synced.add(fact["synced"])
             if fact["folder"]:
-                removed = {path: one for path, one in removed.items() if one[1] != fact["synced"]}
+                removed = {path: found for path, found in removed.items() if found[1] != fact["synced"]}
         elif "log" in fact:
             logs[Path(fact["log"])] = fact["size"]
         elif "removed" in fact:

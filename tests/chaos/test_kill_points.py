@@ -63,7 +63,7 @@ def test_a_segment_that_perished_stands_for_no_other() -> None:
 
 
 @pytest.mark.takes(15)
-@pytest.mark.parametrize(("mode", "cut"), STREAMS, ids=lambda one: getattr(one, "name", one))
+@pytest.mark.parametrize(("mode", "cut"), STREAMS, ids=lambda value: getattr(value, "name", value))
 async def test_killed_at(tmp_path: Path, bucket: SeaweedBucket, mode: Mode, cut: str) -> None:
     """Whatever it was doing when it was killed, the four zeros hold once it runs again."""
     if mode.copied and not MEMORY.is_dir():

@@ -119,7 +119,7 @@ async def listed_segments_answer(subject: Subject) -> None:
     for url, playlist in zip(subject.media_urls, await _media_playlists(subject), strict=True):
         uris = _spread([entry.uri for entry in playlist.entries if not entry.is_gap])
         urls = (URL(urljoin(str(url), uri), encoded=True) for uri in uris)  # a signed one as it is spelled
-        answers = await asyncio.gather(*(subject.ask(url=one) for one in urls))
+        answers = await asyncio.gather(*(subject.ask(url=url) for url in urls))
         for uri, answer in zip(uris, answers, strict=True):
             require(answer.status == 200, f"{uri} answers {answer.status}")
             require(answer.body, f"{uri} is empty")
@@ -134,7 +134,9 @@ async def bandwidth_is_the_peak(subject: Subject) -> None:
         url = subject.url.join(URL(uri))
         playlist = (await subject.ask_origin(url=url)).playlist
         long = [
-            one for one in playlist.entries if not one.is_gap and one.seconds >= playlist.target_duration / 2
+            entry
+            for entry in playlist.entries
+            if not entry.is_gap and entry.seconds >= playlist.target_duration / 2
         ]
         for entry in _spread(long):
             answer = await subject.ask(url=URL(urljoin(str(url), entry.uri), encoded=True))

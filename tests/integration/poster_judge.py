@@ -31,8 +31,8 @@ async def gray(media: bytes, *filters: str) -> bytes:
     return found
 
 
-def difference(one: bytes, other: bytes) -> float:
-    return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)
+def difference(picture: bytes, other: bytes) -> float:
+    return sum(abs(a - b) for a, b in zip(picture, other, strict=True)) / len(picture)
 
 
 async def check_poster(public_url: str, recording: Mapping[str, Any]) -> None:
@@ -63,6 +63,6 @@ async def check_poster(public_url: str, recording: Mapping[str, Any]) -> None:
 
         async def is_shown() -> bool:
             poster = await gray(await get(urljoin(folder, recording["poster"])))
-            return min(difference(poster, one) for one in shown) < LIKE
+            return min(difference(poster, picture) for picture in shown) < LIKE
 
         await eventually(is_shown)

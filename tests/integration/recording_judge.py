@@ -82,7 +82,9 @@ def check(found: Found, finished: Mapping[SegmentKey, str]) -> None:
     assert sorted({*finished} - {*found.segments}) == [], f"missing of {sorted(finished)}"
     assert sorted({*found.segments} - {*finished}) == [], "never finished"
     assert found.segments == finished
-    listed = [segment for one in found.playlists.values() for segment in one.segments if not segment.gap]
+    listed = [
+        segment for playlist in found.playlists.values() for segment in playlist.segments if not segment.gap
+    ]
     assert len(listed) == len(finished)
     for playlist in found.playlists.values():
         assert violations(None, playlist) == []
@@ -93,10 +95,10 @@ def check(found: Found, finished: Mapping[SegmentKey, str]) -> None:
 async def check_rules(url: str) -> None:
     """The rules of the conformance suite that are about playlists, and not about who serves them."""
     async with subject_at(url, State.ENDED) as subject:
-        for one in ALWAYS:
-            if one.__module__ == rules.__name__ and one is not rules.listed_segments_answer:
+        for rule in ALWAYS:
+            if rule.__module__ == rules.__name__ and rule is not rules.listed_segments_answer:
                 with contextlib.suppress(NotApplicable):
-                    await one(subject)
+                    await rule(subject)
 
 
 async def complaints(texts: Sequence[str]) -> list[str]:

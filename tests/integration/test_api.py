@@ -93,8 +93,8 @@ async def walk_through(operator: Operator) -> None:
     assert (await operator.ask("GET", f"{path}/file"))[1]["upload"]["key"] == upload["key"]
     assert (await operator.ask("DELETE", f"{path}/file/upload"))[0] == 200
     assert (await operator.ask("DELETE", f"{path}/file"))[0] == 200
-    for one in (path, f"/api/clips/{clip['id']}"):
-        assert (await operator.ask("DELETE", one))[0] == 202
+    for address in (path, f"/api/clips/{clip['id']}"):
+        assert (await operator.ask("DELETE", address))[0] == 202
     binned = (await operator.ask("GET", "/api/bin"))[1]
     assert [len(binned[kind]) for kind in ("recordings", "clips", "files")] == [1, 1, 0]
     assert (await operator.ask("POST", f"/api/bin/{recording['id']}/restore"))[0] == 202

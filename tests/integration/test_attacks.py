@@ -76,7 +76,9 @@ async def test_attacks_on_a_live_stream(tmp_path: Path, bucket: SeaweedBucket) -
             print(f"a playlist after {1000 * (time.monotonic() - began):.0f} ms, with all places taken")
             await on.owncast.wait_for_segments(on.owncast_segments() + 3)
             figures = await metrics(on.service)
-        taken = sum(figures[f'broadcaster_long_requests{{kind="{one}"}}'] for one in ("events", "waiters"))
+        taken = sum(
+            figures[f'broadcaster_long_requests{{kind="{event}"}}'] for event in ("events", "waiters")
+        )
         assert taken <= 240
         assert audience_of(on.service).pid == before
 

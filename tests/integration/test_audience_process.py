@@ -53,8 +53,8 @@ def out_of_memory(process: psutil.Process) -> None:
 async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Killed, stopped for good, or out of memory: another one serves viewers, ingest does not notice."""
     harms: dict[str, Callable[[psutil.Process], None]] = {
-        "killed": lambda one: one.send_signal(signal.SIGKILL),
-        "stopped": lambda one: one.send_signal(signal.SIGSTOP),
+        "killed": lambda process: process.send_signal(signal.SIGKILL),
+        "stopped": lambda process: process.send_signal(signal.SIGSTOP),
         "out of memory": out_of_memory,
     }
     (page := tmp_path / "page").mkdir()
@@ -106,7 +106,7 @@ async def test_it_holds_no_secret(tmp_path: Path, bucket: SeaweedBucket) -> None
                 (folder / "environ").read_bytes()
             return
         environment = (folder / "environ").read_bytes().decode()
-        files = [str(one.readlink()) for one in (folder / "fd").iterdir()]
+        files = [str(process.readlink()) for process in (folder / "fd").iterdir()]
         maps = (folder / "maps").read_text()
         assert "PATH=" in environment
         assert any(file.startswith("socket:") for file in files)
@@ -202,8 +202,8 @@ async def test_what_it_is_sent_by_the_terminal(tmp_path: Path, bucket: SeaweedBu
     async with end_to_end(tmp_path, bucket, patient=True) as on:
         await answered(on.service)
         process = audience_of(on.service)
-        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            process.send_signal(one)
+        for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(signal_number)
         await on.live_with(2)
         assert audience_of(on.service).pid == process.pid
         assert on.service.child

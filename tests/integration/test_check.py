@@ -147,8 +147,8 @@ async def test_state_folder_that_cannot_be_written(tmp_path: Path, bucket: Seawe
         (folder / "filler").write_bytes(bytes(2**20))
         full = await examine(tmp_path, settings, "--json")
         full.says("state-folder", "failed", "No space left on device", "make room")
-    for one in (found, roomy, full):
-        assert one.status == 1
+    for item in (found, roomy, full):
+        assert item.status == 1
 
 
 @pytest.mark.parametrize(

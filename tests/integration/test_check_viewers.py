@@ -200,7 +200,7 @@ async def test_edges(  # noqa: PLR0913, PLR0917 - a table's columns
         found = await examine(tmp_path, settings_of(tmp_path, bucket, R2_PUBLIC_URL=address), "--json")
     found.says(name, verdict, message, remedy)
     assert found.status == (1 if verdict == "failed" else 0)
-    others = {one for one in found.bad() if one.startswith("public-")} - {name, "public-protocol"}
+    others = {item for item in found.bad() if item.startswith("public-")} - {name, "public-protocol"}
     assert others == set()
 
 

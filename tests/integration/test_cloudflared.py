@@ -60,9 +60,9 @@ def paths(app: web.Application) -> Iterator[str]:
         elif resource.name in FOLDERS:
             for prefix, folder in FOLDERS[resource.name]:
                 files = (
-                    one.relative_to(folder)
-                    for one in folder.rglob("*")
-                    if one.is_file() and one.suffix not in PACKED.values()
+                    path.relative_to(folder)
+                    for path in folder.rglob("*")
+                    if path.is_file() and path.suffix not in PACKED.values()
                 )
                 yield from (info["formatter"].replace("{path}", f"{prefix}{file}") for file in files)
             yield info["formatter"].replace("{path}", "")

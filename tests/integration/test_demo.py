@@ -40,7 +40,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 def sockets(port: int | str = "*") -> set[str]:
     """Names of the sockets that SeaweedFS servers have, or have left behind, for a port or for any."""
-    return {one.name for one in SOCKETS.glob(f"seaweedfs-*-{port}.sock")}
+    return {path.name for path in SOCKETS.glob(f"seaweedfs-*-{port}.sock")}
 
 
 class Demo:
@@ -134,7 +134,7 @@ class Demo:
         return complaints[0].removeprefix("broadcaster: ")
 
     def check_nothing_is_left(self) -> None:
-        assert [one for one in psutil.process_iter() if self.is_ours(one)] == []
+        assert [process for process in psutil.process_iter() if self.is_ours(process)] == []
         assert list(self.tmp.iterdir()) == []
         ours = {name for port in self.listening for name in sockets(port)}
         assert ours - self.not_ours == set()

@@ -126,7 +126,7 @@ async def test_stream_goes_live_restarts_and_ends_as_owncast_does(tmp_path: Path
         assert "stream-offline-0.ts" in idle
         assert idle.endswith("#EXT-X-ENDLIST\n")
         # It is encoded for each variant, so pages that read this playlist see the same ones as later.
-        sizes = {f"{one.width}x{one.height}" for one in owncast.variants}
+        sizes = {f"{variant.width}x{variant.height}" for variant in owncast.variants}
         assert set(re.findall("RESOLUTION=([0-9x]+)", (folder / "stream.m3u8").read_text())) == sizes
         assert (folder / "stream.m3u8").read_text().count("stream.m3u8") == 2
 

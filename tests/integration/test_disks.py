@@ -82,7 +82,7 @@ async def test_the_event_loop_waits_for_no_disk(
         await running
     assert any(isinstance(event, UploadFailed) for event in events)
     # The files that the test itself has written.
-    asked = [one for one in asked if "hls_writer.py" not in one and "write_bytes(PACKET" not in one]
+    asked = [call for call in asked if "hls_writer.py" not in call and "write_bytes(PACKET" not in call]
     assert not asked, asked[0]
 
 

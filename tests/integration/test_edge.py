@@ -25,7 +25,7 @@ CASES = [
 
 
 @pytest.mark.takes(25)
-@pytest.mark.parametrize("case", CASES if length.SOAK else [SHORT], ids=lambda one: f"{one.variants}")
+@pytest.mark.parametrize("case", CASES if length.SOAK else [SHORT], ids=lambda case: f"{case.variants}")
 async def test_hundreds_of_pages(tmp_path: Path, bucket: SeaweedBucket, case: Case) -> None:
     """Each version is asked for once, over few connections; no page sees an older playlist than before."""
     found = await costs(tmp_path, bucket, case)
@@ -47,9 +47,9 @@ async def test_hundreds_of_pages(tmp_path: Path, bucket: SeaweedBucket, case: Ca
         assert max(watching.by_second(REPORTS).values()) <= 1.7 * 5
     if case in CASES[:1]:
         both = found.joining, watching
-        assert sum(one.requests() - one.requests(REPORTS) for one in both) <= 700
-        assert sum(one.requests(REPORTS) for one in both) <= 5 * LENGTH
-        assert sum(one.bytes for one in both) <= MOST_BYTES
+        assert sum(origin.requests() - origin.requests(REPORTS) for origin in both) <= 700
+        assert sum(origin.requests(REPORTS) for origin in both) <= 5 * LENGTH
+        assert sum(origin.bytes for origin in both) <= MOST_BYTES
 
 
 @pytest.mark.skipif(not length.SOAK, reason="make soak runs it")

@@ -67,7 +67,7 @@ async def test_a_thousand_wait_and_one_request_reaches_the_service(
         await front.edge.stop()
     assert {status for status, _, _ in answers} == {200}
     assert len({body for _, body, _ in answers}) == 1
-    assert [one.uri for one in front.edge.log() if one.from_origin].count(path) == 1
+    assert [request.uri for request in front.edge.log() if request.from_origin].count(path) == 1
 
 
 def connected(front: Front) -> int:
@@ -124,7 +124,7 @@ async def test_a_service_that_dies_is_told_to_all_that_wait(tmp_path: Path) -> N
             again = await asyncio.gather(*(front.get(f"/live/events/{serial}") for _ in range(100)))
         assert {status for status, _, _ in again} <= {502, 503}
         await edge.stop()
-    assert sum(one.from_origin for one in edge.log() if one.uri.endswith(str(serial))) <= 10
+    assert sum(request.from_origin for request in edge.log() if request.uri.endswith(str(serial))) <= 10
 
 
 async def test_no_answer_that_is_kept_can_be_asked_for_in_a_loop(

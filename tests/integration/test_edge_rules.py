@@ -192,5 +192,5 @@ async def test_what_is_not_a_playlist(tmp_path: Path, bucket: SeaweedBucket) -> 
             async with session.get(edge.address + path) as closed:
                 assert closed.status == 404
         await edge.stop()
-    passed = {one.uri for one in edge.log() if one.from_origin}
+    passed = {request.uri for request in edge.log() if request.from_origin}
     assert passed == {"/live/events", "/live/tracker", "/live/beacon", "/"}

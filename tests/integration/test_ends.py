@@ -83,7 +83,7 @@ async def test_uneven_key_frames(tmp_path: Path, bucket: SeaweedBucket) -> None:
         assert on.watcher.missing == []
         assert not any(segment.gap for version in versions for segment in version.segments)
         assert ends(versions) <= 1
-        played = [one.duration.total_seconds() for version in versions for one in version.segments]
+        played = [segment.duration.total_seconds() for version in versions for segment in version.segments]
         longest = max(later - earlier for earlier, later in pairwise(KEY_FRAMES)) / SCALE
         assert max(played) == pytest.approx(longest, abs=0.2)
 

@@ -80,7 +80,7 @@ async def test_all_of_it(cinema: Cinema, tmp_path: Path, monkeypatch: pytest.Mon
         await exported(cinema.url, tmp_path / f"out.{kind}", kind)
         found = times(tmp_path / f"out.{kind}")
         kinds = {"audio"} if kind == "m4a" else KINDS
-        assert found.counts == {one: sum(run[one] for run in made.packets) for one in kinds}
+        assert found.counts == {kind: sum(run[kind] for run in made.packets) for kind in kinds}
         assert abs(found.seconds - sum(made.seconds)) < RUNS * made.frame
         for times_of_kind in found.decoding.values():
             steps = [after - before for before, after in pairwise(times_of_kind)]

@@ -44,7 +44,7 @@ async def stored(bucket: SeaweedBucket) -> int:
     """Segments that the bucket has."""
     async with client_of(bucket) as client:
         found = await client.list_objects_v2(Bucket=bucket.bucket, Prefix="live/")
-    return sum(one["Key"].endswith(".ts") for one in found.get("Contents", []))
+    return sum(item["Key"].endswith(".ts") for item in found.get("Contents", []))
 
 
 async def playlist(url: str) -> str:

@@ -51,7 +51,7 @@ async def crawl(
     """
     places, statuses = asyncio.Semaphore(AT_ONCE), dict[int, int]()
 
-    async def one(request: bytes) -> None:
+    async def ask(request: bytes) -> None:
         async with places:
             body = await answer(port, request)
         for status in map(int, STATUS.findall(body)):
@@ -64,7 +64,7 @@ async def crawl(
 
     async with asyncio.TaskGroup() as group:
         for request in itertools.islice(hostile_requests(), None, None, every):
-            group.create_task(one(request))
+            group.create_task(ask(request))
     assert sum(statuses.values()) > 1500 / every  # the others never finish, and get no answer
     return statuses
 
@@ -72,7 +72,7 @@ async def crawl(
 async def flood_tracker(address: str) -> None:
     """Sockets that say nothing of sense, all at once."""
 
-    async def one(session: aiohttp.ClientSession, number: int) -> None:
+    async def ask(session: aiohttp.ClientSession, number: int) -> None:
         with contextlib.suppress(aiohttp.ClientError):  # turned away
             async with session.ws_connect(f"{address}/live/tracker") as socket:
                 await socket.send_str("{" * number)
@@ -82,7 +82,7 @@ async def flood_tracker(address: str) -> None:
                     await socket.receive()
 
     async with aiohttp.ClientSession() as session:
-        await asyncio.gather(*(one(session, number) for number in range(SOCKETS)))
+        await asyncio.gather(*(ask(session, number) for number in range(SOCKETS)))
 
 
 async def half_sockets(port: int) -> None:

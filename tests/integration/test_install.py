@@ -137,8 +137,10 @@ class Host:
 def host(tmp_path: Path) -> Iterator[Host]:
     if not is_usable():
         pytest.skip("the machine's own Python is of another version")
-    with systemd_machine(tmp_path / "machine", {"/srv/source": REPOSITORY, "/srv/packages": PACKAGES}) as one:
-        yield Host(one)
+    with systemd_machine(
+        tmp_path / "machine", {"/srv/source": REPOSITORY, "/srv/packages": PACKAGES}
+    ) as package:
+        yield Host(package)
 
 
 @pytest.mark.takes(15)

@@ -181,7 +181,7 @@ async def test_dashboard_and_rules_on_the_running_service(tmp_path: Path, bucket
 
         async def without_data() -> list[tuple[str, str]]:
             assert not streaming.done(), streaming.exception()
-            return [one for one in missing if not await prometheus.has_data(one[1])]
+            return [query for query in missing if not await prometheus.has_data(query[1])]
 
         try:
             await eventually(without_data, lambda missing: not missing, within=240)

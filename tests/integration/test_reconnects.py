@@ -166,7 +166,8 @@ def check_versions(on: EndToEnd, *, discontinuities: int) -> None:
             assert not any(segment.gap for segment in after.segments)
         last = versions[-1]
         assert (
-            last.discontinuity_sequence + sum(one.discontinuity for one in last.segments) == discontinuities
+            last.discontinuity_sequence + sum(segment.discontinuity for segment in last.segments)
+            == discontinuities
         )
     numbers = on.watcher.listed
     assert len(set(numbers.values())) == len(numbers) == len(on.owncast.finished)

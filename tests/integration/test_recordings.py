@@ -234,9 +234,8 @@ async def uploaded(service: Service, bucket: SeaweedBucket, recording: str, fold
     """Give it a file; returns where the index says that it is."""
     path = folder / "best.mp4"
     await managed(service, recording, str(path), "--upload", command="export")
-    (one,) = await eventually(lambda: index_at(bucket.public_url), lambda recordings: recordings[0]["file"])
-    told = one["file"]
-    url = urljoin(f"{bucket.public_url}/live/recordings/", str(told["url"]))
+    (listed,) = await eventually(lambda: index_at(bucket.public_url), lambda entries: entries[0]["file"])
+    url = urljoin(f"{bucket.public_url}/live/recordings/", str(listed["file"]["url"]))
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert await response.read() == path.read_bytes()
     return url
@@ -265,7 +264,7 @@ async def plays_in_a_browser(url: str, playlist: MediaPlaylist) -> None:
     """Chromium plays it from end to end; its place goes on over every discontinuity."""
     durations = [segment.duration.total_seconds() for segment in playlist.segments]
     starts = list(itertools.accumulate(durations, initial=0.0))
-    joints = [at for at, one in zip(starts, playlist.segments, strict=False) if one.discontinuity]
+    joints = [at for at, start in zip(starts, playlist.segments, strict=False) if start.discontinuity]
     async with running_chromium(find_chromium()) as browser:
         page = await browser.new_page()
         with no_complaints(page):

@@ -36,7 +36,7 @@ async def test_a_hundred_clients_cost_the_uplink_one() -> None:
                 await relayed.until_last(number)
             await playing
             figures = await relayed.metrics()
-        assert all(sum(one.sizes.values()) == (3 + later) * origin.size for one in clients)
+        assert all(sum(client.sizes.values()) == (3 + later) * origin.size for client in clients)
         assert len(origin.asked) == 2 * (3 + later)
         assert set(origin.asked.values()) == {1}
         assert figures["broadcaster_relay_answers_total"] == CLIENTS * (3 + later)
@@ -68,7 +68,7 @@ async def test_the_uplink_is_away_and_comes_back(origin: SmallOrigin) -> None:
         origin.ping()
         await origin.proxy.switch(Fault.NONE)
         versions.append(await relayed.until_last(6))
-        assert [one.gap for one in versions[1].segments] == [False] * 6
+        assert [segment.gap for segment in versions[1].segments] == [False] * 6
         assert violations(versions[0], versions[1]) == []
         await relayed.heard("state", "trouble", trouble=None)
         assert (await relayed.health())["http"] == 200

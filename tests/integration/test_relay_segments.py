@@ -184,7 +184,9 @@ async def test_old_segments_do_not_hold_up_live_ones(monkeypatch: pytest.MonkeyP
             asking = [
                 group.create_task(relayed.get(segment.uri, headers=attack)) for segment in segments[:450]
             ]
-            await eventually(lambda: sum(one.done() for one in asking) >= 440)  # 503: no more than four wait
+            await eventually(
+                lambda: sum(request_task.done() for request_task in asking) >= 440
+            )  # 503: no more than four wait
             for number in range(461, 466):
                 origin.publish()
                 path = (await relayed.until_last(number)).segments[-1].uri
@@ -192,7 +194,7 @@ async def test_old_segments_do_not_hold_up_live_ones(monkeypatch: pytest.MonkeyP
                 assert response.status == 200
                 live, old = origin.begun.index(origin.path("0", number - 1)), len(origin.begun)
                 assert old - live <= 3  # what was on its way already
-            statuses = [(await one)[0].status for one in asking]
+            statuses = [(await request_task)[0].status for request_task in asking]
             assert statuses.count(200) <= 450 - 440
             assert set(statuses) <= {200, 503}
 

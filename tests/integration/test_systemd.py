@@ -90,10 +90,12 @@ def test_verify(tmp_path: Path, name: str, *, links: bool) -> None:
 
 def test_the_instances_differ_in_their_names_alone() -> None:
     """What is hardened in one unit is hardened in the other."""
-    one, many = directives(UNIT), directives(TEMPLATE)
-    differing = {name for name in one | many if one.get(name) != many.get(name)}
+    single, many = directives(UNIT), directives(TEMPLATE)
+    differing = {name for name in single | many if single.get(name) != many.get(name)}
     assert differing == {"Description", "EnvironmentFile", "Environment", "StateDirectory"}
-    assert set(many["Environment"]) - set(one["Environment"]) == {"BROADCASTER_STATE_DIR=%S/broadcaster-%i"}
+    assert set(many["Environment"]) - set(single["Environment"]) == {
+        "BROADCASTER_STATE_DIR=%S/broadcaster-%i"
+    }
 
 
 def test_stopping_takes_longer_than_draining() -> None:
@@ -156,10 +158,13 @@ class Installation:
         """The environment that the unit asks for; its credentials are put into a folder."""
         unit = self.unit()
         credentials.mkdir(mode=0o700, exist_ok=True)
-        for one in unit["LoadCredential"]:
-            name, _, path = one.partition(":")
+        for credential in unit["LoadCredential"]:
+            name, _, path = credential.partition(":")
             shutil.copy(f"{self.root}{path}", credentials / name)
-        lines = [one.replace("%S", "/var/lib").replace("=/", f"={self.root}/") for one in unit["Environment"]]
+        lines = [
+            variable.replace("%S", "/var/lib").replace("=/", f"={self.root}/")
+            for variable in unit["Environment"]
+        ]
         lines += (self.root / unit["EnvironmentFile"][0].lstrip("/")).read_text().splitlines()
         pairs = (line.partition("=") for line in lines if line and line[0] != "#")
         return {"CREDENTIALS_DIRECTORY": str(credentials), **{name: value for name, _, value in pairs}}
@@ -276,7 +281,7 @@ async def test_install_and_run(
         state = installation.root / "var/lib/broadcaster"
         written = [path.stat() for path in state.rglob("*") if path.is_file()]
         assert written
-        assert not any(one.st_mode & 0o077 for one in written if one.st_nlink == 1)
+        assert not any(file_status.st_mode & 0o077 for file_status in written if file_status.st_nlink == 1)
     finally:
         assert await child.stop(grace=30) == 0
     await systemd.until("STOPPING=1")

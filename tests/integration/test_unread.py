@@ -98,6 +98,6 @@ async def test_unread_answers_of_a_relay(tmp_path: Path, origin: SmallOrigin) ->
             if connection.status == "LISTEN" and connection.laddr[1:] == (port,)
         }
         assert pid
-        requests = [2 * (get(one),) for one in ("/", path, PLAYLIST, "/segments/none/none")]
+        requests = [2 * (get(segment),) for segment in ("/", path, PLAYLIST, "/segments/none/none")]
         requests += [2 * (get(path, fields="Range: bytes=0-50000\r\n"),), 2 * (get(path, "HEAD"),)]
         await attacked(psutil.Process(pid), relayed.address, requests)

@@ -61,8 +61,8 @@ async def test_the_check_of_the_edge(tmp_path: Path, bucket: SeaweedBucket) -> N
             admin = {"BROADCASTER_ADMIN_PORT": service.environment["BROADCASTER_ADMIN_PORT"]}
             settings = {**settings_of(tmp_path, bucket), **worker.settings, **admin}
             found = await examine(tmp_path, settings, "--edge", "--json")
-            edge = {name: one for name, one in found.checks.items() if name.startswith("edge-")}
-            assert {one["verdict"] for one in edge.values()} == {"ok"}, found.output
+            edge = {name: check for name, check in found.checks.items() if name.startswith("edge-")}
+            assert {check["verdict"] for check in edge.values()} == {"ok"}, found.output
             assert "woke" in edge["edge-trial"]["message"]
             assert "no request" in edge["edge-requests"]["message"]
             wrong = await examine(

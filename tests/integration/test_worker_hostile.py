@@ -53,7 +53,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int]] = {
     "segments that are text": (push_of(NEXT, LAST + 1, segments="x"), 400),
     "no state": (push_of(NEXT, LAST + 1, state=None), 400),
     "too many texts": (
-        push_of(NEXT, LAST + 1, texts={str(one): {"ops": ["x"]} for one in range(2001)}),
+        push_of(NEXT, LAST + 1, texts={str(check): {"ops": ["x"]} for check in range(2001)}),
         413,
     ),
 }

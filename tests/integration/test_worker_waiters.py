@@ -177,7 +177,7 @@ async def test_all_that_wait_are_woken(tmp_path: Path, count: int) -> None:
                 crowd.close()
         assert [crowd.wrong for crowd in crowds] == [0, 0]
     ours, theirs = ([p99(both[place]) for both in rounds] for place in (0, 1))
-    ratio = statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
+    ratio = statistics.median(delay / other for delay, other in zip(ours, theirs, strict=True))
     print(
         f"\n{count} waiters, p99 (median of {ROUNDS} rounds): {1000 * statistics.median(ours):.0f} ms, "
         f"bare workerd {1000 * statistics.median(theirs):.0f} ms, ratio {ratio:.2f}"

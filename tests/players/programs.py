@@ -28,7 +28,7 @@ SINK = "video-sink=fakesink name=pictures sync=true silent=false"
 def count_changes(log: str) -> int:
     """Of the time that mpv prints."""
     times = re.findall(r"at (-?[\d.]+)", log)
-    return sum(one != before for before, one in itertools.pairwise(times))
+    return sum(moment != before for before, moment in itertools.pairwise(times))
 
 
 def last_number(log: str) -> int:

@@ -93,8 +93,8 @@ async def ask(office: Office, aiohttp_client: AiohttpClient) -> Ask:
 
 async def only(ask: Ask) -> Any:  # noqa: ANN401
     _, found = await ask("GET", "recordings")
-    (one,) = found["recordings"]
-    return one
+    (recording,) = found["recordings"]
+    return recording
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Basic abc", "Bearer ü"])
@@ -118,25 +118,25 @@ def test_the_token_is_the_users_own(tmp_path: Path) -> None:
 
 async def test_changes(office: Office, ask: Ask) -> None:
     """A title, who finds it, how long it is kept; each is written into the bucket at once."""
-    one = await only(ask)
-    path = f"recordings/{one['id']}"
-    assert await ask("GET", path) == (200, one)
+    recording = await only(ask)
+    path = f"recordings/{recording['id']}"
+    assert await ask("GET", path) == (200, recording)
     status, _ = await ask("PATCH", path, json={"title": "Größe", "keepDays": 30, "visibility": "unlisted"})
     changed = await only(ask)
     assert (status, office.told) == (200, 1)
     assert (changed["title"], changed["visibility"]) == ("Größe", "unlisted")
     assert datetime.fromisoformat(changed["keepUntil"]) == office.studio.now + timedelta(days=30)
     assert changed["address"] == f"https://live.example.com/watch/{changed['playlist'].partition('/')[0]}"
-    assert changed["playlist"] != one["playlist"]
+    assert changed["playlist"] != recording["playlist"]
     assert await ask("PATCH", path, json={"visibility": "unlisted"}) == (200, changed)  # its link stays
     await ask("PATCH", path, json={"keepDays": None, "visibility": "hidden"})
     hidden = await only(ask)
     assert hidden["keepUntil"] is None
-    assert hidden["playlist"] != one["playlist"]
+    assert hidden["playlist"] != recording["playlist"]
     (status, _) = await ask("DELETE", path)
     assert (status, office.told) == (202, 3)
     (binned,) = await office.studio.catalog.recordings.bin()
-    assert binned.id == one["id"]
+    assert binned.id == recording["id"]
 
 
 async def test_a_file(office: Office, ask: Ask) -> None:
@@ -192,10 +192,10 @@ async def test_a_file(office: Office, ask: Ask) -> None:
 )
 async def test_what_makes_no_sense(office: Office, ask: Ask, body: str) -> None:
     """It is refused, and changes nothing."""
-    one = await only(ask)
-    status, found = await ask("PATCH", f"recordings/{one['id']}", data=body)
+    recording = await only(ask)
+    status, found = await ask("PATCH", f"recordings/{recording['id']}", data=body)
     assert (status, found["error"].endswith("makes no sense")) == (400, True)
-    assert (await only(ask), office.told) == (one, 0)
+    assert (await only(ask), office.told) == (recording, 0)
     assert await ask("PATCH", "recordings/x", data=body) == (404, None)
 
 
@@ -239,7 +239,7 @@ async def test_clips(office: Office, ask: Ask) -> None:
     goes = datetime.fromisoformat(binned["goes"])
     assert (binned["id"], goes) == (clip["id"], office.studio.now + timedelta(days=1))
     assert (await ask("POST", f"bin/{clip['id']}/restore"))[0] == 202
-    assert [one["id"] for one in (await ask("GET", "clips"))[1]["clips"]] == [clip["id"]]
+    assert [entry["id"] for entry in (await ask("GET", "clips"))[1]["clips"]] == [clip["id"]]
     assert (await ask("POST", f"bin/{clip['id']}/restore"))[0] == 404
     assert (await ask("DELETE", f"clips/{clip['id']}?now=1"))[0] == 202
     assert (await ask("DELETE", f"bin/{clip['id']}"))[0] == 404
@@ -258,11 +258,11 @@ async def test_a_clip_of_the_last_seconds(office: Office, ask: Ask) -> None:
 
 async def test_where_they_are_watched(office: Office, ask: Ask) -> None:
     """At their pages; what is hidden, and where there are no pages, by the playlist."""
-    one = await only(ask)
+    recording = await only(ask)
     _, clip = await ask("POST", "clips", json={"last": 6})
-    assert one["address"] == f"https://live.example.com/watch/{one['id']}"
+    assert recording["address"] == f"https://live.example.com/watch/{recording['id']}"
     assert clip["address"] == f"https://live.example.com/c/{clip['id']}"
-    await ask("PATCH", f"recordings/{one['id']}", json={"visibility": "hidden"})
+    await ask("PATCH", f"recordings/{recording['id']}", json={"visibility": "hidden"})
     folder = "https://video.example.com/live"
     hidden = await only(ask)
     assert hidden["address"] == f"{folder}/recordings/{hidden['playlist']}"
@@ -351,42 +351,48 @@ async def test_the_command_line(
         output = capsys.readouterr()
         return status, output.out + output.err
 
-    (one,) = await office.studio.recordings()
+    (recording,) = await office.studio.recordings()
     status, text = await run("list")
-    assert (status, text) == (0, f"{one.id}    0:00:18        0.0 MB  listed\n")
-    assert '"title": "A night"' in (await run("title", one.id, "A night"))[1]
-    assert '"visibility": "hidden"' in (await run("hide", one.id))[1]
-    assert '"visibility": "unlisted"' in (await run("hide", one.id, "--unlisted"))[1]
-    assert '"visibility": "listed"' in (await run("hide", one.id, "--undo"))[1]
-    assert '"keepUntil": "20' in (await run("keep", one.id, "2"))[1]
-    assert '"keepUntil": null' in (await run("keep", one.id, "forever"))[1]
-    assert '"A night"' in (await run("show", one.id))[1]
+    assert (status, text) == (0, f"{recording.id}    0:00:18        0.0 MB  listed\n")
+    assert '"title": "A night"' in (await run("title", recording.id, "A night"))[1]
+    assert '"visibility": "hidden"' in (await run("hide", recording.id))[1]
+    assert '"visibility": "unlisted"' in (await run("hide", recording.id, "--unlisted"))[1]
+    assert '"visibility": "listed"' in (await run("hide", recording.id, "--undo"))[1]
+    assert '"keepUntil": "20' in (await run("keep", recording.id, "2"))[1]
+    assert '"keepUntil": null' in (await run("keep", recording.id, "forever"))[1]
+    assert '"A night"' in (await run("show", recording.id))[1]
     assert await run("sweep", "--dry-run") == (0, '{\n  "objects": 0\n}\n')
     await run("sweep")
     assert office.swept == [True, False]
     assert await run("rebuild") == (0, '{\n  "recordings": 3\n}\n')
     file = tmp_path / "best.mp4"
     file.write_bytes(b"")
-    status, text = await run("upload", one.id, str(file))
+    status, text = await run("upload", recording.id, str(file))
     assert (status, "size makes no sense" in text) == (1, True)
     office.report = HealthReport("live", 0, None)
-    status, text = await run("upload", one.id, str(file))
+    status, text = await run("upload", recording.id, str(file))
     assert (status, "a stream is on" in text, "--rate" in text) == (1, True, True)
-    status, text = await run("upload", one.id, str(file), "--service", "http://127.0.0.1:9")
+    status, text = await run("upload", recording.id, str(file), "--service", "http://127.0.0.1:9")
     assert (status, "--token-file" in text) == (1, True)
-    status, text = await run("upload", one.id, str(tmp_path / "none.mp4"), "--rate", "64")
+    status, text = await run("upload", recording.id, str(tmp_path / "none.mp4"), "--rate", "64")
     assert (status, "No such file" in text) == (1, True)
-    await check_uploads_of_exports(one.id, file, capsys)
-    assert await run("upload", one.id, "--cancel") == (0, "")
-    assert await run("upload", one.id, "--remove") == (0, "")
+    await check_uploads_of_exports(recording.id, file, capsys)
+    assert await run("upload", recording.id, "--cancel") == (0, "")
+    assert await run("upload", recording.id, "--remove") == (0, "")
     status, text = await run("show", "x")
     assert (status, "there is no such recording" in text) == (1, True)
     base, settings = "https://video.example.com/live/recordings", load()
-    assert await asyncio.to_thread(address_of, settings, one.id, 1) == f"{base}/{one.id}/playlist.m3u8"
-    for name, part, complaint in ((one.id, 2, "has 1 parts"), ("none", 1, "no recording or clip 'none'")):
+    assert (
+        await asyncio.to_thread(address_of, settings, recording.id, 1)
+        == f"{base}/{recording.id}/playlist.m3u8"
+    )
+    for name, part, complaint in (
+        (recording.id, 2, "has 1 parts"),
+        ("none", 1, "no recording or clip 'none'"),
+    ):
         with pytest.raises(AdminError, match=complaint):
             await asyncio.to_thread(address_of, settings, name, part)
-    await check_the_bin(run, one.id)
+    await check_the_bin(run, recording.id)
     await server.close()
     status, text = await run("list")
     assert (status, "is it running?" in text, text.count("\n")) == (1, True, 1)
@@ -397,10 +403,10 @@ async def test_the_command_line(
 
 async def test_what_ends_in_the_future_is_deleted_at_once(office: Office, ask: Ask) -> None:
     """An encoder's clock may be wrong by years; what is to be deleted does not wait for them."""
-    one = await only(ask)
+    recording = await only(ask)
     office.studio.now -= timedelta(days=1000)
-    assert (await ask("DELETE", f"recordings/{one['id']}?now=1"))[0] == 202
-    assert [over.id for over in await office.studio.catalog.recordings.expired()] == [one["id"]]
+    assert (await ask("DELETE", f"recordings/{recording['id']}?now=1"))[0] == 202
+    assert [over.id for over in await office.studio.catalog.recordings.expired()] == [recording["id"]]
 
 
 @pytest.mark.parametrize("found", ["", "\n"])

@@ -38,7 +38,7 @@ async def test_each_route_is_described(tmp_path: Path) -> None:
         if route.resource and route.resource.canonical.startswith("/api/")
     }
     described = json.loads(api_schemas.OPENAPI.read_text())["paths"]
-    assert {(method, path) for path, one in described.items() for method in one} == routes
+    assert {(method, path) for path, name in described.items() for method in name} == routes
     text = (ROOT / "docs/http-api.md").read_text()
     table = re.findall(r"^\| `([A-Z]+) (/api/\S+)` ", text, re.MULTILINE)
     assert {(method.lower(), path) for method, path in table} == routes

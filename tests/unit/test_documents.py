@@ -226,7 +226,7 @@ def test_the_way_of_a_segment_is_as_described() -> None:
         for path in re.findall(r"^\d+\. `([a-z_]+/[a-z_]+\.py)` ", text, re.MULTILINE)
     ]
     assert 10 <= len(walk) <= 15
-    imported = {str(ROOT / f"broadcaster/{one}") for one in ("source/watcher", "upload/pipeline")}
+    imported = {str(ROOT / f"broadcaster/{module}") for module in ("source/watcher", "upload/pipeline")}
     for path in walk:
         assert str(path.with_suffix("")) in imported, f"{path} is imported by none before it"
         imported |= modules_imported_by(path)

@@ -14,7 +14,7 @@ def test_unit_tests_mirror_the_package() -> None:
     found = sorted(TESTS.glob("*/test_*.py"))
     assert found
     for path in found:
-        modules = {one.stem for one in (PACKAGE / path.parent.name).glob("*.py")} - {"__init__"}
+        modules = {module.stem for module in (PACKAGE / path.parent.name).glob("*.py")} - {"__init__"}
         name = path.stem.removeprefix("test_")
         assert any(name == module or name.startswith(f"{module}_") for module in modules), path.relative_to(
             ROOT

@@ -27,9 +27,9 @@ def entries(file: str) -> dict[str, tuple[str, list[str]]]:
 def needs(package: str, seen: set[str]) -> Iterator[str]:
     """Everything that a package needs, as what is installed says."""
     for text in distribution(package).requires or ():
-        one = Requirement(text)
-        name = canonicalize_name(one.name)
-        if name not in seen and (one.marker is None or one.marker.evaluate({"extra": ""})):
+        requirement = Requirement(text)
+        name = canonicalize_name(requirement.name)
+        if name not in seen and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
             seen.add(name)
             yield name
             yield from needs(name, seen)

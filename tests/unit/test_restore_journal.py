@@ -93,6 +93,6 @@ def test_install_sh_opens_nothing_in_the_state_folder() -> None:
     for script in ("install.sh", "upgrade.sh"):
         lines = (SCRIPT.parent / script).read_text().splitlines()
         named = [line for line in lines if "STATE_DIR" in line or "/var/lib" in line]
-        assert all(one.lstrip().startswith(("#", "say", "-e 's/^(BROADCASTER_STATE_DIR")) for one in named), (
-            named
-        )
+        assert all(
+            line.lstrip().startswith(("#", "say", "-e 's/^(BROADCASTER_STATE_DIR")) for line in named
+        ), named

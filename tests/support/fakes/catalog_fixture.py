@@ -118,4 +118,4 @@ class CatalogFixture:
         return [await book.segments(part.number) for part in parts]
 
     async def names(self) -> list[list[str]]:
-        return [[one.key.removeprefix("live/") for one in part] for part in await self.segments()]
+        return [[segment.key.removeprefix("live/") for segment in part] for part in await self.segments()]

@@ -61,7 +61,10 @@ class EdgeWorker:
         for name, text in push["texts"].items():
             before = self.texts.pop(name, "")
             if text is not None:
-                pieces = (one if isinstance(one, str) else before[slice(*one)] for one in text["ops"])
+                pieces = (
+                    operation if isinstance(operation, str) else before[slice(*operation)]
+                    for operation in text["ops"]
+                )
                 self.texts[name] = "".join(pieces)
         self.pushes.append(push)
         reports, self.reports = self.reports, []

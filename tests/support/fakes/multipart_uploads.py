@@ -44,7 +44,7 @@ class FakeParts(ObjectStore):
             return None
         assert self.uploads_[upload][0] == key
         found = self.uploads_[upload][1]
-        return {one: (hashlib.md5(body).hexdigest(), len(body)) for one, body in found.items()}
+        return {item: (hashlib.md5(body).hexdigest(), len(body)) for item, body in found.items()}
 
     async def complete(self, key: str, upload: str, md5s: Sequence[str], *, deadline: float) -> bool:
         found = await self.parts(key, upload, deadline=deadline)

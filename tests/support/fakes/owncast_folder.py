@@ -72,16 +72,16 @@ class Transcoder:
         listed = self.made[variant][-WINDOW:]
         lines = [
             "#EXTM3U\n#EXT-X-VERSION:6",
-            f"#EXT-X-TARGETDURATION:{max(1, *(round(one.seconds) for one in listed))}",
+            f"#EXT-X-TARGETDURATION:{max(1, *(round(segment.seconds) for segment in listed))}",
             f"#EXT-X-MEDIA-SEQUENCE:{listed[0].number}\n#EXT-X-INDEPENDENT-SEGMENTS",
         ]
-        for one in listed:
-            time = START + timedelta(seconds=one.time + AHEAD)
-            lines.append(f"#EXTINF:{one.seconds:.6f},")
+        for segment in listed:
+            time = START + timedelta(seconds=segment.time + AHEAD)
+            lines.append(f"#EXTINF:{segment.seconds:.6f},")
             lines.append(
                 f"#EXT-X-PROGRAM-DATE-TIME:{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03}+0000"
             )
-            lines.append(one.name)
+            lines.append(segment.name)
         return "\n".join(lines) + "\n"
 
 
@@ -199,15 +199,17 @@ class OwncastLife(Timetable):
         for variant in transcoder.made:
             name = transcoder.name(number)
             size = len(PACKET) * chance.randint(3, 9)
-            one = Made(transcoder.number, variant, number, name, size, seconds, began)
-            transcoder.made[variant].append(one)
+            segment = Made(transcoder.number, variant, number, name, size, seconds, began)
+            transcoder.made[variant].append(segment)
             listed = list(transcoder.made[variant][-WINDOW:])
             folder = self.root / variant
             late = chance.choice([0.0, 0.0, 0.001, 0.05])
             order = [0.0, chance.choice([0.0, 0.001, 0.005, 0.03])]
             if chance.random() < 0.2:
                 order.reverse()
-            self._put(folder / name, PACKET * (size // 188), late + order[0], partial(self._is_whole, one))
+            self._put(
+                folder / name, PACKET * (size // 188), late + order[0], partial(self._is_whole, segment)
+            )
             self._put(
                 folder / PLAYLIST,
                 transcoder.text(variant).encode(),
@@ -221,8 +223,8 @@ class OwncastLife(Timetable):
                 chance.choice([0.0, 0.0, 0.004, 0.06, 3.2]),
             )
 
-    def _is_whole(self, one: Made) -> None:
-        self.whole[one.variant, one.name, one.encoder] = one
+    def _is_whole(self, segment: Made) -> None:
+        self.whole[segment.variant, segment.name, segment.encoder] = segment
 
     def end(self, *, orderly: bool, private: bool) -> None:
         """The encoder is gone: its last segment comes, or not, then the playlists are closed."""
@@ -307,5 +309,7 @@ class OwncastLife(Timetable):
 
 
 def _multivariant(variants: int) -> bytes:
-    lines = [f"#EXT-X-STREAM-INF:BANDWIDTH={9 - one}000\n{one}/{PLAYLIST}\n" for one in range(variants)]
+    lines = [
+        f"#EXT-X-STREAM-INF:BANDWIDTH={9 - segment}000\n{segment}/{PLAYLIST}\n" for segment in range(variants)
+    ]
     return ("#EXTM3U\n#EXT-X-VERSION:6\n" + "".join(lines)).encode()

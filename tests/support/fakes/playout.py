@@ -85,11 +85,11 @@ class Playout:
             lines = ["#EXTM3U", "#EXT-X-VERSION:6", f"#EXT-X-TARGETDURATION:{self._seconds}"]
             window = self._listed[-LISTED:]
             lines += [f"#EXT-X-MEDIA-SEQUENCE:{window[0][0]}", "#EXT-X-INDEPENDENT-SEGMENTS"]
-            for one, at, _, begins in window:
+            for segment, at, _, begins in window:
                 moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
                 lines += ["#EXT-X-DISCONTINUITY"] if begins else []
                 lines += [f"#EXT-X-PROGRAM-DATE-TIME:{moment}", f"#EXTINF:{self._seconds:.6f},"]
-                lines += [self._name(one)]
+                lines += [self._name(segment)]
             unfinished = folder / "stream.m3u8.tmp"
             unfinished.write_text("\n".join([*lines, ""]))
             unfinished.replace(folder / "stream.m3u8")

@@ -49,9 +49,9 @@ class Examination:
     def bad(self) -> dict[str, str]:
         """The verdicts of all checks that are not well."""
         return {
-            name: one["verdict"]
-            for name, one in self.checks.items()
-            if one["verdict"] in ("failed", "warning")
+            name: check["verdict"]
+            for name, check in self.checks.items()
+            if check["verdict"] in ("failed", "warning")
         }
 
     def says(self, name: str, verdict: str, message: str, remedy: str) -> None:
@@ -103,7 +103,7 @@ async def examine(
     assert "Traceback" not in text, text
     assert errors == "", text
     report = json.loads(output)["checks"] if "--json" in arguments else []
-    return Examination(status, text, {one["name"]: one for one in report})
+    return Examination(status, text, {check["name"]: check for check in report})
 
 
 @contextmanager

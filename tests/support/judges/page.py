@@ -78,7 +78,7 @@ async def barriers(page: Page) -> list[dict[str, Any]]:
     """What axe-core finds that keeps people out: its serious and critical violations."""
     await page.evaluate(AXE.read_text())
     found = await page.evaluate("async () => (await axe.run()).violations")
-    return [one for one in found if one["impact"] in ("serious", "critical")]
+    return [violation for violation in found if violation["impact"] in ("serious", "critical")]
 
 
 def is_(status: str) -> Callable[[dict[str, Any]], bool]:

@@ -16,15 +16,15 @@ def positions(reported: list[Segment]) -> dict[str, SourcePosition]:
     """What the journal remembers of the source."""
     found: dict[str, SourcePosition] = {}
     oldest: dict[str, int] = {}
-    for one in reversed(reported):
+    for segment in reversed(reported):
         position = found.setdefault(
-            one.variant, SourcePosition(one.run, {}, one.target_duration, one.independent)
+            segment.variant, SourcePosition(segment.run, {}, segment.target_duration, segment.independent)
         )
-        if one.sequence < oldest.get(one.variant, one.sequence + 1):
-            oldest[one.variant] = one.sequence
-            position.known[one.sequence] = (one.uri, one.program_date_time)
+        if segment.sequence < oldest.get(segment.variant, segment.sequence + 1):
+            oldest[segment.variant] = segment.sequence
+            position.known[segment.sequence] = (segment.uri, segment.program_date_time)
         else:
-            oldest[one.variant] = -1
+            oldest[segment.variant] = -1
     return found
 
 
@@ -49,12 +49,12 @@ class ScanWatcher:
         self.start()
 
     def start(self) -> None:
-        runs = {one.run.number: one.run for one in self.reported}
+        runs = {segment.run.number: segment.run for segment in self.reported}
         memory = SourceSnapshot(tuple(runs[number] for number in sorted(runs)), positions(self.reported))
         self.scanner = Scanner(self.life.root, self.life.now, memory)
         self.started = self.life.time
         self.idle_told = False
-        self.met &= {(self.encoder_of(one), one.variant) for one in self.reported}
+        self.met &= {(self.encoder_of(segment), segment.variant) for segment in self.reported}
         self.say("OUR PROCESS STARTS")
 
     def say(self, what: str) -> None:
@@ -66,11 +66,13 @@ class ScanWatcher:
 
     def forget_what_is_gone(self) -> None:
         """What a process has seen but not reported, and the next one cannot see, is nobody's fault."""
-        self.seen = {key: one for key, one in self.seen.items() if self.is_there(one)}
+        self.seen = {
+            key: made_segment for key, made_segment in self.seen.items() if self.is_there(made_segment)
+        }
 
-    def is_there(self, one: Made) -> bool:
-        path = self.life.root / one.variant / one.name
-        return path.exists() and not (not self.life.ids and self.life.runs[-1].number != one.encoder)
+    def is_there(self, segment: Made) -> bool:
+        path = self.life.root / segment.variant / segment.name
+        return path.exists() and not (not self.life.ids and self.life.runs[-1].number != segment.encoder)
 
     def live(self, until: float) -> None:
         """Let time pass."""
@@ -118,7 +120,7 @@ class ScanWatcher:
         if not cut and not self.meddled:
             self.seen.update(due)
         for key in due:
-            if key in {self.key_of(one) for one in self.reported}:
+            if key in {self.key_of(segment) for segment in self.reported}:
                 self.seen.pop(key, None)
         if not cut:
             self.check_idle()
@@ -127,21 +129,25 @@ class ScanWatcher:
 
     def due(self) -> dict[tuple[str, str, int], Made]:
         """What is finished and not reported: a scan that sees it has to see to it."""
-        done = {self.key_of(one) for one in self.reported}
+        done = {self.key_of(segment) for segment in self.reported}
         found = {}
         for transcoder in self.life.runs[-1:]:
             for variant, made in transcoder.made.items():
                 if not self.is_met(transcoder, variant):
                     continue
-                for one in made:
-                    key = (variant, one.name, one.encoder)
+                for segment in made:
+                    key = (variant, segment.name, segment.encoder)
                     if key in done:
                         continue
-                    if key not in self.life.whole or one not in self.life.listed or not self.is_there(one):
-                        if self.is_there(one) or key not in self.life.whole:
+                    if (
+                        key not in self.life.whole
+                        or segment not in self.life.listed
+                        or not self.is_there(segment)
+                    ):
+                        if self.is_there(segment) or key not in self.life.whole:
                             break
                         continue
-                    found[key] = one
+                    found[key] = segment
         return found
 
     def is_met(self, transcoder: Transcoder, variant: str) -> bool:
@@ -150,20 +156,20 @@ class ScanWatcher:
         if self.life.is_written(path) or not path.exists():
             return False
         key, text = (transcoder.number, variant), path.read_text()
-        follows = any(one.variant == variant for one in self.reported)
+        follows = any(segment.variant == variant for segment in self.reported)
         private = stat.S_IMODE(path.stat().st_mode) == 0o600
-        ours = any(one.name in text for one in transcoder.made[variant])
+        ours = any(segment.name in text for segment in transcoder.made[variant])
         if ours and (("ENDLIST" not in text and "\0" not in text) or (follows and not private)):
             self.met.add(key)
         return key in self.met
 
-    def key_of(self, one: Segment) -> tuple[str, str, int]:
-        return (one.variant, one.name, self.encoder_of(one))
+    def key_of(self, segment: Segment) -> tuple[str, str, int]:
+        return (segment.variant, segment.name, self.encoder_of(segment))
 
-    def encoder_of(self, one: Segment) -> int:
+    def encoder_of(self, segment: Segment) -> int:
         if self.life.ids:
-            return int(one.name.split("-")[2])
-        began = (one.program_date_time - START).total_seconds() - AHEAD + 0.6
+            return int(segment.name.split("-")[2])
+        began = (segment.program_date_time - START).total_seconds() - AHEAD + 0.6
         return max((run.number for run in self.life.runs if run.began <= began), default=0)
 
     def take(self, event: SourceEvent) -> None:
@@ -188,21 +194,21 @@ class ScanWatcher:
         assert "offline" not in event.name, "the idle clip is reported"
         encoder = self.encoder_of(event)
         key = self.key_of(event)
-        same = [one for one in self.reported if one.variant == event.variant]
-        assert key not in {self.key_of(one) for one in same}, "twice"
+        same = [segment for segment in self.reported if segment.variant == event.variant]
+        assert key not in {self.key_of(segment) for segment in same}, "twice"
         if same:
             assert same[-1].run.number <= event.run.number, "runs fall"
             if self.encoder_of(same[-1]) == encoder:
                 assert same[-1].sequence < event.sequence, "order"
-        for one in self.reported:
-            if self.encoder_of(one) == encoder and one.sequence == event.sequence:
-                assert one.run == event.run, "another run than in the other variant"
+        for segment in self.reported:
+            if self.encoder_of(segment) == encoder and segment.sequence == event.sequence:
+                assert segment.run == event.run, "another run than in the other variant"
             if self.life.ids:
-                assert (one.run == event.run) == (self.encoder_of(one) == encoder), (
+                assert (segment.run == event.run) == (self.encoder_of(segment) == encoder), (
                     "another run than its encoder's"
                 )
-            if self.encoder_of(one) > encoder:
-                assert one.run.number > event.run.number, "numbers do not rise"
+            if self.encoder_of(segment) > encoder:
+                assert segment.run.number > event.run.number, "numbers do not rise"
         if key in self.seen:
             assert event.file, f"lost: {key}"
             assert event.file.size == self.seen[key].size

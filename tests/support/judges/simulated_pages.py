@@ -73,7 +73,7 @@ class Version:
         return cls(
             target_duration=int(target[1]),
             first=int(first[1]),
-            durations=tuple(float(one) for one in DURATION.findall(text)),
+            durations=tuple(float(duration) for duration in DURATION.findall(text)),
             skipped=int(skipped[1]) if skipped else 0,
             newest=int(names[-1]) if names else None,
             can_block="CAN-BLOCK-RELOAD=YES" in text,
@@ -186,7 +186,7 @@ class SimulatedPage:
     async def _open(self) -> None:
         """Load the page; its files are in the browser's cache at a second visit."""
         _, text = await self._get("/")
-        files = {worker(), *(f"/{one}" for one in FILES.findall(text))} - self._cached
+        files = {worker(), *(f"/{file}" for file in FILES.findall(text))} - self._cached
         self._cached |= files
         await asyncio.gather(*(self._get(file, read=False) for file in files))
 

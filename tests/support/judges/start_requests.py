@@ -67,7 +67,7 @@ class Start:
 
     @property
     def bytes(self) -> int:
-        return sum(one.bytes for one in self.page)
+        return sum(request.bytes for request in self.page)
 
 
 class _Log:
@@ -83,22 +83,22 @@ class _Log:
     def _asked(self, event: dict[str, Any]) -> None:
         if urlsplit(event["request"]["url"]).scheme in ("http", "https"):
             at = event["wallTime"]
-            one = Asked(event["request"]["url"], at, at - event["timestamp"])
-            self.requests[event["requestId"]] = one
+            request = Asked(event["request"]["url"], at, at - event["timestamp"])
+            self.requests[event["requestId"]] = request
 
     def _cached(self, event: dict[str, Any]) -> None:
-        if one := self.requests.get(event["requestId"]):
-            one.cached = True
+        if request := self.requests.get(event["requestId"]):
+            request.cached = True
 
     def _answered(self, event: dict[str, Any]) -> None:
-        if one := self.requests.get(event["requestId"]):
-            one.cached |= event["response"].get("fromDiskCache", False)
-            one.bytes = int(event["response"]["encodedDataLength"])
+        if request := self.requests.get(event["requestId"]):
+            request.cached |= event["response"].get("fromDiskCache", False)
+            request.bytes = int(event["response"]["encodedDataLength"])
 
     def _finished(self, event: dict[str, Any]) -> None:
-        if one := self.requests.get(event["requestId"]):
-            one.bytes = int(event["encodedDataLength"])
-            one.ended = event["timestamp"] + one.offset
+        if request := self.requests.get(event["requestId"]):
+            request.bytes = int(event["encodedDataLength"])
+            request.ended = event["timestamp"] + request.offset
 
 
 async def start_of(context: BrowserContext, url: str, conditions: dict[str, float] | None = None) -> Start:

@@ -125,7 +125,7 @@ class Watcher:
         assert isinstance(playlist, MediaPlaylist)
         versions = self.versions.setdefault(variant, [])
         found = violations(versions[-1] if versions else None, playlist)
-        self.violations += [f"variant {variant}, version {len(versions)}: {one}" for one in found]
+        self.violations += [f"variant {variant}, version {len(versions)}: {violation}" for violation in found]
         for number, segment in enumerate(playlist.segments, playlist.media_sequence):
             known = self.listed.setdefault((variant, number), segment.uri)
             if known != segment.uri:

@@ -68,7 +68,7 @@ class Traffic:
 
     def requests(self, *routes: str) -> int:
         """How many requests there were, of these routes; without any, in all."""
-        return sum(one.requests for name, one in self.routes.items() if name in routes or not routes)
+        return sum(route.requests for name, route in self.routes.items() if name in routes or not routes)
 
     @property
     def bytes(self) -> int:
@@ -113,42 +113,42 @@ class CountedOrigin:
         return taken
 
     async def _serve(self, client: TcpConnection) -> None:
-        one = _Open()
+        connection = _Open()
         async with connected(self._port) as service:
             self._note_time()
-            self._open.add(one)
+            self._open.add(connection)
             ways = [
-                asyncio.create_task(self._up(client, service, one)),
-                asyncio.create_task(self._down(service, client, one)),
+                asyncio.create_task(self._up(client, service, connection)),
+                asyncio.create_task(self._down(service, client, connection)),
             ]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 self._note_time()
-                self._open.discard(one)
+                self._open.discard(connection)
                 for way in ways:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
 
-    async def _up(self, client: TcpConnection, service: TcpConnection, one: _Open) -> None:
+    async def _up(self, client: TcpConnection, service: TcpConnection, connection: _Open) -> None:
         while data := await client.read():
             if begin := REQUEST.match(data):
                 path = begin[1].decode("latin-1")
                 self._traffic.asked.append((time.monotonic(), path))
-                one.route = route_of(path)
-                self._traffic.routes[one.route].requests += 1
+                connection.route = route_of(path)
+                self._traffic.routes[connection.route].requests += 1
                 self._note_open()
-            self._traffic.routes[one.route].up += len(data)
+            self._traffic.routes[connection.route].up += len(data)
             await service.write(data)
 
-    async def _down(self, service: TcpConnection, client: TcpConnection, one: _Open) -> None:
+    async def _down(self, service: TcpConnection, client: TcpConnection, connection: _Open) -> None:
         while data := await service.read():
-            self._traffic.routes[one.route].down += len(data)
+            self._traffic.routes[connection.route].down += len(data)
             await client.write(data)
 
     def _note_open(self) -> None:
         self._traffic.most_open = max(self._traffic.most_open, len(self._open))
-        for name, count in Counter(one.route for one in self._open).items():
+        for name, count in Counter(connection.route for connection in self._open).items():
             route = self._traffic.routes[name]
             route.most_open = max(route.most_open, count)
 

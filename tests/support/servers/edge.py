@@ -84,7 +84,7 @@ class Edge:
 
     def configuration(self, origin: str) -> str:
         """What operators get, here and in front of ``origin``."""
-        listen, upstream = (str(urlsplit(one).netloc) for one in (self.address, origin))
+        listen, upstream = (str(urlsplit(address).netloc) for address in (self.address, origin))
         return shipped(
             {
                 "listen 80;": f"listen {listen};",
@@ -116,8 +116,8 @@ class Edge:
         found = [match for line in lines if (match := LINE.fullmatch(line))]
         assert len(found) == len(lines)
         return [
-            Passed(int(one["status"]), one["cache"], one["upstream"] != "-", one["method"], one["uri"])
-            for one in found
+            Passed(int(line["status"]), line["cache"], line["upstream"] != "-", line["method"], line["uri"])
+            for line in found
         ]
 
     async def _answers(self) -> bool:

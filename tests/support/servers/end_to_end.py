@@ -177,7 +177,7 @@ async def object_keys(bucket: SeaweedBucket) -> list[str]:
     """The key of every segment in the bucket."""
     async with client_of(bucket) as client:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket.bucket, Prefix="live/")
-        keys = [one["Key"] async for page in pages for one in page.get("Contents", [])]
+        keys = [content["Key"] async for page in pages for content in page.get("Contents", [])]
     return [key for key in keys if not key.endswith("/owner.json")]
 
 

@@ -61,7 +61,7 @@ class SmallOrigin:
     def name_variants(self, *names: str) -> None:
         """The stream has these from now on; the heavier one later."""
         self._variants = names
-        named = tuple(Variant(one, 1000 * (index + 1)) for index, one in enumerate(names))
+        named = tuple(Variant(name, 1000 * (index + 1)) for index, name in enumerate(names))
         self.channel.list_variants(VariantsListed(MultivariantPlaylist(named), frozenset(names)))
 
     def ping(self) -> None:

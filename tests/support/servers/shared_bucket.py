@@ -58,7 +58,7 @@ class OneBucket:
     async def _empty(self) -> None:
         name = self._server.bucket
         async for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=name):
-            found = [one["Key"] for one in page.get("Contents", [])]
+            found = [content["Key"] for content in page.get("Contents", [])]
             await asyncio.gather(*(self._client.delete_object(Bucket=name, Key=key) for key in found))
 
 

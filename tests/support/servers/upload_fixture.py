@@ -41,8 +41,8 @@ class UploadDesk:
 
     async def file(self) -> StoredFile | None:
         """What the recording has."""
-        (one,) = await self.studio.recordings()
-        return one.file
+        (recording,) = await self.studio.recordings()
+        return recording.file
 
     async def digest(self) -> str:
         """The SHA-256 of what viewers get."""
@@ -98,8 +98,8 @@ async def upload_desk(folder: Path, bucket: SeaweedBucket) -> AsyncIterator[Uplo
         report = HealthReport("offline", 0, None)
         app = make_operator_app(lambda: report, CollectorRegistry(), dashboard, recordings=admin)
         address = await stack.enter_async_context(listening(app, HOST, free_ports(1)[0], "the test's port"))
-        (one,) = await studio.recordings()
-        yield UploadDesk(address, own_token(folder), front, store, studio, bucket, one.id)
+        (recording,) = await studio.recordings()
+        yield UploadDesk(address, own_token(folder), front, store, studio, bucket, recording.id)
 
 
 async def _no_page() -> None:

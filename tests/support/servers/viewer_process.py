@@ -71,5 +71,5 @@ async def live(
         await on.drained()
         await on.check_zeros()
         figures = await metrics(on.service)
-        late = {one: figures[ALL % one] - figures[LATE % one] for one in ("0", "1")}
+        late = {variant: figures[ALL % variant] - figures[LATE % variant] for variant in ("0", "1")}
         print(f"later than a second after their file was finished: {late}")

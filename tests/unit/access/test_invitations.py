@@ -50,18 +50,18 @@ async def test_an_invitation_opens_until_its_end(tmp_path: Path) -> None:
     keeper.on_change = seen.append
     aunt = await keeper.invite("Aunt Rose", NOW + 100)
     uncle = await keeper.invite("Uncle Ben", NOW + 200, crew=True)
-    paths = [keeper.path_of(one) for one in (aunt, uncle)]
+    paths = [keeper.path_of(invitation) for invitation in (aunt, uncle)]
     assert seen[-1] == keeper.grants()
     assert all(is_let_in(keeper, path) for path in paths)
     assert is_let_in(keeper, paths[0], NOW + 99)
     assert not is_let_in(keeper, paths[0], NOW + 100)
     again = keeper_in(tmp_path)
-    assert [again.path_of(one) for one in again.invitations] == paths
-    assert [one.crew for one in again.invitations] == [False, True]
+    assert [again.path_of(invitation) for invitation in again.invitations] == paths
+    assert [invitation.crew for invitation in again.invitations] == [False, True]
     await again.revoke(aunt.grant)
     assert not is_let_in(again, paths[0])
     assert is_let_in(again, paths[1])
-    assert [one.name for one in keeper_in(tmp_path).invitations] == ["Uncle Ben"]
+    assert [invitation.name for invitation in keeper_in(tmp_path).invitations] == ["Uncle Ben"]
     file = tmp_path / INVITATIONS
     assert file.stat().st_mode & 0o77 == 0
     assert paths[1].split("/")[2] not in file.read_text()
@@ -83,14 +83,14 @@ async def test_a_passphrase_beside_invitations(tmp_path: Path) -> None:
 async def test_counts_are_kept(tmp_path: Path) -> None:
     """How often a link was opened outlives the process; a revoked invitation is not counted any more."""
     keeper = keeper_in(tmp_path)
-    one = await keeper.invite("Everybody", NOW + 100)
+    invitation = await keeper.invite("Everybody", NOW + 100)
     work = asyncio.ensure_future(keeper.keep_counts())
-    keeper.count([GuestCount(one.grant, 2, 5), GuestCount("0" * 16, 1, 1)])
+    keeper.count([GuestCount(invitation.grant, 2, 5), GuestCount("0" * 16, 1, 1)])
     await eventually(
         lambda: [other.opened for other in Invitations(tmp_path / INVITATIONS)], lambda found: found == [2]
     )
     work.cancel()
-    assert keeper.watching[one.grant] == 5
+    assert keeper.watching[invitation.grant] == 5
     keeper.count([])
     assert keeper.watching == {}
 

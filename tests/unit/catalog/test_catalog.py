@@ -160,9 +160,9 @@ def test_playlists_come_back(book: Book) -> None:
         book.catalog.listed([replace(made, added=[entry], playlist=state(first=7, following=9))])
     book.catalog.listed([listing(1, "1")])
     channel = book.reopen().load().stream
-    (one, listed), (other, _) = sorted(channel.playlists, key=lambda playlist: playlist[0].variant)
-    assert one == state(first=7, following=9)
-    assert [(number, one.uri, one.gap) for number, one, _ in listed] == [
+    (shown, listed), (other, _) = sorted(channel.playlists, key=lambda playlist: playlist[0].variant)
+    assert shown == state(first=7, following=9)
+    assert [(number, segment.uri, segment.gap) for number, segment, _ in listed] == [
         (7, "https://b/1.m4s", False),
         (8, "https://b/2.m4s", True),
     ]
@@ -273,7 +273,7 @@ async def test_remembered_segments_are_bounded(book: Book, monkeypatch: pytest.M
     assert remembered[0] == "live/r/0/0.ts"
     assert remembered[-1] == "live/r/0/100.ts"
     assert book.remembered("1") == ["live/r/1/1.ts"]
-    assert [one.key for one in book.catalog.load().pending] == ["live/r/0/0.ts"]
+    assert [segment.key for segment in book.catalog.load().pending] == ["live/r/0/0.ts"]
 
 
 async def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFixture) -> None:
@@ -296,7 +296,7 @@ async def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFi
     assert book.catalog.writer.fault is None
     assert caplog.messages[-1] == "the catalog is written again"
     assert book.remembered("0") == ["live/r/0/0.ts", *(f"live/r/0/{number}.ts" for number in range(1, 200))]
-    assert [one.key for one in book.catalog.load().pending] == ["live/r/0/0.ts"]
+    assert [segment.key for segment in book.catalog.load().pending] == ["live/r/0/0.ts"]
     assert len(keys(book)) == 193
     assert book.reopen().stored_bytes == 1980
 
@@ -625,7 +625,9 @@ def test_a_new_journal_is_as_one_that_was_migrated(tmp_path: Path) -> None:
         open_database(path, schema, MIGRATIONS if schema == SCHEMA else ()).close()
         with closing(open_database(path)) as connection:
             parts = connection.execute("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")
-            made[name] = {one: connection.execute(f"PRAGMA table_info({one})").fetchall() for (one,) in parts}
+            made[name] = {
+                part: connection.execute(f"PRAGMA table_info({part})").fetchall() for (part,) in parts
+            }
     assert made["new"] == made["old"]
 
 
@@ -676,7 +678,10 @@ def test_a_state_of_the_fourth_schema_goes_on(tmp_path: Path) -> None:
     assert pending.file == SourceFile("d.m4s", Path("/h/d.m4s"), 376, 9)
     ((playlist, listed),) = memory.stream.playlists
     assert (playlist.media_sequence, playlist.next_media_sequence, playlist.ended) == (2, 5, False)
-    assert [(number, one.uri, one.discontinuity, one.gap, one.map_uri) for number, one, _ in listed] == [
+    assert [
+        (number, segment.uri, segment.discontinuity, segment.gap, segment.map_uri)
+        for number, segment, _ in listed
+    ] == [
         (2, "u/b", False, False, "u/i"),
         (3, "u/c", True, True, "u/j"),
         (4, "u/c", False, True, "u/j"),

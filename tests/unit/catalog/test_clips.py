@@ -89,9 +89,9 @@ async def test_viewers_have_clips_of_what_everybody_finds(tmp_path: Path, visibi
     studio.restart(30 * DAY)
     studio.publish(count=20)
     clips, recordings, bounds = studio.catalog.clips, studio.catalog.recordings, ViewerClipLimits(9, 9, 9)
-    (one,) = await studio.recordings()
+    (recording,) = await studio.recordings()
     await clips.make("", START, START + 5 * SECOND, bounds)
-    recordings.change(one.id, visibility=visibility)
+    recordings.change(recording.id, visibility=visibility)
     left = studio.newest - 16 * SECOND  # the window a moment ago
     await clips.make("", left, left + 5 * SECOND, bounds)
     studio.now += timedelta(minutes=2)
@@ -99,9 +99,9 @@ async def test_viewers_have_clips_of_what_everybody_finds(tmp_path: Path, visibi
         await clips.make("", START, START + 5 * SECOND, bounds)
     await clips.make("", START, START + 5 * SECOND)
     await clips.make("", studio.newest - 6 * SECOND, studio.newest, bounds)  # of the window
-    recordings.change(one.id, visibility="listed")
+    recordings.change(recording.id, visibility="listed")
     studio.channel.end()
-    recordings.delete(one.id)
+    recordings.delete(recording.id)
     with pytest.raises(NotPossible):
         await clips.make("", START, START + 5 * SECOND, bounds)
     studio.catalog.close()
@@ -165,5 +165,7 @@ async def test_an_id_that_is_drawn_twice(studio: CatalogFixture, monkeypatch: py
     monkeypatch.setattr("broadcaster.catalog.records.secrets.choice", lambda letters: letters[0])
     studio.publish(count=6)
     made = [await studio.catalog.clips.make("", START, START + 5 * SECOND) for _ in range(4)]
-    assert {one.id for one in await studio.catalog.clips.all()} == {one.id for one in made}
-    assert len({one.id for one in made}) == 4
+    assert {clip.id for clip in await studio.catalog.clips.all()} == {
+        made_segment.id for made_segment in made
+    }
+    assert len({made_segment.id for made_segment in made}) == 4

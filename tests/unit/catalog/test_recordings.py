@@ -38,7 +38,7 @@ async def test_a_recording_is_a_stream(studio: CatalogFixture) -> None:
     (over,) = await studio.recordings()
     assert (over.id, over.ended) == (on.id, START + 20 * SECOND)
     assert (over.duration, over.size, over.keep_until) == (20 * SECOND, 20_000, None)
-    expected = [f"r{one // 5}/{variant}/{one}.ts" for one in range(10) for variant in "01"]
+    expected = [f"r{segment // 5}/{variant}/{segment}.ts" for segment in range(10) for variant in "01"]
     assert await studio.names() == [expected]
     ((first, *_, last),) = await studio.segments()
     assert (first.discontinuity, last.discontinuity) == (0, 1)
@@ -58,7 +58,9 @@ async def test_a_stream_that_never_ends(studio: CatalogFixture) -> None:
     assert (on.ended, over.duration, over.started) == (None, 8 * SECOND, START)
     assert over.ended == START + DAY / 2 + 8 * SECOND
     assert over.keep_until == START + 4 * DAY + 8 * SECOND
-    assert await studio.names() == [[f"r0/{variant}/{one}.ts" for one in range(4, 8) for variant in "01"]]
+    assert await studio.names() == [
+        [f"r0/{variant}/{segment}.ts" for segment in range(4, 8) for variant in "01"]
+    ]
 
 
 async def test_other_variants_are_another_part(studio: CatalogFixture) -> None:
@@ -66,14 +68,14 @@ async def test_other_variants_are_another_part(studio: CatalogFixture) -> None:
     studio.publish("01", count=3)
     studio.publish("0", run=1, count=3)
     first, second = await studio.names()
-    assert first == [f"r0/{variant}/{one}.ts" for one in range(3) for variant in "01"]
-    assert second == [f"r1/0/{one}.ts" for one in range(3, 6)]
+    assert first == [f"r0/{variant}/{segment}.ts" for segment in range(3) for variant in "01"]
+    assert second == [f"r1/0/{segment}.ts" for segment in range(3, 6)]
     studio.restart()
     studio.publish("0", run=1)
     book = studio.catalog.recordings
     (on,) = await studio.recordings()
     parts = (await book.parts())[on.id]
-    assert [[one.uri for one in part.described.variants] for part in parts] == [["0", "1"], ["0"]]
+    assert [[variant.uri for variant in part.described.variants] for part in parts] == [["0", "1"], ["0"]]
 
 
 async def test_a_segment_too_long_for_players_is_whole(studio: CatalogFixture) -> None:
@@ -83,7 +85,7 @@ async def test_a_segment_too_long_for_players_is_whole(studio: CatalogFixture) -
     studio.publish(lost=True)
     studio.publish()
     (part,) = await studio.segments()
-    found = [(one.duration, one.gap, one.time) for one in part if one.variant == "1"]
+    found = [(segment.duration, segment.gap, segment.time) for segment in part if segment.variant == "1"]
     assert found[3:] == [
         (90 * SECOND, False, START + 6 * SECOND),
         (2 * SECOND, True, START + 96 * SECOND),
@@ -106,7 +108,9 @@ async def test_what_is_recorded_is_not_deleted(studio: CatalogFixture) -> None:
     assert await studio.catalog.due(100) == []
     studio.now += SECOND
     gone = await studio.catalog.due(100)
-    assert sorted(gone) == sorted(f"live/r0/{variant}/{one}.ts" for one in range(10) for variant in "01")
+    assert sorted(gone) == sorted(
+        f"live/r0/{variant}/{segment}.ts" for segment in range(10) for variant in "01"
+    )
 
 
 async def test_what_is_listed_outlives_its_recording(studio: CatalogFixture) -> None:
@@ -153,7 +157,7 @@ async def test_kept_for_days(studio: CatalogFixture) -> None:
     book.written(changed)
     assert await book.expired() == []
     studio.now += 3 * DAY
-    assert [one.id for one in await book.expired()] == [over.id]
+    assert [segment.id for segment in await book.expired()] == [over.id]
 
 
 async def test_a_machine_that_starts_in_another_year(studio: CatalogFixture) -> None:
@@ -176,7 +180,7 @@ async def test_a_machine_that_starts_in_another_year(studio: CatalogFixture) -> 
     assert len(await studio.catalog.clips.expired()) == 1
     studio.restart(3 * DAY)
     studio.catalog.recordings.delete(over.id, at_once=True)  # by the operator's wish
-    assert [one.id for one in await studio.catalog.recordings.expired()] == [over.id]
+    assert [segment.id for segment in await studio.catalog.recordings.expired()] == [over.id]
 
 
 @pytest.mark.parametrize("ahead", [-1000 * DAY, 1000 * DAY])
@@ -225,4 +229,4 @@ async def test_switched_on_while_a_stream_is_on(studio: CatalogFixture) -> None:
     studio.publish(count=2)
     studio.restart()
     studio.publish(count=2)
-    assert await studio.names() == [[f"r0/{variant}/{one}.ts" for one in (2, 3) for variant in "01"]]
+    assert await studio.names() == [[f"r0/{variant}/{number}.ts" for number in (2, 3) for variant in "01"]]

@@ -140,7 +140,7 @@ class References(RuleBasedStateMachine):
     @rule(which=st.integers(0, 5))
     def remove_recording(self, which: int) -> None:
         """One that has ended is removed, at the operator's wish or because its time is over."""
-        ended = [one for one in now(self.studio.recordings()) if one.ended]
+        ended = [recording for recording in now(self.studio.recordings()) if recording.ended]
         if ended:
             self.studio.catalog.recordings.remove(ended[which % len(ended)])
 
@@ -173,13 +173,13 @@ class References(RuleBasedStateMachine):
         book = self.studio.catalog
         for parts in now(book.recordings.parts()).values():
             for part in parts:
-                listed = {one.key for one in now(book.recordings.segments(part.number))}
+                listed = {recording.key for recording in now(book.recordings.segments(part.number))}
                 assert listed
                 assert not listed & self.bucket.deleted
         for clip in now(book.clips.all()):
             found = now(book.clips.segments(clip))
             assert complete_variants(found, clip)
-            assert not {one.key for one in found} & self.bucket.deleted
+            assert not {item.key for item in found} & self.bucket.deleted
 
     async def want_a_clip(self, keys: Sequence[str]) -> None:
         await self.try_to_make_clip(int(Path(keys[0]).stem), 1)

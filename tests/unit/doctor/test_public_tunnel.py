@@ -52,8 +52,8 @@ def test_who_answers_for_the_playlist() -> None:
         (answer(200, {}, b"<html>"), "the answer is not a playlist"),
         (answer(404, {"Access-Control-Allow-Origin": "x"}), "does not come from the service"),
     ]
-    for one, message in wrong:
-        found = playlist_fault(one)
+    for playlist, message in wrong:
+        found = playlist_fault(playlist)
         assert found
         assert found.outcome == "failed"
         assert message in found.message

@@ -160,8 +160,10 @@ def test_storage_errors_name_their_remedy() -> None:
 def survey_of(rate: float, *, seconds: int = 2, variants: int = 1) -> Survey:
     """A stream of so many bytes per second in all."""
     size = int(rate * seconds / variants)
-    one = SurveyedVariant("0", seconds, 0.0, False, False, 5, 0, 5 * size, 5.0 * seconds, size, Path("x.ts"))
-    return Survey(variants=(one,) * variants, entries=1)
+    variant = SurveyedVariant(
+        "0", seconds, 0.0, False, False, 5, 0, 5 * size, 5.0 * seconds, size, Path("x.ts")
+    )
+    return Survey(variants=(variant,) * variants, entries=1)
 
 
 @pytest.mark.parametrize(

@@ -89,12 +89,12 @@ async def test_a_shared_fetch(server: ScriptedServer) -> None:
     gate = asyncio.Event()
     server.answers = {"/a": [Answer(BODY, gate=gate)], "/b": [Answer(gate=asyncio.Event()), Answer(b"b")]}
     async with fetching(memory=0) as fetcher:
-        one, two, three = (
+        url, two, three = (
             asyncio.create_task(fetcher.get(FetchRequest(f"{server.url}/a"))) for _ in range(3)
         )
         await server.came.wait()
-        one.cancel()
-        await asyncio.wait([one])
+        url.cancel()
+        await asyncio.wait([url])
         gate.set()
         assert (await two, await three) == (BODY, BODY)
         assert len(server.asked["/a"]) == 1
@@ -246,8 +246,8 @@ async def test_disk(server: ScriptedServer, tmp_path: Path) -> None:
     wanted = [FetchRequest(f"{server.url}/{n}") for n in range(4)]
     options = {"memory": 0, "disk": tmp_path / "cache", "disk_bytes": 3 * (len(BODY) + 73)}
     async with fetching(**options) as fetcher:
-        for one in wanted:
-            await fetcher.get(one)
+        for url in wanted:
+            await fetcher.get(url)
     kept = sorted((tmp_path / "cache").glob("*.pack"))
     assert len(kept) == 3
     kept[0].write_bytes(kept[0].read_bytes()[:-1] + b"?")

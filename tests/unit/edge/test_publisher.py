@@ -45,7 +45,9 @@ def test_a_playlist_that_goes_on_costs_its_head_and_its_end() -> None:
 
 
 def joined(before: str, now: str) -> str:
-    return "".join(one if isinstance(one, str) else before[slice(*one)] for one in splice(before, now))
+    return "".join(
+        piece if isinstance(piece, str) else before[slice(*piece)] for piece in splice(before, now)
+    )
 
 
 class Fed:
@@ -123,9 +125,9 @@ async def test_the_edge_has_every_version(tmp_path: Path) -> None:
             fed.publish()
             await fed.until_same()
         pushes = fed.edge.pushes
-        assert [one["base"] for one in pushes[1:]] == [one["serial"] for one in pushes[:-1]]
-        assert [name for one in pushes for name, _ in one["events"]] == ["starting", "started"]
-        assert [one["sequence"] for push in pushes for one in push["segments"]] == list(range(1, 13))
+        assert [push["base"] for push in pushes[1:]] == [push["serial"] for push in pushes[:-1]]
+        assert [name for push in pushes for name, _ in push["events"]] == ["starting", "started"]
+        assert [segment["sequence"] for push in pushes for segment in push["segments"]] == list(range(1, 13))
         assert pushes[-1]["state"]["state"] == "live"
         assert json.loads(fed.edge.texts["page"])["settings"] == {
             "eventsUrl": "/live/events",

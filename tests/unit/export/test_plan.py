@@ -135,7 +135,7 @@ async def test_a_page() -> None:
     texts = {"https://a.example.com/watch/x": page, parts[0]: segments("a"), parts[1]: segments("b")}
     first = await planned(texts, address="https://a.example.com/watch/x")
     second = await planned(texts, address="https://a.example.com/watch/x", part=2)
-    assert [names(one.renditions[0]) for one in (first, second)] == [[[["a"]]], [[["b"]]]]
+    assert [names(plan.renditions[0]) for plan in (first, second)] == [[[["a"]]], [[["b"]]]]
     assert (first.more, second.more) == (1, 0)
     with pytest.raises(ExportError, match="neither a playlist nor the page"):
         await planned(texts, address="https://a.example.com/watch/x", part=3)

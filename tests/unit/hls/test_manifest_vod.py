@@ -120,8 +120,8 @@ def test_text_that_grows_is_what_would_be_rendered(
             iframe=ByteRange(10, 20) if frame else None,
         )
         given_so_far.append((segment, run, frame))
-        for one in (whole, growing.playlist):
-            one.append(segment, discontinuity=run, independent=frame, size=1000)
+        for builder in (whole, growing.playlist):
+            builder.append(segment, discontinuity=run, independent=frame, size=1000)
         time += segment.duration
         is_last = len(given_so_far) == len(steps)
         if not (is_last or data.draw(st.booleans())):
@@ -140,10 +140,12 @@ def test_text_that_grows_is_what_would_be_rendered(
             }
             bodies = growing.bodies("0", main)
             found = {
-                name: (gzip.decompress(one.content) if one.gzipped else one.content).decode()
-                for name, one in bodies.items()
+                name: (gzip.decompress(body.content) if body.gzipped else body.content).decode()
+                for name, body in bodies.items()
             }
             assert found == expected
-            assert all(one.gzipped == (len(expected[name]) >= COMPRESS_FROM) for name, one in bodies.items())
+            assert all(
+                body.gzipped == (len(expected[name]) >= COMPRESS_FROM) for name, body in bodies.items()
+            )
     assert growing.playlist.peak_bandwidth == whole.peak_bandwidth
     assert growing.playlist.independent_segments == whole.independent_segments

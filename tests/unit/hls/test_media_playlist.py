@@ -148,7 +148,7 @@ def test_garbage_is_a_playlist_error(text: str) -> None:
 
 
 # A map holds until the next one, so that a playlist which has one has it for all.
-unmapped = st.lists(segments.map(lambda one: replace(one, map_uri=None)), min_size=1, max_size=12)
+unmapped = st.lists(segments.map(lambda segment: replace(segment, map_uri=None)), min_size=1, max_size=12)
 maps = st.sampled_from(["i.mp4", "j.mp4"])
 mapped = st.lists(st.builds(replace, segments, map_uri=maps), min_size=1, max_size=12) | unmapped
 
@@ -158,7 +158,9 @@ def test_versions_read_as_each_by_itself(
     listed: list[MediaSegment], versions: list[tuple[int, int, int]]
 ) -> None:
     """Whatever windows follow each other, and wherever they are torn: each reads as it does by itself."""
-    listed = [replace(one, program_date_time=START + number * TWO) for number, one in enumerate(listed)]
+    listed = [
+        replace(segment, program_date_time=START + number * TWO) for number, segment in enumerate(listed)
+    ]
     reader = PlaylistParser()
     for first, last, torn in sorted(versions):
         playlist = MediaPlaylist(2, first, segments=tuple(listed[first : last + 1]), ended=last == first)

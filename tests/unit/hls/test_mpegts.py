@@ -134,7 +134,7 @@ def test_rendered_text() -> None:
     ]
     judged = m3u8.loads(text)
     assert judged.is_i_frames_only
-    assert [one.byterange for one in judged.segments] == ["9400@376", "188@564"]
+    assert [entry.byterange for entry in judged.segments] == ["9400@376", "188@564"]
 
 
 @pytest.mark.parametrize("missing", [{"iframe": None}, {"gap": True}])

@@ -20,9 +20,9 @@ def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
         return create(address, family=family, backlog=backlog)
 
     monkeypatch.setattr(socket, "create_server", without)
-    for one in listening_sockets("", 0, "--listen"):
-        with one:
-            assert one.family == socket.AF_INET
+    for connection in listening_sockets("", 0, "--listen"):
+        with connection:
+            assert connection.family == socket.AF_INET
     with pytest.raises(ConfigError, match="--listen: ::1:0 cannot be had: Address family not supported"):
         listening_sockets("::1", 0, "--listen")
 
@@ -32,9 +32,9 @@ def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_address(host: str) -> None:
     """``::`` is both families at one port, and IPv4 clients have IPv4 addresses."""
     with ExitStack() as stack:
-        for one in listening_sockets(host, 0, "BROADCASTER_HOST"):
-            stack.enter_context(one)
-            port = one.getsockname()[1]
+        for connection in listening_sockets(host, 0, "BROADCASTER_HOST"):
+            stack.enter_context(connection)
+            port = connection.getsockname()[1]
         for own in ("127.0.0.1", "::1"):
             with socket.create_connection((own, port), timeout=5):
                 pass
@@ -44,6 +44,6 @@ def test_every_address(host: str) -> None:
 
 def test_the_url_of_a_listener() -> None:
     """An IPv6 address has brackets."""
-    (one,) = listening_sockets("::1", 0, "--listen")
-    with one:
-        assert address_of([one]) == f"http://[::1]:{one.getsockname()[1]}"
+    (connection,) = listening_sockets("::1", 0, "--listen")
+    with connection:
+        assert address_of([connection]) == f"http://[::1]:{connection.getsockname()[1]}"

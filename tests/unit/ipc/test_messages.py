@@ -37,7 +37,7 @@ segments = st.builds(
     seconds,
     st.booleans(),
     st.none() | st.just("init.mp4"),
-    st.none() | seconds.map(lambda one: START + one),
+    st.none() | seconds.map(lambda after: START + after),
     st.booleans(),
 )
 
@@ -51,7 +51,7 @@ def playlists(draw: st.DrawFn) -> list[MediaPlaylist]:
         last = draw(st.integers(last, len(numbers)))
         first = draw(st.integers(first, last))
         if draw(st.integers(0, 5)) == 0:  # the same numbers, and other segments
-            numbers = [replace(one, uri=f"{one.uri}x") for one in numbers]
+            numbers = [replace(segment, uri=f"{segment.uri}x") for segment in numbers]
         ended, listed = draw(st.booleans()), tuple(numbers[first:last])
         versions.append(
             MediaPlaylist(
@@ -72,7 +72,9 @@ def test_deltas_make_the_view(stories: dict[str, list[MediaPlaylist]], several: 
     ours, told = View(), View()
     for step in range(6):
         versions = {name: story[step] for name, story in stories.items() if step < len(story)}
-        listed = {name: Version(one, START, one.target_duration) for name, one in versions.items()}
+        listed = {
+            name: Version(playlist, START, playlist.target_duration) for name, playlist in versions.items()
+        }
         main: Version[MediaPlaylist] | Version[MultivariantPlaylist] | None
         main = next(iter(listed.values()), None)
         if several and listed:

@@ -32,7 +32,7 @@ async def test_all_metrics_are_accepted(tmp_path: Path) -> None:
     audience = ViewerServer(Setup(tmp_path, tracker=True, clips=True, recordings=True, signed=True))
     sent = audience.pong().metrics
     assert accepted(sent) == (sent, set()), "a new metric needs a line in broadcaster/ipc/metrics.py"
-    assert {one.name for one in sent} == set(ACCEPTED)
+    assert {metric.name for metric in sent} == set(ACCEPTED)
     assert all(map(fits, (GAUGE, COUNTER, HISTOGRAM)))
 
 

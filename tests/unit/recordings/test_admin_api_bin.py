@@ -38,8 +38,8 @@ async def a_recording_and_a_clip(room: RecorderFixture) -> tuple[str, Clip]:
     clip = await room.studio.catalog.clips.make("A goal", START + 5 * SECOND, START + 9 * SECOND)
     room.upload()
     await room.recorder.write()
-    (one,) = await room.studio.recordings()
-    return one.id, clip
+    (name,) = await room.studio.recordings()
+    return name.id, clip
 
 
 def playlists(room: RecorderFixture) -> dict[str, bytes]:
@@ -138,9 +138,9 @@ async def test_a_shorter_setting_deletes_no_clip_of_viewers(room: RecorderFixtur
     room.studio.now += timedelta(hours=2)  # after which no clock is doubted
     assert await room.studio.catalog.clips.expired() == []
     room.studio.now += DAY
-    assert [one.id for one in await room.studio.catalog.clips.expired()] == [older.id]
+    assert [name.id for name in await room.studio.catalog.clips.expired()] == [older.id]
     room.studio.now += 19 * DAY
-    assert {one.id for one in await room.studio.catalog.clips.expired()} == {kept.id, older.id}
+    assert {name.id for name in await room.studio.catalog.clips.expired()} == {kept.id, older.id}
 
 
 async def test_a_lost_state_loses_no_bin(room: RecorderFixture, tmp_path: Path) -> None:
@@ -158,15 +158,15 @@ async def test_a_lost_state_loses_no_bin(room: RecorderFixture, tmp_path: Path) 
     catalog = room.studio.catalog
     assert (await rebuild(room.store, catalog, "live"))["failed"] == 0
     await room.recorder.write()
-    assert ([one.id for one in await catalog.recordings.bin()], await room.studio.recordings()) == (
+    assert ([name.id for name in await catalog.recordings.bin()], await room.studio.recordings()) == (
         [name],
         [],
     )
-    assert [one.id for one in await catalog.clips.bin()] == [clip.id]
+    assert [name.id for name in await catalog.clips.bin()] == [clip.id]
     catalog.recordings.restore(name)
     room.studio.now += DAY / 2
     await room.recorder.write()
-    assert [one["id"] for one in room.index()["recordings"]] == [name]
+    assert [name["id"] for name in room.index()["recordings"]] == [name]
 
 
 @pytest.mark.parametrize("one_of", ["recording", "clip"])
@@ -205,8 +205,8 @@ async def test_viewers_clips_take_no_place_from_the_operators(
 async def test_ids_are_not_guessed(room: RecorderFixture) -> None:
     """An id has more than 64 bits that are left to chance, and so has the address of what is unlisted."""
     name, clip = await a_recording_and_a_clip(room)
-    for one in (name, clip.id):
-        letters = one.rpartition("-")[2]
+    for public_name in (name, clip.id):
+        letters = public_name.rpartition("-")[2]
         assert 31 ** len(letters) > 2**64
     room.studio.catalog.recordings.change(name, visibility="unlisted", secret="0123456789abcdef")
     await room.recorder.write()
@@ -232,9 +232,9 @@ async def test_an_older_bin(tmp_path: Path) -> None:
             """
         )
     with closing(Catalog(tmp_path, lambda: datetime.now(UTC), recordings=DAY)) as catalog:
-        assert [one.id for one in await catalog.recordings.bin()] == ["a"]
-        assert [one.folder for one in await catalog.recordings.all()] == ["b"]
-        assert [one.id for one in await catalog.clips.bin()] == ["c"]
+        assert [name.id for name in await catalog.recordings.bin()] == ["a"]
+        assert [name.folder for name in await catalog.recordings.all()] == ["b"]
+        assert [name.id for name in await catalog.clips.bin()] == ["c"]
         assert (await catalog.recordings.expired(), await catalog.clips.expired()) == ([], [])
 
 
@@ -253,4 +253,4 @@ async def test_the_bin_is_read_by_the_thread_that_writes(room: RecorderFixture) 
         await catalog.recordings.restore(name)
         await catalog.clips.restore(clip.id)
         await room.recorder.write()
-    assert [one["id"] for one in room.index()["recordings"]] == [name]
+    assert [name["id"] for name in room.index()["recordings"]] == [name]

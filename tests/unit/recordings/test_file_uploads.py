@@ -37,8 +37,8 @@ class Office(RecorderFixture):
         self.sweeper = FileDeleter(self.store, catalog, lambda: self.now, prefix="live")
 
     async def recording(self) -> Recording:
-        (one,) = await self.studio.recordings()
-        return one
+        (name,) = await self.studio.recordings()
+        return name
 
     async def begin(self, size: int = SIZE) -> str:
         """Returns its key."""
@@ -50,7 +50,7 @@ class Office(RecorderFixture):
         bodies = {1: letter.encode() * MIB, 2: letter.encode() * MIB, 3: letter.encode() * 5}
         for number in numbers or bodies:
             self.store.put_part(name, number, bodies[number])
-        return etag_of({one: (hashlib.md5(body).hexdigest(), len(body)) for one, body in bodies.items()})
+        return etag_of({name: (hashlib.md5(body).hexdigest(), len(body)) for name, body in bodies.items()})
 
     async def bring(self, letter: str = "a") -> str:
         key = await self.begin()

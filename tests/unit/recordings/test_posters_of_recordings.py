@@ -78,16 +78,16 @@ async def test_a_recording_gets_its_pictures(place: Place) -> None:
     """A poster while the stream runs, another after its end, no thumbnails; nothing is made twice."""
     place.record()
     await place.work()
-    (one,) = place.room.index()["recordings"]
-    assert (one["poster"], one["thumbnails"]) == (f"{one['id']}/poster.jpg", None)
-    assert place.room.text(one["poster"]) == "12:00:20"
+    (recording,) = place.room.index()["recordings"]
+    assert (recording["poster"], recording["thumbnails"]) == (f"{recording['id']}/poster.jpg", None)
+    assert place.room.text(recording["poster"]) == "12:00:20"
     place.record(run=1)
     place.room.studio.channel.end()
     await place.work()
-    (one,) = place.room.index()["recordings"]
-    assert place.room.text(one["poster"]) == "12:00:40"
-    assert one["thumbnails"] is None
-    assert [name for name in place.room.names if name.endswith((".jpg", ".vtt"))] == [one["poster"]]
+    (recording,) = place.room.index()["recordings"]
+    assert place.room.text(recording["poster"]) == "12:00:40"
+    assert recording["thumbnails"] is None
+    assert [name for name in place.room.names if name.endswith((".jpg", ".vtt"))] == [recording["poster"]]
     assert place.frames.times() == []
     place.room.store.writes.clear()
     await place.work()
@@ -108,7 +108,7 @@ async def test_what_viewers_are_told(place: Place) -> None:
     name = recordings[0].id
     assert found[f"/watch/{name}"].poster == f"https://v.example/live/recordings/{name}/poster.jpg"
     private = public_recordings(recordings, parts, await book.clips.all(), SIGNED)
-    assert {one.poster for one in private.values()} == {None}
+    assert {recording.poster for recording in private.values()} == {None}
 
 
 async def test_frames_of_another_stream(place: Place) -> None:
@@ -118,8 +118,8 @@ async def test_frames_of_another_stream(place: Place) -> None:
     place.keep(place.room.studio.now + SECOND)
     place.room.studio.channel.end()
     await place.work()
-    (one,) = place.room.index()["recordings"]
-    assert place.room.text(one["poster"]) == "1000 bytes at None"
+    (recording,) = place.room.index()["recordings"]
+    assert place.room.text(recording["poster"]) == "1000 bytes at None"
 
 
 async def test_without_what_was_kept(place: Place) -> None:
@@ -127,8 +127,8 @@ async def test_without_what_was_kept(place: Place) -> None:
     place.record(frames=False)
     place.room.studio.channel.end()
     await place.work()
-    (one,) = place.room.index()["recordings"]
-    assert (place.room.text(one["poster"]), one["thumbnails"]) == ("1000 bytes at None", None)
+    (recording,) = place.room.index()["recordings"]
+    assert (place.room.text(recording["poster"]), recording["thumbnails"]) == ("1000 bytes at None", None)
 
 
 async def test_a_clip_begins_with_its_poster(place: Place) -> None:
@@ -151,8 +151,8 @@ async def test_without_ffmpeg(place: Place) -> None:
     place.room.studio.channel.end()
     clip = await place.room.studio.catalog.clips.make("", START, START + 20 * SECOND)
     await place.work()
-    (one,) = place.room.index()["recordings"]
-    assert (one["poster"], one["thumbnails"]) == (None, None)
+    (recording,) = place.room.index()["recordings"]
+    assert (recording["poster"], recording["thumbnails"]) == (None, None)
     assert json.loads(place.room.text(f"{clip.id}/clip.json", "clips"))["poster"] is None
     assert (await place.recording()).pictured
 
@@ -183,8 +183,8 @@ async def test_a_restart_in_the_middle(place: Place, tmp_path: Path) -> None:
     place.record()
     place.room.studio.channel.end()
     await place.work()
-    (one,) = place.room.index()["recordings"]
-    assert place.room.text(one["poster"]) == "12:00:40"
+    (recording,) = place.room.index()["recordings"]
+    assert place.room.text(recording["poster"]) == "12:00:40"
     assert place.frames.times() == []
 
 
@@ -291,7 +291,7 @@ async def test_what_another_one_still_needs(place: Place) -> None:
         place.room.studio.channel.end()
     await place.work()
     await place.work()
-    assert [place.room.text(one["poster"]) for one in place.room.index()["recordings"]] == [
+    assert [place.room.text(recording["poster"]) for recording in place.room.index()["recordings"]] == [
         "12:01:20",
         "12:00:20",
     ]
@@ -308,10 +308,10 @@ async def test_what_is_in_the_bin_keeps_what_its_pictures_are_made_of(place: Pla
     place.record(run=1)
     place.room.studio.channel.end()
     await place.work()
-    assert [one.pictured for one in await book.all()] == [True]
+    assert [item.pictured for item in await book.all()] == [True]
     await book.restore(first.id)
     await place.work()
-    assert [one.pictured for one in await book.all()] == [True, True]
+    assert [item.pictured for item in await book.all()] == [True, True]
     assert place.room.text(f"{(await book.all())[-1].folder}/poster.jpg") == "12:00:20"
     assert place.frames.times() == []
 
@@ -321,18 +321,18 @@ async def test_kept_at_the_last_moment(place: Place) -> None:
     place.record()
     place.room.studio.channel.end()
     await place.work()
-    (one,) = place.room.index()["recordings"]
+    (recording,) = place.room.index()["recordings"]
     book = place.room.studio.catalog.recordings
-    book.keep(one["id"], 1)
+    book.keep(recording["id"], 1)
     place.room.studio.now += 2 * timedelta(days=1)
-    place.room.store.meanwhile = lambda: book.keep(one["id"], None)
+    place.room.store.meanwhile = lambda: book.keep(recording["id"], None)
     await place.room.recorder.write()
     await place.room.recorder.write()
-    (one,) = place.room.index()["recordings"]
-    assert (one["poster"], one["thumbnails"]) == (None, None)
+    (recording,) = place.room.index()["recordings"]
+    assert (recording["poster"], recording["thumbnails"]) == (None, None)
     await place.work()
-    (one,) = place.room.index()["recordings"]
-    assert one["poster"] in place.room.names
+    (recording,) = place.room.index()["recordings"]
+    assert recording["poster"] in place.room.names
 
 
 async def test_shown_while_it_is_on(place: Place) -> None:

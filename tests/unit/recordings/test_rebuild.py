@@ -41,7 +41,7 @@ def lose_the_state(room: RecorderFixture) -> None:
 
 
 def comparable(found: list[Recording]) -> list[Recording]:
-    return [replace(one, secret="", revision=0) for one in found]
+    return [replace(recording, secret="", revision=0) for recording in found]
 
 
 async def test_all_comes_back(room: RecorderFixture) -> None:
@@ -72,7 +72,7 @@ async def test_all_comes_back(room: RecorderFixture) -> None:
     assert room.store.objects_ == objects
     again = await rebuild(room.store, room.studio.catalog, "live")
     assert again == {"recordings": 0, "clips": 0, "failed": 0}
-    sizes = [one.size for part in await room.studio.segments() for one in part]
+    sizes = [segment.size for part in await room.studio.segments() for segment in part]
     assert sizes == [1000] * 9
 
 
@@ -91,7 +91,7 @@ async def test_what_came_back_goes_as_ever(room: RecorderFixture) -> None:
     room.studio.catalog.recordings.remove(recording)
     room.studio.now += DAY
     due = await room.studio.catalog.due(100)
-    assert due == [f"live/r0/0/{one}.ts" for one in (0, 1, 5, 6, 7)]
+    assert due == [f"live/r0/0/{number}.ts" for number in (0, 1, 5, 6, 7)]
 
 
 async def test_clips_that_share_their_time(room: RecorderFixture) -> None:
@@ -206,7 +206,7 @@ async def test_asked_for_twice(room: RecorderFixture) -> None:
     async with catalog.writer:
         both = await asyncio.gather(*(rebuild(room.store, catalog, "live") for _ in range(2)))
         await catalog.writer.flush()
-    assert [sum(one[what] for one in both) for what in ("recordings", "clips", "failed")] == [1, 1, 0]
+    assert [sum(summary[what] for summary in both) for what in ("recordings", "clips", "failed")] == [1, 1, 0]
     assert len(await room.studio.recordings()) == 1
     assert len(await room.studio.segments()) == 1
 
@@ -253,8 +253,8 @@ async def test_written_before_sizes_are_known(room: RecorderFixture, monkeypatch
     async def objects_meanwhile(prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
         if prefix == "live/":
             await room.recorder.write()
-        async for one in listing(prefix, deadline=deadline):
-            yield one
+        async for entry in listing(prefix, deadline=deadline):
+            yield entry
 
     monkeypatch.setattr(room.store, "objects", objects_meanwhile)
     await rebuild(room.store, room.studio.catalog, "live")

@@ -47,7 +47,7 @@ class World:
 
 
 def keys(parts: list[list[RecordingSegment]]) -> list[list[str]]:
-    return [[one.key for one in part] for part in parts]
+    return [[segment.key for segment in part] for part in parts]
 
 
 def flat(parts: list[list[str]]) -> list[str]:
@@ -212,7 +212,7 @@ async def attacked(world: World, objects: dict[str, bytes]) -> None:
     found = await rebuild(room.store, catalog, "live")
     assert found["recordings"] + found["clips"] + found["failed"] == 2
     event("refused" if found["failed"] else "taken in")
-    taken = [one.id for one in (*await room.studio.recordings(), *await catalog.recordings.bin())]
+    taken = [recording.id for recording in (*await room.studio.recordings(), *await catalog.recordings.bin())]
     assert world.lost in taken
     assert world.known.id in taken
     for _ in range(2):
@@ -228,7 +228,7 @@ async def attacked(world: World, objects: dict[str, bytes]) -> None:
         if clip.title != "Mine":
             catalog.clips.delete(clip.id, at_once=True)
     await room.recorder.write()
-    assert {one["id"] for one in room.index()["recordings"]} == ours
+    assert {recording["id"] for recording in room.index()["recordings"]} == ours
     room.studio.publish("0", run=2, count=8)
     for _ in range(3):
         room.studio.now += YEAR
@@ -240,7 +240,7 @@ async def attacked(world: World, objects: dict[str, bytes]) -> None:
         assert store.keys() >= {key for part in listed for key in part}
     del others[OWN]  # it looks like our own, and may have been a segment of what was deleted
     assert {key: store.get(key) for key in others} == others
-    kept = {key: body for key, body in world.objects.items() if any(f"/{one}/" in key for one in ours)}
+    kept = {key: body for key, body in world.objects.items() if any(f"/{name}/" in key for name in ours)}
     assert store.keys() >= kept.keys()
 
 
@@ -272,8 +272,8 @@ async def test_one_that_lists_what_is_anothers(tmp_path: Path) -> None:
     store[f"live/recordings/{name}/0/playlist.m3u8"] = media(listed, None, "2026-01-01T12:00:00Z")
     assert (await rebuild(room.store, catalog, "live"))["recordings"] == 2
     parts = await catalog.recordings.parts()
-    for one, expected in (*world.segments.items(), (name, [["live/r0/0/0.ts", "live/r1/0/4.ts"]])):
-        found = [await catalog.recordings.segments(part.number) for part in parts[one]]
+    for recording, expected in (*world.segments.items(), (name, [["live/r0/0/0.ts", "live/r1/0/4.ts"]])):
+        found = [await catalog.recordings.segments(part.number) for part in parts[recording]]
         assert sorted(flat(keys(found))) == sorted(flat(expected))
     room.studio.publish("0", run=2, count=8)
     for removed, left in ((name, 2), (world.lost, 1), (world.known.id, 0)):

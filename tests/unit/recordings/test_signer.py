@@ -67,12 +67,12 @@ def test_what_is_signed() -> None:
 def test_an_address_is_the_same_at_the_same_time() -> None:
     """Two processes sign alike, and neither shows the secret."""
     bucket = Bucket("https://s3.example", "video", "key", "SECRET", None, timedelta(days=7))
-    one, same = (Signer(bucket, START, timedelta(days=7)).url("live/r1/0/a b.ts") for _ in range(2))
-    assert one == same
-    assert one.startswith("https://s3.example/video/live/r1/0/a%20b.ts?X-Amz-Algorithm=")
-    assert "X-Amz-Date=20261122T091230Z&X-Amz-Expires=604800&" in one
-    assert "SECRET" not in one
-    assert Signer(bucket, START + timedelta(hours=1), timedelta(days=7)).url("live/r1/0/a b.ts") != one
+    number, same = (Signer(bucket, START, timedelta(days=7)).url("live/r1/0/a b.ts") for _ in range(2))
+    assert number == same
+    assert number.startswith("https://s3.example/video/live/r1/0/a%20b.ts?X-Amz-Algorithm=")
+    assert "X-Amz-Date=20261122T091230Z&X-Amz-Expires=604800&" in number
+    assert "SECRET" not in number
+    assert Signer(bucket, START + timedelta(hours=1), timedelta(days=7)).url("live/r1/0/a b.ts") != number
 
 
 class Desk(ObjectStore):
@@ -132,7 +132,7 @@ async def test_strangers_cannot_ask_for_much() -> None:
     desk.gate.clear()
     task = asyncio.create_task(desk.signing.run())
     desk.signing.want(NONE)
-    assert [(one.path, one.gzipped) for one in desk.told] == [(path, None) for path in NONE]
+    assert [(item.path, item.gzipped) for item in desk.told] == [(path, None) for path in NONE]
     desk.told.clear()
     desk.signing.want(f"recordings/{number}/playlist.m3u8" for number in range(100))
     await asyncio.sleep(0)
@@ -151,8 +151,8 @@ def public_recordings() -> PublicRecording:
 async def test_viewers_get_what_was_signed(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """All who ask meanwhile wait for the one that ingest signs; it is kept, and goes with its recording."""
     audience = ViewerServer(Setup(tmp_path, recordings=True, signed=True))
-    one = public_recordings()
-    audience.handle(recordings_delta({}, {one.path: one}))
+    recording = public_recordings()
+    audience.handle(recordings_delta({}, {recording.path: recording}))
     client = await aiohttp_client(audience.app)
     asking = [asyncio.create_task(client.get(f"/{MEDIA}")) for _ in range(3)]
 
@@ -173,7 +173,7 @@ async def test_viewers_get_what_was_signed(tmp_path: Path, aiohttp_client: Aioht
     paths += ["/recordings/another/0/playlist.m3u8", f"/clips/{NAME}/0/playlist.m3u8"]
     assert [(await client.get(path)).status for path in paths] == [404] * len(paths)
     assert audience.pong().playlists_to_sign == ()
-    audience.handle(recordings_delta({one.path: one}, {}))
+    audience.handle(recordings_delta({recording.path: recording}, {}))
     assert (await client.get(f"/{MEDIA}")).status == 404
 
 

@@ -33,23 +33,27 @@ async def test_a_stream_that_is_on(room: RecorderFixture) -> None:
     room.title = "Evening"
     room.studio.publish(count=9)
     await room.recorder.write()
-    (one,) = room.index()["recordings"]
-    assert (one["title"], one["ended"], one["duration"]) == ("Evening", None, 18)
-    main = parse(room.text(one["playlist"]))
+    (recording,) = room.index()["recordings"]
+    assert (recording["title"], recording["ended"], recording["duration"]) == ("Evening", None, 18)
+    main = parse(room.text(recording["playlist"]))
     assert isinstance(main, MultivariantPlaylist)
     assert [variant.uri for variant in main.variants] == ["0/playlist.m3u8", "1/playlist.m3u8"]
-    before = room.media(f"{one['id']}/1/playlist.m3u8")
+    before = room.media(f"{recording['id']}/1/playlist.m3u8")
     assert (before.playlist_type, len(before.segments), before.ended) == ("EVENT", 9, False)
     assert before.segments[0].uri == "../../../r0/1/0.ts"
     room.studio.publish(run=1, count=1)
     room.studio.channel.end()
     await room.recorder.write()
-    after = room.media(f"{one['id']}/1/playlist.m3u8")
+    after = room.media(f"{recording['id']}/1/playlist.m3u8")
     assert (after.playlist_type, after.ended) == ("VOD", True)
     assert after.segments[:9] == before.segments
     assert after.segments[9].discontinuity
-    (one,) = room.index()["recordings"]
-    assert (one["ended"], one["duration"], one["size"]) == ("2026-01-01T12:00:20+00:00", 20, 20_000)
+    (recording,) = room.index()["recordings"]
+    assert (recording["ended"], recording["duration"], recording["size"]) == (
+        "2026-01-01T12:00:20+00:00",
+        20,
+        20_000,
+    )
     room.store.writes.clear()
     await room.recorder.write()
     assert room.store.writes == []
@@ -63,17 +67,17 @@ async def test_the_i_frame_playlist_of_a_recording(room: RecorderFixture) -> Non
     clip = await room.studio.catalog.clips.make("", START, START + timedelta(seconds=4))
     room.studio.channel.end()
     await room.recorder.write()
-    (one,) = room.index()["recordings"]
-    for folder, name, count, bits in (("recordings", one["id"], 4, 3445), ("clips", clip.id, 2, 1723)):
+    (recording,) = room.index()["recordings"]
+    for folder, name, count, bits in (("recordings", recording["id"], 4, 3445), ("clips", clip.id, 2, 1723)):
         assert room.text(f"{name}/playlist.m3u8", folder).endswith(
             f'#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={bits},URI="0/iframes.m3u8"\n'
         )
         media = room.text(f"{name}/0/playlist.m3u8", folder)
         text = room.text(f"{name}/0/iframes.m3u8", folder)
         assert byte_ranges(text) == {
-            one.uri: ByteRange(188 * (number + 1), 376)
-            for number, one in enumerate(room.media(f"{name}/0/playlist.m3u8", folder).segments)
-            if not one.gap
+            segment.uri: ByteRange(188 * (number + 1), 376)
+            for number, segment in enumerate(room.media(f"{name}/0/playlist.m3u8", folder).segments)
+            if not segment.gap
         }
         lines = [line for line in text.splitlines() if "BYTERANGE" not in line and "VERSION" not in line]
         lines.remove("#EXT-X-I-FRAMES-ONLY")
@@ -88,8 +92,8 @@ async def test_whole_where_the_live_playlist_has_a_gap(room: RecorderFixture) ->
     room.studio.publish(seconds=90)
     room.studio.channel.end()
     await room.recorder.write()
-    (one,) = room.index()["recordings"]
-    playlist = room.media(f"{one['id']}/0/playlist.m3u8")
+    (recording,) = room.index()["recordings"]
+    playlist = room.media(f"{recording['id']}/0/playlist.m3u8")
     assert [segment.gap for segment in playlist.segments] == [False] * 4
     assert playlist.target_duration == 90
 
@@ -99,9 +103,9 @@ async def test_each_part_has_its_playlists(room: RecorderFixture) -> None:
     room.studio.publish("01", count=3)
     room.studio.publish("0", run=1, count=3)
     await room.recorder.write()
-    (one,) = room.index()["recordings"]
-    assert one["parts"] == [one["playlist"], f"{one['id']}/part-2/playlist.m3u8"]
-    first, second = (room.media(f"{one['id']}/{part}playlist.m3u8") for part in ("0/", "part-2/0/"))
+    (recording,) = room.index()["recordings"]
+    assert recording["parts"] == [recording["playlist"], f"{recording['id']}/part-2/playlist.m3u8"]
+    first, second = (room.media(f"{recording['id']}/{part}playlist.m3u8") for part in ("0/", "part-2/0/"))
     assert (first.ended, second.ended) == (True, False)
     assert second.segments[0].uri == "../../../../r1/0/3.ts"
     assert (second.discontinuity_sequence, second.segments[0].discontinuity) == (0, False)
@@ -118,8 +122,8 @@ async def test_variants_that_begin_in_different_runs(room: RecorderFixture) -> N
         room.studio.channel.publish(segment)
     room.studio.channel.end()
     await room.recorder.write()
-    (one,) = room.index()["recordings"]
-    first, second = (room.media(f"{one['id']}/{variant}/playlist.m3u8") for variant in "01")
+    (recording,) = room.index()["recordings"]
+    first, second = (room.media(f"{recording['id']}/{variant}/playlist.m3u8") for variant in "01")
     assert [segment.uri for segment in first.segments] == ["../../../r1/0/0.ts"]
     assert [segment.discontinuity for segment in second.segments] == [False, True]
     assert first.discontinuity_sequence + first.segments[0].discontinuity == 1
@@ -138,9 +142,9 @@ async def test_a_variant_that_is_behind(room: RecorderFixture) -> None:
     room.studio.channel.publish(slow)
     room.studio.channel.end()
     await room.recorder.write()
-    (one,) = room.index()["recordings"]
+    (recording,) = room.index()["recordings"]
     for variant, name in (("0", "fast"), ("1", "slow")):
-        playlist = room.media(f"{one['id']}/{variant}/playlist.m3u8")
+        playlist = room.media(f"{recording['id']}/{variant}/playlist.m3u8")
         assert [Path(segment.uri).stem for segment in playlist.segments] == ["0", "1", name]
 
 
@@ -154,8 +158,8 @@ async def test_what_could_not_be_written_is_written_later(room: RecorderFixture)
             await room.recorder.write()
         room.restart()
     await room.recorder.write()
-    (one,) = room.index()["recordings"]
-    assert len(room.media(f"{one['id']}/0/playlist.m3u8").segments) == 2
+    (recording,) = room.index()["recordings"]
+    assert len(room.media(f"{recording['id']}/0/playlist.m3u8").segments) == 2
 
 
 async def test_it_tries_again_by_itself(room: RecorderFixture) -> None:
@@ -199,8 +203,8 @@ async def test_playlists_are_renewed_when_that_is_worth_their_bytes(room: Record
     assert await versions() == 1
     room.studio.publish("0", count=2)
     assert await versions() == 0  # 2 kB of media, and 2 kB of playlist
-    (one,) = await room.studio.recordings()
-    room.studio.catalog.recordings.change(one.id, visibility="unlisted")
+    (recording,) = await room.studio.recordings()
+    room.studio.catalog.recordings.change(recording.id, visibility="unlisted")
     assert await versions() == 1
     room.studio.publish("0")
     assert await versions() == 0
@@ -212,8 +216,8 @@ async def test_playlists_are_renewed_when_that_is_worth_their_bytes(room: Record
     room.studio.publish("0")
     room.studio.channel.end()
     assert await versions() == 1
-    (one,) = await room.studio.recordings()
-    playlist = room.media(f"{one.folder}/0/playlist.m3u8")
+    (recording,) = await room.studio.recordings()
+    playlist = room.media(f"{recording.folder}/0/playlist.m3u8")
     assert (playlist.ended, len(playlist.segments)) == (True, 321)
 
 
@@ -241,8 +245,8 @@ async def test_a_failure_leaves_no_hole(room: RecorderFixture, monkeypatch: pyte
         await room.recorder.write()
     room.studio.channel.end()
     await room.recorder.write()
-    (one,) = room.index()["recordings"]
-    playlist = room.media(f"{one['id']}/0/playlist.m3u8")
+    (recording,) = room.index()["recordings"]
+    playlist = room.media(f"{recording['id']}/0/playlist.m3u8")
     assert [Path(segment.uri).stem for segment in playlist.segments] == [str(number) for number in range(20)]
 
 
@@ -255,7 +259,7 @@ async def test_one_that_cannot_be_written_holds_up_no_other(
     room.studio.publish("0", count=6, run=1)
     clip = await room.studio.catalog.clips.make("", START, START + timedelta(seconds=5))
     room.studio.channel.end()
-    first, second = sorted(await room.studio.recordings(), key=lambda one: one.started)
+    first, second = sorted(await room.studio.recordings(), key=lambda recording: recording.started)
     write = Recorder._write  # noqa: SLF001 - a defect in it
 
     async def broken(recorder: Recorder, recording: Recording, parts: Sequence[Part]) -> None:
@@ -266,7 +270,7 @@ async def test_one_that_cannot_be_written_holds_up_no_other(
     monkeypatch.setattr(Recorder, "_write", broken)
     with pytest.raises(ZeroDivisionError):
         await room.recorder.write()
-    assert [one["id"] for one in room.index()["recordings"]] == [second.id]
+    assert [recording["id"] for recording in room.index()["recordings"]] == [second.id]
     assert f"live/clips/{clip.id}/playlist.m3u8" in room.store.objects_
 
 
@@ -287,21 +291,21 @@ async def test_who_finds_it(room: RecorderFixture) -> None:
     room.studio.publish("0")
     room.studio.channel.end()
     await room.recorder.write()
-    (one,) = room.index()["recordings"]
+    (recording,) = room.index()["recordings"]
     book = room.studio.catalog.recordings
     written = ("0/iframes.m3u8", "0/playlist.m3u8", "playlist.m3u8", "recording.json")
-    names = [f"{one['id']}/{name}" for name in written]
+    names = [f"{recording['id']}/{name}" for name in written]
     assert room.names == [*names, "index.json"]
-    book.change(one["id"], visibility="unlisted", secret="0123456789abcdef")
+    book.change(recording["id"], visibility="unlisted", secret="0123456789abcdef")
     await room.recorder.write()
     assert room.names == [*(name.replace("/", "-0123456789abcdef/", 1) for name in names), "index.json"]
     assert room.index()["recordings"] == []
-    book.change(one["id"], visibility="hidden", secret="5ec4e7")
+    book.change(recording["id"], visibility="hidden", secret="5ec4e7")
     await room.recorder.write()
     assert room.names == [*(name.replace("/", "-5ec4e7/", 1) for name in names), "index.json"]
     room.restart()
     book = room.studio.catalog.recordings
-    book.change(one["id"], visibility="listed")
+    book.change(recording["id"], visibility="listed")
     await room.recorder.write()
     assert room.names == [*names, "index.json"]
 
@@ -340,7 +344,7 @@ async def test_older_pages(room: RecorderFixture, monkeypatch: pytest.MonkeyPatc
     found, name = [], "index.json"
     while name:
         page = room.index(name)
-        found.append([ids.index(one["id"]) for one in page["recordings"]])
+        found.append([ids.index(recording["id"]) for recording in page["recordings"]])
         name = page["older"]
     assert found == [[0, 1, 2], [3, 4], [5, 6]]
 
@@ -350,9 +354,9 @@ async def test_titles(room: RecorderFixture) -> None:
     room.studio.publish("0")
     for room.title in ("One", "Two", None):
         await room.recorder.write()
-    (one,) = room.index()["recordings"]
-    assert one["title"] == "Two"
-    room.studio.catalog.recordings.change(one["id"], title="Mine", titled=True)
+    (recording,) = room.index()["recordings"]
+    assert recording["title"] == "Two"
+    room.studio.catalog.recordings.change(recording["id"], title="Mine", titled=True)
     room.title = "Three"
     await room.recorder.write()
     assert room.index()["recordings"][0]["title"] == "Mine"
@@ -369,7 +373,9 @@ async def test_a_clip(room: RecorderFixture) -> None:
     assert isinstance(main, MultivariantPlaylist)
     assert [variant.uri for variant in main.variants] == ["0/playlist.m3u8", "1/playlist.m3u8"]
     playlist = room.media(f"{clip.id}/1/playlist.m3u8", "clips")
-    assert [segment.uri for segment in playlist.segments] == [f"../../../r0/1/{one}.ts" for one in (2, 3, 4)]
+    assert [segment.uri for segment in playlist.segments] == [
+        f"../../../r0/1/{number}.ts" for number in (2, 3, 4)
+    ]
     assert (playlist.start, playlist.playlist_type, playlist.ended) == (timedelta(seconds=1), "VOD", True)
     (recording,) = await room.studio.recordings()
     room.studio.catalog.recordings.remove(recording)
@@ -379,7 +385,7 @@ async def test_a_clip(room: RecorderFixture) -> None:
     room.restart()
     clips = room.studio.catalog.clips
     assert len(due) == 16 - 6
-    assert not {one.key for one in await clips.segments(clip)} & set(due)
+    assert not {segment.key for segment in await clips.segments(clip)} & set(due)
     clips.delete(clip.id, at_once=True)
     await room.recorder.write()
     assert not [name for name in room.store.objects_ if "/clips/" in name]
@@ -436,15 +442,17 @@ async def test_what_the_bucket_has_is_shown(room: RecorderFixture) -> None:
     await room.recorder.write()
     recorder = Recorder(room.store, room.studio.catalog, "live", show=show)
     await recorder.write()
-    (one,) = await room.studio.recordings()
+    (recording,) = await room.studio.recordings()
     base = "https://video.example.com/live"
-    assert set(told[-1]) == {f"/watch/{one.id}", f"/c/{clip.id}"}
-    assert told[-1][f"/watch/{one.id}"].playlists == (f"{base}/recordings/{one.id}/playlist.m3u8",)
+    assert set(told[-1]) == {f"/watch/{recording.id}", f"/c/{clip.id}"}
+    assert told[-1][f"/watch/{recording.id}"].playlists == (
+        f"{base}/recordings/{recording.id}/playlist.m3u8",
+    )
     assert told[-1][f"/c/{clip.id}"].playlists == (f"{base}/clips/{clip.id}/playlist.m3u8",)
-    assert told[-1][f"/watch/{one.id}"].listed
+    assert told[-1][f"/watch/{recording.id}"].listed
     assert not told[-1][f"/c/{clip.id}"].listed
     for visibility, paths in (("unlisted", 2), ("hidden", 1)):
-        room.studio.catalog.recordings.change(one.id, visibility=visibility)
+        room.studio.catalog.recordings.change(recording.id, visibility=visibility)
         await recorder.write()
         assert len(told[-1]) == paths
 
@@ -455,15 +463,15 @@ async def test_kept_at_the_last_moment(room: RecorderFixture) -> None:
     room.studio.publish(count=9)
     room.studio.channel.end()
     await room.recorder.write()
-    (one,) = room.index()["recordings"]
+    (recording,) = room.index()["recordings"]
     room.studio.now += 2 * DAY
     book = room.studio.catalog.recordings
-    room.store.meanwhile = lambda: book.keep(one["id"], None)
+    room.store.meanwhile = lambda: book.keep(recording["id"], None)
     await room.recorder.write()
     await room.recorder.write()
-    assert [kept.id for kept in await room.studio.recordings()] == [one["id"]]
-    assert room.index()["recordings"] == [one]
-    assert room.media(f"{one['id']}/0/playlist.m3u8").ended
+    assert [kept.id for kept in await room.studio.recordings()] == [recording["id"]]
+    assert room.index()["recordings"] == [recording]
+    assert room.media(f"{recording['id']}/0/playlist.m3u8").ended
 
 
 async def test_nothing_is_named_before_it_is_there(room: RecorderFixture) -> None:
@@ -473,9 +481,12 @@ async def test_nothing_is_named_before_it_is_there(room: RecorderFixture) -> Non
     room.store.meanwhile = lambda: room.studio.publish(run=1)
     await room.recorder.write()
     assert len(await room.studio.recordings()) == 2
-    assert [f"{one['playlist']}" in room.names for one in room.index()["recordings"]] == [True]
+    assert [f"{recording['playlist']}" in room.names for recording in room.index()["recordings"]] == [True]
     await room.recorder.write()
-    assert [f"{one['playlist']}" in room.names for one in room.index()["recordings"]] == [True, True]
+    assert [f"{recording['playlist']}" in room.names for recording in room.index()["recordings"]] == [
+        True,
+        True,
+    ]
 
 
 async def test_removed_under_both_prefixes(room: RecorderFixture) -> None:
@@ -484,17 +495,17 @@ async def test_removed_under_both_prefixes(room: RecorderFixture) -> None:
     room.studio.channel.end()
     clip = await room.studio.catalog.clips.make("", START, START + timedelta(seconds=5))
     await room.recorder.write()
-    (one,) = await room.studio.recordings()
+    (recording,) = await room.studio.recordings()
     for _ in range(2):
         recorder = Recorder(room.store, room.studio.catalog, "other/live")
         await recorder.write()
-    text = room.store.objects_[f"other/live/recordings/{one.id}/0/playlist.m3u8"].decode()
+    text = room.store.objects_[f"other/live/recordings/{recording.id}/0/playlist.m3u8"].decode()
     assert "\n../../../../../live/r0/0/0.ts\n" in text
     assert f"other/live/clips/{clip.id}/playlist.m3u8" in room.store.objects_
-    room.studio.catalog.recordings.delete(one.id, at_once=True)
+    room.studio.catalog.recordings.delete(recording.id, at_once=True)
     room.studio.catalog.clips.delete(clip.id, at_once=True)
     await recorder.write()
-    assert [key for key in room.store.objects_ if one.id in key or clip.id in key] == []
+    assert [key for key in room.store.objects_ if recording.id in key or clip.id in key] == []
 
 
 async def test_a_defect_of_one_recording(room: RecorderFixture, monkeypatch: pytest.MonkeyPatch) -> None:

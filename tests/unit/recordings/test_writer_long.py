@@ -35,21 +35,21 @@ async def test_two_streams_of_hours(tmp_path: Path) -> None:
         if number % (3600 // ROUND) == 0:
             gc.collect()
             memory.append(psutil.Process().memory_info().rss)
-    kept = sum(isinstance(one, MediaSegment) for one in gc.get_objects())
+    kept = sum(isinstance(segment, MediaSegment) for segment in gc.get_objects())
     versions = sum(name.endswith("/0/playlist.m3u8") for name in room.store.writes)
     print(
         f"\n{versions} versions, playlists {room.store.sent / media:.2%} of the media, {kept} segments kept"
     )
     if memory:
-        print("MiB after each hour:", *(f"{one / MIB:.1f}" for one in memory))
+        print("MiB after each hour:", *(f"{used / MIB:.1f}" for used in memory))
         assert memory[-1] - memory[0] <= 8 * MIB
     assert kept < 500
     room.studio.channel.end()
     await room.recorder.write()
     assert room.store.sent / media <= MOST_OF_MEDIA
-    (one,) = room.index()["recordings"]
+    (recording,) = room.index()["recordings"]
     for variant in "01":
-        playlist = room.media(f"{one['id']}/{variant}/playlist.m3u8")
+        playlist = room.media(f"{recording['id']}/{variant}/playlist.m3u8")
         assert playlist.ended
         assert playlist.duration == timedelta(seconds=rounds * ROUND * SEGMENT)
         names = [int(Path(segment.uri).stem) for segment in playlist.segments]

@@ -48,7 +48,7 @@ def test_a_segment_is_announced_once_with_our_path() -> None:
     words.receive("segment", told)
     words.receive("state", {"state": "live", "trouble": "encoder", "segments": [told], "run": "r"})
     assert words.trouble == "encoder"
-    assert [one.name for one in fresh] == ["7.ts"]
+    assert [segment.name for segment in fresh] == ["7.ts"]
     assert words.waiting.qsize() == 1
     message = words.waiting.get_nowait().message
     assert isinstance(message, Listed)
@@ -63,7 +63,7 @@ def test_a_segment_of_another_relay() -> None:
     words, fresh = made()
     told = {"variant": "0", "sequence": 7, "run": "r", "duration": 2.0, "published": 1e12}
     words.receive("segment", {**told, "url": "/segments/a/7.ts", "mapUrl": "/segments/b/init.mp4"})
-    assert [one.url for one in fresh] == [
+    assert [segment.url for segment in fresh] == [
         f"https://live.example.com/segments/{path}" for path in ("b/init.mp4", "a/7.ts")
     ]
     assert words.waiting.qsize() == 1

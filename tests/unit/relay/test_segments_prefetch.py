@@ -20,8 +20,8 @@ async def test_only_watched_variants_are_prefetched() -> None:
     """Announced segments are prefetched once, for half a minute after a request for the variant."""
     clock, fetched, done = Clock(), [], asyncio.Event()
 
-    async def fetch(one: MappedObject) -> None:
-        fetched.append(one.token)
+    async def fetch(wanted: MappedObject) -> None:
+        fetched.append(wanted.token)
         if len(fetched) == 2:
             done.set()
         raise StorageUnavailable("is away")
@@ -49,8 +49,8 @@ async def test_a_fetch_that_does_not_end(
     monkeypatch.setattr("broadcaster.relay.segments.WITHIN", 0.01)
     done = asyncio.Event()
 
-    async def fetch(one: MappedObject) -> None:
-        if one.token == "token9":
+    async def fetch(wanted: MappedObject) -> None:
+        if wanted.token == "token9":
             done.set()
         else:
             await asyncio.Event().wait()

@@ -87,7 +87,7 @@ def test_expiry_of_removed_objects() -> None:
     ours, _ = url_map.take("0", playlist(1, f"{BUCKET}/1.ts", "2.ts"), BASE)
     token, name = address(ours.segments[0].uri)
     _, new = url_map.take("0", playlist(2, "2.ts", "3.ts"), BASE)
-    assert [one.url for one in new] == ["https://live.example.com/live/0/3.ts"]
+    assert [segment.url for segment in new] == ["https://live.example.com/live/0/3.ts"]
     clock.now += 4 + RETENTION
     url_map.take("0", playlist(3, "3.ts"), BASE)
     assert url_map.find(token, name)
@@ -108,7 +108,7 @@ def test_an_object_that_is_listed_long_after_its_event() -> None:
     url_map.note("0", f"{BUCKET}/1.ts", BASE)
     clock.now += RETENTION + 1
     _, new = url_map.take("0", playlist(1, f"{BUCKET}/1.ts"), BASE)
-    assert [one.name for one in new] == ["1.ts"]
+    assert [segment.name for segment in new] == ["1.ts"]
 
 
 def test_the_live_edge() -> None:
@@ -116,13 +116,13 @@ def test_the_live_edge() -> None:
     url_map = UrlMap()
     names = [f"{BUCKET}/{number}.ts" for number in range(20)]
     _, first = url_map.take("0", playlist(0, *names[:10]), BASE)
-    assert [url_map.is_at_the_edge(one) for one in first] == 4 * [False] + 6 * [True]
-    assert [url_map.is_newest(one) for one in first] == 8 * [False] + 2 * [True]
+    assert [url_map.is_at_the_edge(segment) for segment in first] == 4 * [False] + 6 * [True]
+    assert [url_map.is_newest(segment) for segment in first] == 8 * [False] + 2 * [True]
     coming = url_map.note("0", names[10], BASE, sha256="0" * 64)
     assert url_map.is_at_the_edge(coming)
     _, new = url_map.take("0", playlist(9, *names[9:]), BASE)
     assert new[0].sha256 == "0" * 64  # as was told
-    assert not any(url_map.is_at_the_edge(one) for one in [*first, coming])
+    assert not any(url_map.is_at_the_edge(segment) for segment in [*first, coming])
 
 
 def test_objects_of_a_refused_playlist() -> None:
@@ -160,7 +160,7 @@ def test_gaps_and_maps() -> None:
     ours, new = url_map.take("0", MediaPlaylist(2, 1, segments=(gap, fragment)), BASE)
     assert url_map.find(*address(ours.segments[0].uri)) is None
     assert ours.segments[1].map_uri
-    assert [one.name for one in new] == ["init.mp4", "1.m4s"]
+    assert [segment.name for segment in new] == ["init.mp4", "1.m4s"]
 
 
 @pytest.mark.parametrize(

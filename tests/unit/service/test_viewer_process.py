@@ -106,13 +106,13 @@ async def test_a_failure_of_our_own_leaves_no_process(
     try:
         with pytest.raises(TypeError):
             await process.run()
-        assert [one.returncode for one in started] == [-9]
+        assert [process.returncode for process in started] == [-9]
         process.show(View(State.STARTING))  # and no process gets it until there is another
     finally:
-        for one in started:
-            if one.returncode is None:
-                one.kill()
-            await one.wait()
+        for child in started:
+            if child.returncode is None:
+                child.kill()
+            await child.wait()
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class Stream:
 
     def start_process(self) -> None:
         """Start anew, with what was written down of what was reported."""
-        runs = {one.run.number: one.run for one in self.reported}
+        runs = {segment.run.number: segment.run for segment in self.reported}
         memory = SourceSnapshot(tuple(runs[number] for number in sorted(runs)), positions(self.reported))
         self.scanner = Scanner(self.root, lambda: datetime.now(UTC), memory)
 
@@ -78,7 +78,7 @@ class Stream:
 
     def look(self) -> list[Segment]:
         self.now += 0.2
-        found = [one for one in self.scanner.scan(self.now) if isinstance(one, Segment)]
+        found = [segment for segment in self.scanner.scan(self.now) if isinstance(segment, Segment)]
         self.reported += found
         return found
 
@@ -94,13 +94,13 @@ class Stream:
             writer.start += timedelta(seconds=after)
 
     def of(self, variant: str) -> list[Segment]:
-        return [one for one in self.reported if one.variant == variant]
+        return [segment for segment in self.reported if segment.variant == variant]
 
     def disagreements(self, since: int = 0) -> set[tuple[int, datetime]]:
         """The numbers of segments that have other runs in one variant than in the other."""
         places: dict[tuple[int, datetime], set[int]] = {}
-        for one in self.reported[since:]:
-            places.setdefault((one.sequence, one.program_date_time), set()).add(one.run.number)
+        for segment in self.reported[since:]:
+            places.setdefault((segment.sequence, segment.program_date_time), set()).add(segment.run.number)
         return {place for place, runs in places.items() if len(runs) > 1}
 
 
@@ -118,16 +118,18 @@ def test_names_that_are_used_again_begin_a_run(
 ) -> None:
     """Without ids in names, the next stream in the folder is another run, and no key is used again."""
     stream.name(pattern, is_dated=is_dated)
-    assert {one.run.number for one in stream.write(range(count))} == {0}
+    assert {segment.run.number for segment in stream.write(range(count))} == {0}
     stream.restart_encoder(count * 2 + 5)
     if sees_the_first:
         stream.write(range(1))
     stream.write(range(count + 3))
     for variant in "01":
-        assert [one.sequence for one in stream.of(variant)] == [*range(count), *range(count + 3)]
-        assert [one.run.number for one in stream.of(variant)] == [0] * count + [1] * (count + 3)
-    assert not any(one.run.has_encoder_id for one in stream.reported)
-    assert len({(one.run.id, one.variant, one.sequence) for one in stream.reported}) == len(stream.reported)
+        assert [segment.sequence for segment in stream.of(variant)] == [*range(count), *range(count + 3)]
+        assert [segment.run.number for segment in stream.of(variant)] == [0] * count + [1] * (count + 3)
+    assert not any(segment.run.has_encoder_id for segment in stream.reported)
+    assert len({(segment.run.id, segment.variant, segment.sequence) for segment in stream.reported}) == len(
+        stream.reported
+    )
 
 
 def test_names_that_are_used_again_while_we_were_down(stream: Stream) -> None:
@@ -136,7 +138,7 @@ def test_names_that_are_used_again_while_we_were_down(stream: Stream) -> None:
     stream.write(range(4))
     stream.restart_encoder(60)
     stream.start_process()
-    assert [one.run.number for one in stream.write(range(6))] == [1] * 12
+    assert [segment.run.number for segment in stream.write(range(6))] == [1] * 12
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -147,11 +149,11 @@ def test_after_a_run_that_one_variant_saw_all_agree(stream: Stream, order: int) 
     stream.restart_encoder(60)
     first, second = stream.writers[::order]
     first.write(range(3))
-    assert {one.run.number for one in stream.look()} == {1}
+    assert {segment.run.number for segment in stream.look()} == {1}
     stream.restart_encoder(60)
     second.write(range(1))
     stream.look()
-    assert {one.run.number for one in stream.write(range(4))} == {2}
+    assert {segment.run.number for segment in stream.write(range(4))} == {2}
     assert not stream.disagreements()
 
 
@@ -185,12 +187,12 @@ def test_what_differs_between_variants_is_no_encoders_id(tmp_path: Path, *, is_o
     stream.write(range(6))
     assert not stream.disagreements(before)
     stream.restart_encoder(60)
-    runs = {one.run for one in stream.write(range(3))}
+    runs = {segment.run for segment in stream.write(range(3))}
     assert len(runs) == 1
     assert not runs.pop().has_encoder_id
     assert not stream.disagreements(before)
     for variant, number in (("hd", 1), ("sd", 1)):
-        names = [(one.run.number, one.sequence) for one in stream.of(variant)]
+        names = [(segment.run.number, segment.sequence) for segment in stream.of(variant)]
         assert len(names) == len(set(names)) == 6 + 3 * number
 
 
@@ -222,7 +224,7 @@ def test_a_playlist_that_is_away_while_its_segments_go_on(
         assert [segment.sequence for segment in segments] == list(range(11))
         assert all(segment.file for segment in segments)
         assert {segment.run.number for segment in segments} == {0}
-        steps = {later.program_date_time - one.program_date_time for one, later in pairwise(segments)}
+        steps = {later.program_date_time - segment.program_date_time for segment, later in pairwise(segments)}
         assert steps == {timedelta(seconds=2)}
 
 
@@ -269,16 +271,20 @@ def test_a_run_that_nobody_saw_is_taken_by_its_files(stream: Stream, *, is_ours_
         writer.start += timedelta(minutes=1)
     stream.write(range(2))
     for variant in "01":
-        found = [(one.name, one.run.number) for one in stream.reported[before:] if one.variant == variant]
+        found = [
+            (segment.name, segment.run.number)
+            for segment in stream.reported[before:]
+            if segment.variant == variant
+        ]
         assert found == [
             *((f"stream-unseen-{number}.ts", 1) for number in range(4)),
             *((f"stream-later-one-{number}.ts", 2) for number in range(2)),
             *((f"stream-last-{number}.ts", 3) for number in range(2)),
         ]
-    assert all(one.file for one in stream.reported)
-    unseen = [one.program_date_time for one in stream.of("0") if "unseen" in one.name]
-    assert [later - one for one, later in pairwise(unseen)] == [timedelta(seconds=2)] * 3
-    assert {one.run.number for one in stream.write(range(4))} == {3}
+    assert all(segment.file for segment in stream.reported)
+    unseen = [segment.program_date_time for segment in stream.of("0") if "unseen" in segment.name]
+    assert [later - earlier for earlier, later in pairwise(unseen)] == [timedelta(seconds=2)] * 3
+    assert {segment.run.number for segment in stream.write(range(4))} == {3}
 
 
 def test_a_run_that_comes_too_late_is_said(stream: Stream, caplog: pytest.LogCaptureFixture) -> None:
@@ -291,7 +297,7 @@ def test_a_run_that_comes_too_late_is_said(stream: Stream, caplog: pytest.LogCap
         if number == 0:
             stream.writers[1].segment(0)
             stream.writers[1].segment(1)
-    names = [one.name for one in stream.write(range(2))]
+    names = [segment.name for segment in stream.write(range(2))]
     assert names == ["stream-last-0.ts", "stream-last-1.ts"] * 2
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "1: 2 segments of encoder unseen" in said
@@ -309,5 +315,5 @@ def test_a_variant_that_comes_with_a_run_is_whole(stream: Stream) -> None:
         writer.segment(0)
         writer.segment(1)
     stream.write(range(2, 4))
-    assert [one.sequence for one in stream.of("1")] == [0, 1, 2, 3]
-    assert [one.run.number for one in stream.of("1")] == [1] * 4
+    assert [segment.sequence for segment in stream.of("1")] == [0, 1, 2, 3]
+    assert [segment.run.number for segment in stream.of("1")] == [1] * 4

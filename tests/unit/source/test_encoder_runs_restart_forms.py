@@ -130,27 +130,27 @@ class Reader:
         self.start_process()
 
     def start_process(self) -> None:
-        runs = {one.run.number: one.run for one in self.reported}
+        runs = {segment.run.number: segment.run for segment in self.reported}
         found = {
             name: replace(
-                one,
+                check,
                 files={
                     segment.sequence: segment.file.identity
                     for segment in self.reported
-                    if segment.variant == name and segment.sequence in one.known and segment.file
+                    if segment.variant == name and segment.sequence in check.known and segment.file
                 },
             )
-            for name, one in positions(self.reported).items()
+            for name, check in positions(self.reported).items()
         }
         memory = SourceSnapshot(tuple(runs[number] for number in sorted(runs)), found)
         self.scanner = Scanner(self.root, lambda: datetime.now(UTC), memory)
 
     def look(self, after: float = 0.2) -> None:
         self.now += after
-        self.reported += [one for one in self.scanner.scan(self.now) if isinstance(one, Segment)]
+        self.reported += [segment for segment in self.scanner.scan(self.now) if isinstance(segment, Segment)]
 
     def told(self) -> list[tuple[str, int]]:
-        return [(one.name, one.run.number) for one in self.reported]
+        return [(segment.name, segment.run.number) for segment in self.reported]
 
 
 Lines = list[tuple[int, str]]
@@ -172,7 +172,7 @@ def test_an_encoder_that_starts_over(tmp_path: Path, form: str, kind: str, sees:
             reader.look()
     reader.look(10.0)
     assert reader.told() == [(name, int(number >= 12)) for number, name in enumerate(encoder.written)]
-    assert not [one for one in reader.reported if one.fault]
+    assert not [segment for segment in reader.reported if segment.fault]
 
 
 @pytest.mark.parametrize("kind", [".ts", ".m4s"])
@@ -262,7 +262,7 @@ def test_a_time_stamp_at_the_end_of_all_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [".ts", ".m4s"])
-@pytest.mark.parametrize("form", [name for name, one in RESTARTS.items() if one.numbered])
+@pytest.mark.parametrize("form", [name for name, form in RESTARTS.items() if form.numbered])
 def test_an_encoder_that_starts_over_while_we_do(tmp_path: Path, form: str, kind: str) -> None:
     """After a restart of ours as well no segment is reported twice, or lost."""
     encoder, reader = Encoder(tmp_path / "hls/0", RESTARTS[form], kind), Reader(tmp_path / "hls")
@@ -277,8 +277,8 @@ def test_an_encoder_that_starts_over_while_we_do(tmp_path: Path, form: str, kind
         encoder.write()
         reader.look()
     reader.look(10.0)
-    assert [one.name for one in reader.reported] == encoder.written
-    assert not [one for one in reader.reported if one.fault]
+    assert [segment.name for segment in reader.reported] == encoder.written
+    assert not [segment for segment in reader.reported if segment.fault]
 
 
 class Rewriter(Encoder):
@@ -393,8 +393,8 @@ REWRITES: dict[str, Callable[[Rewriter], None]] = {
     "torn": torn,
     "away at times": away,
     "the newest twice": listed(lambda lines, _: lines[-5:] + lines[-1:]),
-    "each twice": listed(lambda lines, _: [one for one in lines[-5:] for _ in "12"]),
-    "each three times": listed(lambda lines, _: [one for one in lines[-5:] for _ in "123"]),
+    "each twice": listed(lambda lines, _: [segment for segment in lines[-5:] for _ in "12"]),
+    "each three times": listed(lambda lines, _: [segment for segment in lines[-5:] for _ in "123"]),
     "the list twice": listed(lambda lines, _: lines[-5:] * 2),
     "the oldest again at the end": listed(lambda lines, _: lines[-5:] + lines[-5:-4]),
     "one left out": listed(lambda lines, version: lines[-5:-3] + lines[-2:] if version % 2 else lines[-5:]),
@@ -445,15 +445,15 @@ def test_what_only_looks_new(tmp_path: Path, way: str, name: str, kind: str, *, 
     reader.look()
     reader.look(10.0)
     if way == "names rotate":
-        assert len(reader.reported) == len({one.program_date_time for one in reader.reported}) == 14
+        assert len(reader.reported) == len({segment.program_date_time for segment in reader.reported}) == 14
     else:
-        assert [one.name for one in reader.reported] == encoder.written
-    assert {one.run.number for one in reader.reported} == {0}
-    assert not [one for one in reader.reported if one.fault]
+        assert [segment.name for segment in reader.reported] == encoder.written
+    assert {segment.run.number for segment in reader.reported} == {0}
+    assert not [segment for segment in reader.reported if segment.fault]
 
 
 @pytest.mark.parametrize("kind", [".ts", ".m4s"])
-@pytest.mark.parametrize("form", [name for name, one in RESTARTS.items() if one.numbered])
+@pytest.mark.parametrize("form", [name for name, form in RESTARTS.items() if form.numbered])
 def test_all_variants_agree_on_the_runs(tmp_path: Path, form: str, kind: str) -> None:
     """A restart that only the media's clock tells of is one run, in every variant, in whatever order."""
     encoders = [Encoder(tmp_path / f"hls/{variant}", RESTARTS[form], kind) for variant in "01"]
@@ -466,7 +466,9 @@ def test_all_variants_agree_on_the_runs(tmp_path: Path, form: str, kind: str) ->
         for encoder in encoders if run == 0 else []:
             encoder.begin_run()
     for variant, encoder in zip("01", encoders, strict=True):
-        told = [(one.name, one.run.number) for one in reader.reported if one.variant == variant]
+        told = [
+            (segment.name, segment.run.number) for segment in reader.reported if segment.variant == variant
+        ]
         assert told == [(name, int(number >= 7)) for number, name in enumerate(encoder.written)]
 
 
@@ -480,16 +482,16 @@ def test_names_that_are_listed_before_they_are_written_again(tmp_path: Path, nam
         reader.look()
     encoder.begin_run()
     for number in range(3):
-        old = {one: (encoder.folder / one).read_bytes() for one in encoder.written[:4]}
+        old = {name: (encoder.folder / name).read_bytes() for name in encoder.written[:4]}
         written = encoder.write()
         new = encoder.folder / written
         content, status = new.read_bytes(), new.stat()
         new.write_bytes(old[written])
-        before = next(one.file for one in reader.reported if one.name == written and one.file)
+        before = next(segment.file for segment in reader.reported if segment.name == written and segment.file)
         os.utime(new, ns=(before.modified_ns, before.modified_ns))
         reader.look()
         assert len(reader.reported) == 4 + number
         new.write_bytes(content)
         os.utime(new, ns=(status.st_mtime_ns, status.st_mtime_ns))
         reader.look()
-    assert reader.told() == [(one, int(number > 3)) for number, one in enumerate(encoder.written)]
+    assert reader.told() == [(name, int(number > 3)) for number, name in enumerate(encoder.written)]

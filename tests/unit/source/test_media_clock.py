@@ -70,7 +70,7 @@ def test_fragments_with_a_wrong_duration_are_measured(tmp_path: Path) -> None:
     playlist.write_text("\n".join(line for line in lines if line != "#EXT-X-ENDLIST") + "\n")
     scanner = Scanner(tmp_path / "hls", lambda: datetime.now(UTC), SourceSnapshot())
     found = [event for time in (1.0, 1.5, 9.0) for event in scanner.scan(time) if isinstance(event, Segment)]
-    assert [(one.fault, one.duration.total_seconds()) for one in found] == [
+    assert [(item.fault, item.duration.total_seconds()) for item in found] == [
         (None, 1.2),
         (None, 1.2),
         (None, 0.6),

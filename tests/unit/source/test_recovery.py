@@ -261,11 +261,11 @@ def test_times_between_are_spread_evenly(tmp_path: Path) -> None:
     """Without their playlist, the time between two known segments is divided among those in between."""
     found = interpolate_missing(tmp_path, listed(0), listed(4, after=timedelta(seconds=10)), 4, 2)
     assert found is not None
-    assert [one.duration for one in found] == [timedelta(seconds=2.5)] * 3
-    assert [one.program_date_time for one in found] == [
+    assert [segment.duration for segment in found] == [timedelta(seconds=2.5)] * 3
+    assert [segment.program_date_time for segment in found] == [
         START + timedelta(seconds=seconds) for seconds in (2.5, 5.0, 7.5)
     ]
-    assert [one.gap for one in found] == [True] * 3
+    assert [segment.gap for segment in found] == [True] * 3
 
 
 @pytest.mark.parametrize(
@@ -290,12 +290,12 @@ def test_names_that_lead_to_no_other_file(tmp_path: Path, uri: str) -> None:
     """A name without a number of its own, or out of the folder, never makes one file stand for others."""
     folder = tmp_path / "0"
     folder.mkdir()
-    for one in (folder / "live.ts", folder / "stream-abc-9.ts", tmp_path / "stream-abc-2.ts"):
-        one.write_bytes(bytes(188))
+    for path in (folder / "live.ts", folder / "stream-abc-9.ts", tmp_path / "stream-abc-2.ts"):
+        path.write_bytes(bytes(188))
     after = MediaSegment(uri, SECONDS, program_date_time=START + 3 * SECONDS)
     found = interpolate_missing(folder, listed(0), after, 3, 2)
     assert found is not None
-    assert [one.gap for one in found] == [True, True]
+    assert [segment.gap for segment in found] == [True, True]
     assert trailing_unlisted(folder, MediaSegment(uri, SECONDS), SECONDS) == []
 
 

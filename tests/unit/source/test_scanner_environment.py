@@ -109,8 +109,8 @@ def test_a_broken_file_system_costs_nothing(folder: Folder, number: int, where: 
 def test_what_was_missed_meanwhile_is_found(folder: Folder, number: int) -> None:
     """The files of segments that rolled off unseen are there, though nobody can look at them now."""
     for writer in folder.writers:
-        for one in range(3, 10):
-            writer.segment(one)
+        for line in range(3, 10):
+            writer.segment(line)
         writer.playlist(range(8, 10))
     with broken(folder.root / "0" / folder.writers[0].name(5), number):
         events = folder.scan(times=10)
@@ -123,13 +123,15 @@ def test_a_new_run_begins_whole(folder: Folder, number: int) -> None:
     """What a new encoder had finished before it was met is taken although it cannot be looked at at once."""
     new = [HlsWriter(writer.folder, "new") for writer in folder.writers]
     for writer in new:
-        for one in range(5):
-            writer.segment(one)
+        for line in range(5):
+            writer.segment(line)
         writer.playlist(range(3, 5))
     with broken(folder.root / "0" / new[0].name(1), number):
         assert taken(folder.scan(times=5))["0"] == []
     found = [event for event in folder.scan(times=3) if isinstance(event, Segment) and event.variant == "0"]
-    assert [(one.sequence, one.gap, one.run.number) for one in found] == [(one, False, 1) for one in range(5)]
+    assert [(line.sequence, line.gap, line.run.number) for line in found] == [
+        (number, False, 1) for number in range(5)
+    ]
 
 
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.EIO, errno.ESTALE])
@@ -167,8 +169,8 @@ def test_a_fault_that_lasts_is_told_once(folder: Folder, caplog: pytest.LogCaptu
     assert "Too many open files" in str(fault.message)
     assert SourceFault(None) in folder.scan()
     said = [record.getMessage() for record in caplog.records if record.name.startswith("broadcaster")]
-    assert len([one for one in said if "Too many open files" in one]) == 1
-    assert len([one for one in said if "no longer" in one]) == 1
+    assert len([line for line in said if "Too many open files" in line]) == 1
+    assert len([line for line in said if "no longer" in line]) == 1
 
 
 def test_a_short_fault_is_nobodys_business(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
@@ -210,7 +212,7 @@ async def test_without_descriptors(tmp_path: Path, lines: list[str]) -> None:
             line = (await child.stdout.readline()).decode().strip()
             assert line, lines
             lines.append(line)
-            missing -= {one for one in missing if line.startswith(one)}
+            missing -= {word for word in missing if line.startswith(word)}
 
     async with asyncio.timeout(120):
         await until(*(f"segment {writer.name(number)} whole" for number in range(2)))

@@ -242,7 +242,7 @@ TABLE: dict[str, tuple[str | bytes, tuple[float | None, ...]]] = {
     "key for all": (head("#EXT-X-VERSION:3", '#EXT-X-KEY:METHOD=AES-128,URI="k"'), NOTHING),
     "byte range of one": (before_second("#EXT-X-BYTERANGE:188@0"), second_lasts(GAP)),
     "byte range of one that is none": (before_second("#EXT-X-BYTERANGE:x"), second_lasts(GAP)),
-    "byte range of all": (HEAD + "".join("#EXT-X-BYTERANGE:188@0\n" + one for one in entries()), NOTHING),
+    "byte range of all": (HEAD + "".join("#EXT-X-BYTERANGE:188@0\n" + entry for entry in entries()), NOTHING),
     "gap": (before_second("#EXT-X-GAP"), second_lasts(GAP)),
     # EXT-X-PROGRAM-DATE-TIME
     **{
@@ -396,9 +396,9 @@ def _comes_back(folder: Path, segments: list[Segment]) -> None:
     with closing(Catalog(folder, lambda: NOW)) as catalog:
         channel = Channel(6, lambda: NOW, lambda _: None, catalog=catalog)
         for variant in "01":
-            for number, one in enumerate(segments):
+            for number, entry in enumerate(segments):
                 key = f"{variant}/{number}"
-                segment = replace(one, variant=variant, key=key, url=f"https://b/{key}", size=1000)
+                segment = replace(entry, variant=variant, key=key, url=f"https://b/{key}", size=1000)
                 catalog.noticed(segment)
                 if variant == "0":
                     catalog.stored(segment)
@@ -430,7 +430,7 @@ def test_what_cannot_be_followed_is_told_by_its_cause(reader: Reader, seconds: i
         entry = f'#EXT-X-KEY:METHOD=AES-128,URI="k{number}"\n#EXTINF:{seconds},\ns{number % 4}.ts\n'
         write(reader, text + entry)
         told += reader.events(waits=seconds - 0.6)
-    (refused,) = [one.message for one in told if isinstance(one, SourceRefused)]
+    (refused,) = [entry.message for entry in told if isinstance(entry, SourceRefused)]
     assert refused
     assert "0/stream.m3u8 " in refused
     assert "encrypted with AES-128" in refused
@@ -497,11 +497,11 @@ class Arrivals(Reader):
         """Look each quarter of a second, as the service does."""
         while self.now < time:
             self.now += 0.25
-            self.found += [one for one in self.scanner.scan(self.now) if isinstance(one, Segment)]
+            self.found += [entry for entry in self.scanner.scan(self.now) if isinstance(entry, Segment)]
 
     @property
     def outcome(self) -> str:
-        return "".join("-" if one.fault else "+" for one in self.found)
+        return "".join("-" if entry.fault else "+" for entry in self.found)
 
 
 @pytest.fixture
@@ -546,7 +546,7 @@ def test_files_that_come_in_any_order(arrivals: Arrivals, order: str, seconds: f
         arrivals.until(arrivals.now + seconds)
         arrivals.bring(number + 1)
     arrivals.until(arrivals.now + 10)
-    assert [one.name for one in arrivals.found] == [f"s{number}.ts" for number in range(17)]
+    assert [entry.name for entry in arrivals.found] == [f"s{number}.ts" for number in range(17)]
     assert arrivals.outcome == "+" * 17
 
 

@@ -142,7 +142,10 @@ def test_sound_of_its_own_is_no_variant(folder: Folder, caplog: pytest.LogCaptur
     sound = HlsWriter(folder.root / "english", "sound")
     for writer in (folder.writer, sound):
         writer.write(range(2))
-    assert folder.names() == [*folder.listed(range(2)), *(f"english/{sound.name(one)}" for one in range(2))]
+    assert folder.names() == [
+        *folder.listed(range(2)),
+        *(f"english/{sound.name(number)}" for number in range(2)),
+    ]
     listed = folder.listed_now.playlist
     assert [(variant.uri, variant.audio) for variant in listed.variants] == [("0", "sound")]
     assert listed.uris == {"0", "english"}
@@ -187,7 +190,7 @@ def test_two_people_in_one_folder(folder: Folder, caplog: pytest.LogCaptureFixtu
     """Without a multivariant playlist a stream that starts beside another one is refused, and stays so."""
     folder.writer.folder.rmdir()
     alice, bob = (
-        stream_of(folder, f"{one}.m3u8", encoder=one, started=at) for one, at in (("alice", 0), ("bob", 7))
+        stream_of(folder, f"{name}.m3u8", encoder=name, started=at) for name, at in (("alice", 0), ("bob", 7))
     )
     found: list[str] = []
     for count in range(1, 12):
@@ -210,7 +213,7 @@ def test_two_people_in_one_folder(folder: Folder, caplog: pytest.LogCaptureFixtu
 def test_what_follows_a_stream_that_is_over(folder: Folder) -> None:
     """A playlist of another name that comes when the stream before it has ended is followed."""
     folder.writer.folder.rmdir()
-    alice, bob = (stream_of(folder, f"{one}.m3u8", encoder=one) for one in ("alice", "bob"))
+    alice, bob = (stream_of(folder, f"{name}.m3u8", encoder=name) for name in ("alice", "bob"))
     alice(2)
     assert len(folder.names()) == 2
     path = folder.root / "alice.m3u8"

@@ -371,7 +371,7 @@ def test_absolute_urls_mean_the_file_of_that_name(folder: Folder, base: str) -> 
     events = folder.look(0)
     listed = [event for event in events if isinstance(event, VariantsListed)]
     assert [variant.uri for event in listed for variant in event.playlist.variants] == ["0"]
-    assert [one.name for one in events if isinstance(one, Segment)] == [folder.writer.name(0)]
+    assert [event.name for event in events if isinstance(event, Segment)] == [folder.writer.name(0)]
 
 
 def test_restarted_encoder_is_a_new_run(folder: Folder) -> None:
@@ -716,7 +716,7 @@ def test_the_last_segment_is_taken_by_its_file(
         assert folder.segments(20) == []
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 2
-    assert all("0/stream.m3u8" in one and "permission denied" in one for one in said)
+    assert all("0/stream.m3u8" in segment and "permission denied" in segment for segment in said)
 
 
 def test_start_in_the_middle_of_a_stream(folder: Folder) -> None:
@@ -806,7 +806,9 @@ def test_the_idle_clips_multivariant_playlist_describes_no_stream(folder: Folder
     for bandwidth in (7, 1000, 7, 1001):
         folder.writer.write(range(1))
         root.write_text(described.format(bandwidth))
-        told += [one.playlist.variants for one in folder.look() if isinstance(one, VariantsListed)]
+        told += [
+            segment.playlist.variants for segment in folder.look() if isinstance(segment, VariantsListed)
+        ]
     assert [variant.bandwidth for variants in told for variant in variants] == [7, 1000, 1001]
 
 
@@ -816,7 +818,7 @@ def test_the_idle_clips_playlists_leave_no_variant_out(folder: Folder) -> None:
     (folder.root / "stream.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n")
     other = HlsWriter(folder.root / "1")
     other.write(range(1))
-    assert [one.name for one in folder.segments() + folder.segments()] == [other.name(0)]
+    assert [segment.name for segment in folder.segments() + folder.segments()] == [other.name(0)]
 
 
 def test_what_the_multivariant_playlist_leaves_out_is_not_followed(
@@ -872,7 +874,7 @@ async def test_a_change_is_noticed_at_once(tmp_path: Path) -> None:
         third = await seen.get()
     task.cancel()
     await asyncio.wait([task])
-    assert [one.name for one in (first, second, third)] == [
+    assert [segment.name for segment in (first, second, third)] == [
         writer.name(0),
         writer.name(1),
         "stream-again-0.ts",
@@ -999,7 +1001,7 @@ def test_goes_on_where_an_earlier_process_stood(folder: Folder) -> None:
     """What was known is not reported again, although it is known of a part of the list alone."""
     folder.writer.write(range(6))
     segments = folder.segments()
-    known = {one.sequence: (one.uri, one.program_date_time) for one in segments[2:]}
+    known = {segment.sequence: (segment.uri, segment.program_date_time) for segment in segments[2:]}
     run = segments[0].run
     memory = SourceSnapshot((run,), {"0": SourcePosition(run, known, 2, independent=True)})
     folder.scanner = Scanner(folder.root, lambda: datetime.now(UTC), memory)
@@ -1053,16 +1055,16 @@ def test_a_defect_is_told_as_long_as_it_lasts(
         for variant in ("0", "1"):
             HlsWriter(tmp_path / variant).write(range(count))
         found += folder.scan()
-    assert {one.variant for one in found if isinstance(one, Segment)} == {"0"}
-    (refused,) = (one.message for one in found if isinstance(one, SourceRefused))
+    assert {segment.variant for segment in found if isinstance(segment, Segment)} == {"0"}
+    (refused,) = (segment.message for segment in found if isinstance(segment, SourceRefused))
     assert refused == "1/stream.m3u8 cannot be followed (ZeroDivisionError); please report this"
     assert caplog.text.count("Traceback") == 1
     broken = False
     found = folder.scan() + folder.scan()
-    assert [one.name for one in found if isinstance(one, Segment)] == [
+    assert [segment.name for segment in found if isinstance(segment, Segment)] == [
         HlsWriter(tmp_path / "1").name(number) for number in range(4)
     ]
-    assert [one.message for one in found if isinstance(one, SourceRefused)] == [None]
+    assert [segment.message for segment in found if isinstance(segment, SourceRefused)] == [None]
 
 
 def test_a_file_too_large_to_be_a_segment(folder: Folder) -> None:

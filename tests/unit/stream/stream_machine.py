@@ -78,7 +78,7 @@ class Book:
         )
 
     def _unlist(self, variant: str, first: int) -> None:
-        for number in [one for one in self.listed[variant] if one < first]:
+        for number in [segment for segment in self.listed[variant] if segment < first]:
             del self.listed[variant][number]
 
 
@@ -148,7 +148,7 @@ class Broadcast(RuleBasedStateMachine):
 
     def judge_segment(self, segment: Segment) -> None:
         """In its turn; a gap when it is lost, or longer than any TARGETDURATION that players could follow."""
-        assert all(one.sequence < segment.sequence for one in self.listed[segment.variant][-1:]), (
+        assert all(earlier.sequence < segment.sequence for earlier in self.listed[segment.variant][-1:]), (
             "out of turn"
         )
         assert segment.gap is (segment.key in self.lost or segment.duration > LONGEST), segment
@@ -156,7 +156,7 @@ class Broadcast(RuleBasedStateMachine):
     def judge_decision(self, event: object) -> None:
         """A stream begins whole, and not before those who poll have seen the end of the one before."""
         if isinstance(event, StreamStarted):
-            waiting = {one.variant for one in self.stream.on_the_way}
+            waiting = {segment.variant for segment in self.stream.on_the_way}
             assert waiting <= {*event.variants}, "it began without a variant whose segments were coming"
             if self.ended_at is not None:
                 assert self.now.monotonic - self.ended_at >= 3, "who polls has not seen ENDLIST"
@@ -170,15 +170,17 @@ class Broadcast(RuleBasedStateMachine):
             assert variant in self.book.states, "not written"
             playlist, state = version.playlist, self.book.states[variant]
             first = playlist.media_sequence
-            lines = [(number, one) for number, one in enumerate(playlist.segments, first)]
-            assert lines == [(number, one) for number, one, _ in self.book.window(variant)], "not written"
+            lines = [(number, segment) for number, segment in enumerate(playlist.segments, first)]
+            assert lines == [(number, segment) for number, segment, _ in self.book.window(variant)], (
+                "not written"
+            )
             assert (first, playlist.ended) == (state.media_sequence, state.ended)
             without = sum((segment.duration for segment in playlist.segments[1:]), timedelta())
             least = timedelta(seconds=3 * playlist.target_duration)
             assert len(lines) <= WINDOW or without < least, "the window is longer than it has to be"
             assert version.kept, "the longer playlist is missing"
             assert version.kept.segments[-len(lines) :] == playlist.segments
-        numbers = {one.playlist.target_duration for one in view.playlists.values()}
+        numbers = {playlist.playlist.target_duration for playlist in view.playlists.values()}
         assert len(numbers) <= 1, "variants have TARGETDURATIONs of their own"
 
     def poll(self) -> None:
@@ -299,7 +301,7 @@ class Broadcast(RuleBasedStateMachine):
         for variant, segments in self.found.items():
             # What was not written yet the source brings again.
             self.found[variant] = [segment for segment in segments if segment.key in found]
-        again = [one for one in self.book.pending.values() if one.key in found]
+        again = [segment for segment in self.book.pending.values() if segment.key in found]
         self.begin(again)
         self.ended_at = None
         self.shown = self.stream.view
@@ -317,10 +319,10 @@ class Broadcast(RuleBasedStateMachine):
         assert self.stream.state is not State.STARTING
         assert not self.stream.on_the_way
         for variant, segments in self.found.items():
-            assert [one.key for one in self.listed[variant]] == [segment.key for segment in segments]
+            assert [segment.key for segment in self.listed[variant]] == [segment.key for segment in segments]
 
     @invariant()
     def variants_agree(self) -> None:
         """The discontinuity number of a run is the same in each variant."""
-        one, other = (player.runs for player in self.players)
-        assert all(one[run] == other[run] for run in one.keys() & other.keys())
+        first, other = (player.runs for player in self.players)
+        assert all(first[run] == other[run] for run in first.keys() & other.keys())

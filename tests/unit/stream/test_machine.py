@@ -142,8 +142,8 @@ def test_bandwidth_is_never_less_than_what_was_listed() -> None:
             stage.publish(variant, number, size=bits // 4)
         main = stage.main()
         assert isinstance(main, MultivariantPlaylist)
-        assert all(one.average_bandwidth is None for one in main.variants)
-        bandwidths.append([one.bandwidth for one in main.variants])
+        assert all(variant.average_bandwidth is None for variant in main.variants)
+        bandwidths.append([variant.bandwidth for variant in main.variants])
     # In steps of a quarter of an octave, and never the same twice: players tell variants apart by it.
     assert bandwidths == [[2**20, 2**20 + 1], [2**20, 2**20 + 1], [1_246_975, 1_246_976]]
     stage.publish("0", 3, size=50_000, seconds=0.04)  # the last of a run: one picture

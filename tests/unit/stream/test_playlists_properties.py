@@ -154,12 +154,12 @@ class Broadcast(RuleBasedStateMachine):
         for before, after in zip(served, map(self.shown.snapshot, VARIANTS), strict=True):
             assert (before and before.full.body) == (after and after.full.body)
         assert names(main) == names(self.shown.main)
-        pending = {one.key for one in memory.pending}
+        pending = {segment.key for segment in memory.pending}
         assert pending >= unpublished if starting else pending == unpublished
         self.waiting = {variant: deque() for variant in VARIANTS}
-        for one in memory.pending:
-            self.waiting[one.variant].append(one)
-            self.channel.expect(one.variant)
+        for waiting in memory.pending:
+            self.waiting[waiting.variant].append(waiting)
+            self.channel.expect(waiting.variant)
 
     @rule()
     def settle(self) -> None:
@@ -183,8 +183,8 @@ class Broadcast(RuleBasedStateMachine):
         """TARGETDURATION, and the discontinuity number of each run, are those of the other variant too."""
         playlists = [player.playlist for player in self.players if self.shown.snapshot(player.variant)]
         assert len({playlist.target_duration for playlist in playlists if playlist}) <= 1
-        one, other = (player.runs for player in self.players)
-        assert all(one[run] == other[run] for run in one.keys() & other.keys())
+        first, other = (player.runs for player in self.players)
+        assert all(first[run] == other[run] for run in first.keys() & other.keys())
 
 
 TestBroadcast = Broadcast.TestCase

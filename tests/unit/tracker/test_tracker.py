@@ -222,7 +222,7 @@ def test_admitted_swarms_are_limited() -> None:
     """However often runs and variants change, only the latest are remembered."""
     crowd = Crowd()
     for number in range(200):
-        crowd.tracker.admit([f"run{one}" for one in range(number)], [Variant("0", 1000 + number)])
+        crowd.tracker.admit([f"run{run}" for run in range(number)], [Variant("0", 1000 + number)])
     crowd.connect("a")
     newest, oldest = stream_index(Variant("0", 1199)), stream_index(Variant("0", 1000))
     assert "interval" in crowd.say("a", announce("a", swarm=info_hash("run198", newest)))["a"][0]

@@ -158,14 +158,14 @@ class Traffic(RuleBasedStateMachine):
                 assert len(told) == (time == 0) or offer.to not in self.open
 
     def _announce(self, number: int, peer: str, swarm: str, offers: int) -> None:
-        names = [f"o{self.made + one}" for one in range(offers)]
+        names = [f"o{self.made + offset}" for offset in range(offers)]
         self.made += offers
         actions = self._note(self.tracker.receive(number, announce(peer, names, swarm=swarm), self.now))
         if any(isinstance(action, Send) and "interval" in json.loads(action.text) for action in actions):
             if self.members.get((swarm, number), (peer, 0))[0] != peer:
                 self._leave(swarm, number)
             self.members[swarm, number] = (peer, self.now)
-        others = {other for one, other in self.members if one == swarm} - {number}
+        others = {other for joined, other in self.members if joined == swarm} - {number}
         told = [action for action in actions if isinstance(action, Send) and action.connection != number]
         expected = min(offers, 10, len(others)) if (swarm, number) in self.members and len(actions) > 1 else 0
         assert len({action.connection for action in told} & others) == len(told) == expected
@@ -221,9 +221,9 @@ class Traffic(RuleBasedStateMachine):
         assert swarms <= self._admitted()
         assert len({(swarm, peer) for (swarm, _), (peer, _) in self.members.items()}) == len(self.members)
         for swarm in swarms:
-            assert [one for one, _ in self.members].count(swarm) <= LIMITS.peers_per_swarm
+            assert [joined for joined, _ in self.members].count(swarm) <= LIMITS.peers_per_swarm
         for number in self.open:
-            assert [one for _, one in self.members].count(number) <= LIMITS.swarms_per_connection
+            assert [joined for _, joined in self.members].count(number) <= LIMITS.swarms_per_connection
 
     @invariant()
     def connections_are_bounded(self) -> None:

@@ -20,9 +20,9 @@ PAUSE = 0.002  # seconds at most
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def exchange(one: Path, other: Path) -> bool:
+def exchange(path: Path, other: Path) -> bool:
     """Each has the other's name, at once; returns whether that could be done."""
-    return not _libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), EXCHANGE)
+    return not _libc.renameat2(AT_FDCWD, os.fsencode(path), AT_FDCWD, os.fsencode(other), EXCHANGE)
 
 
 def make_evil(kind: str, evil: Path, target: Path) -> None:

@@ -108,9 +108,9 @@ def test_runs_of_the_encoder_keep_their_numbers(studio: CatalogFixture) -> None:
             for sequence, segment in enumerate(playlist.segments, playlist.media_sequence):
                 number += segment.discontinuity
                 assert known.setdefault(segment.uri, (sequence, number)) == (sequence, number)
-            for one, other in pairwise(playlist.segments):
-                assert one.program_date_time
-                assert one.program_date_time + one.duration == other.program_date_time
+            for earlier, later in pairwise(playlist.segments):
+                assert earlier.program_date_time
+                assert earlier.program_date_time + earlier.duration == later.program_date_time
     assert len(known) == 180 + WINDOW - 1
 
 
@@ -221,13 +221,13 @@ def test_it_is_told_to_the_process_that_serves_viewers(studio: CatalogFixture) -
     new.apply(view_delta(View(), before))
     assert sent.updates["0"].kept
     assert len(sent.updates["0"].kept.playlist.segments) == 1
-    for one in (stream, new):
-        shown = one.dvr_snapshot("0")
+    for playlists in (stream, new):
+        shown = playlists.dvr_snapshot("0")
         assert shown
         assert shown.playlist == kept(studio)
         assert "EXT-X-SKIP" in shown.delta.body.decode()
-        assert one.kept_main
-        main = parse(one.kept_main.full.body.decode())
+        assert playlists.kept_main
+        main = parse(playlists.kept_main.full.body.decode())
         assert isinstance(main, MultivariantPlaylist)
         assert main.uris == {"0/kept.m3u8", "1/kept.m3u8"}
 

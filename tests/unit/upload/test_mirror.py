@@ -134,7 +134,7 @@ class FakeBucket:
 
     def times(self, key: str) -> list[float]:
         """When somebody tried to write a key."""
-        return [time for time, one, _ in self.writes if one == key]
+        return [time for time, written_key, _ in self.writes if written_key == key]
 
     def media(self, key: str) -> MediaPlaylist:
         playlist = parse(self.objects[key].decode())
@@ -226,10 +226,12 @@ async def test_the_i_frame_playlist(variants: str, key: str) -> None:
         text = bucket.objects[key].decode()
         assert text.count("#EXT-X-BYTERANGE:940@376\n") == 2
         assert "#EXT-X-SERVER-CONTROL" not in text
-        written = [one for _, one, _ in bucket.writes]
+        written = [written_key for _, written_key, _ in bucket.writes]
         assert (b'URI="0/iframes.m3u8"' in bucket.objects[MAIN]) is (len(variants) > 1)
         assert written.index(key) < written.index(MAIN) or len(variants) == 1
-        assert len([one for one in bucket.objects if one.endswith("/iframes.m3u8")]) == 1
+        assert (
+            len([written_key for written_key in bucket.objects if written_key.endswith("/iframes.m3u8")]) == 1
+        )
         studio.iframe = None
         studio.channel.end()
         studio.publish(*variants)
@@ -331,7 +333,7 @@ async def test_who_does_not_lead_has_no_failure(caplog: pytest.LogCaptureFixture
         assert bucket.faults == []
         assert (studio.mirror.failures, studio.mirror.fault, studio.mirror.behind) == (0, None, 0)
         assert bucket.media(FIRST).last == 60
-    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_failures_are_tried_again_with_the_newest(caplog: pytest.LogCaptureFixture) -> None:

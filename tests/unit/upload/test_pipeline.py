@@ -217,7 +217,7 @@ async def test_nothing_is_shown_that_was_not_written(tmp_path: Path, monkeypatch
     assert line.published() == ["0.ts"]
     assert [segment.uri.rpartition("/")[2] for segment in line.playlist().segments] == ["0.ts"]
     with closing(Catalog(tmp_path / "state", line.clock)) as catalog:
-        assert [one.name for one in catalog.load().pending] == ["1.ts"]
+        assert [segment.name for segment in catalog.load().pending] == ["1.ts"]
 
 
 async def test_a_power_cut_takes_back_nothing_that_is_nowhere_else(
@@ -434,7 +434,7 @@ async def test_what_a_power_cut_emptied(tmp_path: Path, at_hand: str, *, stored:
     if at_hand == "bucket":
         store.objects_[segment.key] = PACKET * 2
     line = await resumed(tmp_path, segment, store)
-    assert [one.gap for one in line.playlist().segments] == [not stored]
+    assert [segment.gap for segment in line.playlist().segments] == [not stored]
     assert store.objects_.get(segment.key) == (PACKET * 2 if stored else None)
 
 
@@ -451,7 +451,7 @@ async def test_a_recovered_run_keeps_its_own_map(tmp_path: Path) -> None:
     store.objects_["live/run0/0/init.mp4"] = b"of run 0"
     line = await resumed(tmp_path, segment, store)
     assert store.objects_["live/run0/0/init.mp4"] == b"of run 0"
-    assert [one.gap for one in line.playlist().segments] == [False]
+    assert [segment.gap for segment in line.playlist().segments] == [False]
 
 
 async def test_a_map_is_uploaded_once_and_before_its_segments(tmp_path: Path) -> None:

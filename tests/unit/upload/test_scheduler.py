@@ -12,18 +12,18 @@ from tests.support.fakes.pipeline_parts import segment_of
 
 
 def segment(number: int, size: int, late: float = 0.0) -> Segment:
-    one = segment_of(None, number=number, variant=str(size))
-    time = one.program_date_time + timedelta(seconds=late)
-    return replace(one, program_date_time=time, file=SourceFile("x", Path("x"), size, 0))
+    due = segment_of(None, number=number, variant=str(size))
+    time = due.program_date_time + timedelta(seconds=late)
+    return replace(due, program_date_time=time, file=SourceFile("x", Path("x"), size, 0))
 
 
 async def take_all(turns: UploadScheduler, segments: list[Segment]) -> list[Segment]:
     """The order of their turns, one at a time."""
     order = []
 
-    async def upload(one: Segment) -> None:
-        async with turns.slot(one):
-            order.append(one)
+    async def upload(segment: Segment) -> None:
+        async with turns.slot(segment):
+            order.append(segment)
             await asyncio.sleep(0)
 
     await asyncio.gather(*map(upload, segments))
@@ -52,9 +52,9 @@ async def test_one_that_waits_may_be_given_up() -> None:
     """It takes nobody's turn, neither while it waits nor in the moment in which its turn comes."""
     turns = UploadScheduler()
     turns.limit = 1
-    one = segment(0, 1)
+    due = segment(0, 1)
     async with AsyncExitStack() as held:
-        await held.enter_async_context(turns.slot(one))
+        await held.enter_async_context(turns.slot(due))
         uploads = [asyncio.create_task(take_all(turns, [segment(number, 1)])) for number in (1, 2, 3)]
         await asyncio.sleep(0)
         uploads[1].cancel()
@@ -62,7 +62,7 @@ async def test_one_that_waits_may_be_given_up() -> None:
     uploads[2].cancel()  # its turn has come
     await asyncio.gather(*uploads, return_exceptions=True)
     assert turns.in_flight == 0
-    assert await take_all(turns, [one]) == [one]
+    assert await take_all(turns, [due]) == [due]
 
 
 async def test_few_while_the_bucket_fails() -> None:

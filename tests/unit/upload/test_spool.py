@@ -224,16 +224,16 @@ class Burst:
 async def test_given_up_before_its_upload_began(tmp_path: Path) -> None:
     """A segment that is given up the moment its turn comes is a gap, and what follows is not held up."""
     files = [tmp_path / f"{number}.ts" for number in range(10)]
-    for one in files:
-        one.write_bytes(b"segment")
+    for path in files:
+        path.write_bytes(b"segment")
     events: list[Event] = []
     store = FakeStore()
     found, done = asyncio.Event(), asyncio.Event()
-    store.gates = {one.name: found for one in files}  # no upload ends before all are found
+    store.gates = {event.name: found for event in files}  # no upload ends before all are found
 
     def observe(event: Event) -> None:
         events.append(event)
-        if sum(isinstance(one, SegmentPublished) for one in events) == 10:
+        if sum(isinstance(event, SegmentPublished) for event in events) == 10:
             done.set()
 
     catalog = Catalog(tmp_path / "state", lambda: START)

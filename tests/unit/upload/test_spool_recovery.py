@@ -27,10 +27,10 @@ def adopt(folder: Path, *keys: str) -> list[tuple[str, int, float]]:
     catalog.noticed(replace(known, key=f"{FOLDER}/stream-abc-107.ts"))
     found = list(recover_spool_orphans(keys, folder, "live", catalog.load().source))
     catalog.close()
-    assert all(one.file and one.file.path.is_relative_to(folder) for one in found)
+    assert all(item.file and item.file.path.is_relative_to(folder) for item in found)
     return [
-        (one.name, one.sequence, (one.program_date_time - known.program_date_time) / timedelta(seconds=1))
-        for one in found
+        (item.name, item.sequence, (item.program_date_time - known.program_date_time) / timedelta(seconds=1))
+        for item in found
     ]
 
 

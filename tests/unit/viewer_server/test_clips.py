@@ -198,9 +198,9 @@ async def test_unknown_times(tmp_path: Path, aiohttp_client: AiohttpClient) -> N
 async def test_a_flood(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """The requests of an address and of all viewers are limited; refusals have Retry-After."""
     async with running(tmp_path, aiohttp_client) as (client, ingest):
-        one = [await ask(client, **{"CF-Connecting-IP": "192.0.2.1"}) for _ in range(NETWORK_BURST + 2)]
-        assert [status for status, _ in one] == [201] * NETWORK_BURST + [429] * 2
-        assert 0 < int(one[-1][1]["after"]) <= 30
+        answers = [await ask(client, **{"CF-Connecting-IP": "192.0.2.1"}) for _ in range(NETWORK_BURST + 2)]
+        assert [status for status, _ in answers] == [201] * NETWORK_BURST + [429] * 2
+        assert 0 < int(answers[-1][1]["after"]) <= 30
         assert (await ask(client, **{"CF-Connecting-IP": "192.0.2.2"}))[0] == 201
         many = await asyncio.gather(
             *(ask(client, **{"CF-Connecting-IP": f"198.51.100.{number}"}) for number in range(200))
@@ -248,9 +248,9 @@ async def test_waiting_requests_are_limited(
     audience, studio = viewer_server_in(tmp_path), CatalogFixture(tmp_path / "studio")
     client = await aiohttp_client(audience.app)
     asking = [asyncio.create_task(ask(client)) for _ in range(AT_ONCE + 5)]
-    await eventually(lambda: sum(one.done() for one in asking) == 5)
-    assert {one.result()[0] for one in asking if one.done()} == {429}
-    waiting = [one for one in asking if not one.done()]
+    await eventually(lambda: sum(request.done() for request in asking) == 5)
+    assert {request.result()[0] for request in asking if request.done()} == {429}
+    waiting = [request for request in asking if not request.done()]
     wishes = await sent(audience)
     assert len(wishes) == AT_ONCE
 

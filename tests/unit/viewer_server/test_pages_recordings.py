@@ -69,7 +69,7 @@ async def site(
     for name in ("index.html", "recordings.html"):
         (folder / name).write_text(f"{HEAD}{BLOCK}</script><p>page")
     audience = ViewerServer(Setup(folder, {"mode": "sharing"}, recordings=on))
-    audience.handle(recordings_delta({}, {one.path: one for one in found}))
+    audience.handle(recordings_delta({}, {entry.path: entry for entry in found}))
     return Site(await client(audience.app), audience)
 
 
@@ -79,9 +79,15 @@ def tags(html: str) -> dict[str, str]:
 
 async def test_without_recordings(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """With recordings off, each route is 404, whatever was recorded before."""
-    one = recording()
-    off = await site(tmp_path, aiohttp_client, [one], on=False)
-    paths = ("/recordings", "/recordings/newest.json", one.path, f"/c/{one.id}", f"/recordings/{one.id}.json")
+    entry = recording()
+    off = await site(tmp_path, aiohttp_client, [entry], on=False)
+    paths = (
+        "/recordings",
+        "/recordings/newest.json",
+        entry.path,
+        f"/c/{entry.id}",
+        f"/recordings/{entry.id}.json",
+    )
     assert await off.statuses(*paths) == [404] * len(paths)
 
 
@@ -89,18 +95,18 @@ async def test_a_file_to_download(tmp_path: Path, aiohttp_client: AiohttpClient)
     """The page of a recording has the URL of its file, if there is a file."""
     file = PublicFile("https://video.example.com/live/files/a.mp4", 5, "video/mp4")
     found = [recording(0, file=file), recording(1)]
-    message = recordings_delta({}, {one.path: one for one in found})
+    message = recordings_delta({}, {entry.path: entry for entry in found})
     assert decode(encode(message)[LENGTH.size :]) == message
     there = await site(tmp_path, aiohttp_client, found)
-    told = [(await there.told(one.path))["recording"]["file"] for one in found]
+    told = [(await there.told(entry.path))["recording"]["file"] for entry in found]
     assert told == [{"url": file.url, "size": 5, "type": "video/mp4"}, None]
 
 
 async def test_link_previews(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """Title, length and picture, with absolute URLs if the page's address is known."""
-    one = recording(poster="https://video.example.com/poster.jpg")
-    on = await site(tmp_path, aiohttp_client, [one])
-    html = await on.text(one.path)
+    entry = recording(poster="https://video.example.com/poster.jpg")
+    on = await site(tmp_path, aiohttp_client, [entry])
+    html = await on.text(entry.path)
     assert "<title>Evening 0</title>" in html
     assert tags(html) == {
         "og:type": "website",
@@ -109,9 +115,9 @@ async def test_link_previews(tmp_path: Path, aiohttp_client: AiohttpClient) -> N
         "og:image": "https://video.example.com/poster.jpg",
     }
     (tmp_path / "config.json").write_text('{"pageUrl": "https://live.example.com/"}')
-    html = await on.text(one.path)
-    assert tags(html)["og:url"] == f"https://live.example.com{one.path}"
-    assert tags(html)["og:video"] == f"https://live.example.com{one.path}?embed=1"
+    html = await on.text(entry.path)
+    assert tags(html)["og:url"] == f"https://live.example.com{entry.path}"
+    assert tags(html)["og:video"] == f"https://live.example.com{entry.path}?embed=1"
     html = await on.text("/recordings")
     assert tags(html)["og:url"] == "https://live.example.com/recordings"
     assert "og:video" not in tags(html)
@@ -120,30 +126,30 @@ async def test_link_previews(tmp_path: Path, aiohttp_client: AiohttpClient) -> N
 
 async def test_other_sites_learn_how_to_embed(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """The page of a recording names its oEmbed answer, which has the player in the size that is allowed."""
-    one = recording()
-    on = await site(tmp_path, aiohttp_client, [one])
-    assert "oembed" not in await on.text(one.path)
+    entry = recording()
+    on = await site(tmp_path, aiohttp_client, [entry])
+    assert "oembed" not in await on.text(entry.path)
     (tmp_path / "config.json").write_text('{"pageUrl": "https://live.example.com/"}')
-    (link,) = re.findall(r'json\+oembed" href="([^"]+)"', await on.text(one.path))
+    (link,) = re.findall(r'json\+oembed" href="([^"]+)"', await on.text(entry.path))
     assert link.startswith("https://live.example.com/oembed?url=https%3A%2F%2Flive.example.com%2F")
     answer = json.loads(await on.text(f"{link.removeprefix('https://live.example.com')}&maxwidth=320"))
     assert (answer["type"], answer["version"], answer["title"]) == ("video", "1.0", "Evening 0")
     assert (answer["width"], answer["height"]) == (320, 180)
-    assert f'src="https://live.example.com{one.path}?embed=1" width="320"' in answer["html"]
-    for wrong in ("", "?url=https://other.example/watch/x", f"?url=https://other.example{one.path}"):
+    assert f'src="https://live.example.com{entry.path}?embed=1" width="320"' in answer["html"]
+    for wrong in ("", "?url=https://other.example/watch/x", f"?url=https://other.example{entry.path}"):
         assert (await on.client.get(f"/oembed{wrong}")).status == 404
 
 
 async def test_nothing_of_a_title_is_html(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """No title of a stream ends a tag or the element with the settings."""
-    one = recording(title=EVIL)
-    on = await site(tmp_path, aiohttp_client, [one])
-    for path in (one.path, "/recordings"):
+    entry = recording(title=EVIL)
+    on = await site(tmp_path, aiohttp_client, [entry])
+    for path in (entry.path, "/recordings"):
         html = await on.text(path)
         assert html.count("<script") == 2, "the page's own"
         assert "<!--" not in html
-    assert tags(await on.text(one.path))["og:title"].startswith("&quot;&gt;&lt;script&gt;")
-    assert (await on.told(one.path))["recording"]["title"] == EVIL
+    assert tags(await on.text(entry.path))["og:title"].startswith("&quot;&gt;&lt;script&gt;")
+    assert (await on.told(entry.path))["recording"]["title"] == EVIL
 
 
 async def test_files_are_found_from_another_folder(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
@@ -162,7 +168,7 @@ async def test_which_recordings_are_found(tmp_path: Path, aiohttp_client: Aiohtt
     assert await on.statuses(listed.path, unlisted.path, clip.path) == [200, 200, 200]
     assert await on.statuses(f"/watch/{clip.id}", f"/c/{listed.id}", "/watch/none", "/watch/") == [404] * 4
     found = (await on.told("/recordings"))["page"]["recordings"]
-    assert [one["id"] for one in found] == [listed.id]
+    assert [entry["id"] for entry in found] == [listed.id]
     assert "<title>Recording of 23 November 2026</title>" in await on.text(unlisted.path)
     assert "<title>Clip of 24 November 2026</title>" in await on.text(clip.path)
     told = (await on.told(clip.path))["recording"]
@@ -175,13 +181,13 @@ async def test_which_recordings_are_found(tmp_path: Path, aiohttp_client: Aiohtt
 
 async def test_a_changed_title_is_shown(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """A page is rendered again after a change, and only then."""
-    one = recording()
-    on = await site(tmp_path, aiohttp_client, [one])
-    first = await on.client.get(one.path)
-    again = await on.client.get(one.path, headers={"If-None-Match": first.headers["ETag"]})
+    entry = recording()
+    on = await site(tmp_path, aiohttp_client, [entry])
+    first = await on.client.get(entry.path)
+    again = await on.client.get(entry.path, headers={"If-None-Match": first.headers["ETag"]})
     assert again.status == 304
-    on.audience.handle(RecordingsDelta((replace(one, title="Opening night"),)))
-    assert "<title>Opening night</title>" in await on.text(one.path)
+    on.audience.handle(RecordingsDelta((replace(entry, title="Opening night"),)))
+    assert "<title>Opening night</title>" in await on.text(entry.path)
 
 
 async def test_an_unknown_recording(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
@@ -199,22 +205,22 @@ async def test_a_long_list_has_pages(tmp_path: Path, aiohttp_client: AiohttpClie
     found = [recording(number) for number in range(1000)]
     on = await site(tmp_path, aiohttp_client, found)
     page = (await on.told("/recordings"))["page"]
-    ids = [one["id"] for one in page["recordings"]]
+    ids = [entry["id"] for entry in page["recordings"]]
     assert len(ids) == PAGE
     while page["older"]:
         page = json.loads(await on.text(page["older"]))
-        ids += [one["id"] for one in page["recordings"]]
-    assert ids == [one.id for one in reversed(found)]
+        ids += [entry["id"] for entry in page["recordings"]]
+    assert ids == [entry.id for entry in reversed(found)]
     newest = json.loads(await on.text("/recordings/newest.json"))
-    assert [one["id"] for one in newest["recordings"]] == [found[-1].id]
+    assert [entry["id"] for entry in newest["recordings"]] == [found[-1].id]
     assert await on.statuses("/recordings/none.json") == [404]
 
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_a_delta_has_changes_only(count: int) -> None:
     """The viewer server has the same list as ingest, by bytes with changes only."""
-    before = {one.path: one for one in map(recording, range(count))}
-    now = {one.path: one for one in [recording(1, title="Other"), *map(recording, range(2, count + 1))]}
+    before = {entry.path: entry for entry in map(recording, range(count))}
+    now = {entry.path: entry for entry in [recording(1, title="Other"), *map(recording, range(2, count + 1))]}
     message = decode(encode(recordings_delta(before, now))[LENGTH.size :])
     assert isinstance(message, RecordingsDelta)
     assert message.apply_to(before) == now

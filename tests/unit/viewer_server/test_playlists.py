@@ -116,7 +116,7 @@ async def test_a_full_queue(site: ViewerApp, client: Client) -> None:
     assert (await client.get(MEDIA)).status == 200
     assert "broadcaster_waiters_refused_total 1.0" in site.metrics()
     site.publish()
-    assert [(await one).status for one in waiting] == [200, 200]
+    assert [(await waiter).status for waiter in waiting] == [200, 200]
 
 
 async def test_a_client_that_leaves(site: ViewerApp, client: Client) -> None:

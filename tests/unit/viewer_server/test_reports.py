@@ -102,7 +102,7 @@ def test_ten_thousand_hostile_reports() -> None:
     )
     assert figures['broadcaster_viewer_latency_seconds_sum{variant="0"}'] == 300
     assert figures['broadcaster_viewer_bytes_total{source="bucket"}'] == 0
-    assert sum(sys.getsizeof(one) for one in vars(gate.viewers).values()) < 200_000
+    assert sum(sys.getsizeof(value) for value in vars(gate.viewers).values()) < 200_000
 
 
 def test_a_site_leaves_room_to_the_others() -> None:
@@ -188,10 +188,10 @@ async def test_pages_are_told_how_many_watch(
         report = json.dumps({"seconds": 0, "viewer": name_of(number)})
         assert (await client.post("/live/beacon", data=report)).status == 204
         site.audience.refresh_status()
-    assert [one.data for one in stream.since(first) or []] == ['{"viewers":1}']
+    assert [event.data for event in stream.since(first) or []] == ['{"viewers":1}']
     monkeypatch.setattr(event_stream, "VIEWERS_EVERY", 0.0)
     site.audience.refresh_status()
     site.audience.refresh_status()
-    assert [one.data for one in stream.since(first) or []] == ['{"viewers":1}', '{"viewers":3}']
+    assert [event.data for event in stream.since(first) or []] == ['{"viewers":1}', '{"viewers":3}']
     assert stream.state()["viewers"] == 3
     assert site.audience.pong().viewers == 3

@@ -112,5 +112,5 @@ def test_the_memory_of_ingest_is_private() -> None:
 
         assert look(open_one.pid) == 0
         assert look(private.pid) != 0
-        for one in (open_one, private):
-            one.send_signal(signal.SIGKILL)
+        for process in (open_one, private):
+            process.send_signal(signal.SIGKILL)

@@ -105,8 +105,8 @@ async def test_swarms_of_the_stream(tmp_path: Path) -> None:
         here.site.go_live("0", "1")
         main = here.site.channel.view.main
         assert main
-        (one, _) = main.playlist.variants  # type: ignore[union-attr]  # a multivariant playlist now
-        assert "interval" in await say(client, announce("a", swarm=info_hash("r0", stream_index(one))))
+        (playlist, _) = main.playlist.variants  # type: ignore[union-attr]  # a multivariant playlist now
+        assert "interval" in await say(client, announce("a", swarm=info_hash("r0", stream_index(playlist))))
 
 
 async def test_metrics(tmp_path: Path) -> None:

@@ -322,6 +322,7 @@ class GateFile:
             known = {
                 "secret": grants.secret,
                 "grants": dict(grants.ends),
+                "waiting": dict(grants.waiting),
                 "key": proxy_key(bytes.fromhex(grants.secret)),
             }
             await asyncio.to_thread(write_own, self._file, json.dumps(known), 0o640)

@@ -429,6 +429,7 @@ class EdgePublisher:
             found["gate"] = {
                 "secret": self._grants.secret,
                 "grants": dict(self._grants.ends),
+                "waiting": dict(self._grants.waiting),
                 "asking": asking,
             }
         if report.signaling:

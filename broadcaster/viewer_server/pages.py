@@ -338,14 +338,17 @@ class PageTexts:
         return page | ({"mark": f"{IN_PATH}/"} if self._is_private else {}), self._rendered[1]
 
     async def asking(self) -> dict[str, object]:
-        """The page for strangers by language, each also for a refused token; an edge takes no passphrase."""
+        """The page for strangers by language, each also for a refused token, and for one that waits for the doors.
+
+        An edge takes no passphrase.
+        """
         asking = AskingPage(
             self._folder,
             takes_passphrase=False,
             settings=self._page.operator_settings,
             network=lambda _: "",
         )
-        faults = ("", "over")
+        faults = ("", "over", "closed")
         pages = {one: [await asking.page(one, fault, "/") for fault in faults] for one in TEXTS}
         return {"pages": pages, "plain": f"{TEXTS['en']['invited']}\n", "policy": asking.policy}
 

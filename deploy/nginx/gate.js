@@ -14,11 +14,11 @@ function isSame(secret, one, other) {
   return of(one) === of(other);
 }
 
-/** Whether a token is valid now. */
-function isValid(token, known) {
+/** Whether a token is valid now: its grant is one of these. */
+function isValid(token, secretInHex, ends) {
   const found = TOKEN.exec(token), now = Date.now() / 1000;
   if (!found || now >= parseInt(found[1], 16)) return false;
-  const end = known.grants[found[2]], secret = Buffer.from(known.secret, 'hex');
+  const end = ends[found[2]], secret = Buffer.from(secretInHex, 'hex');
   if (end === undefined || (end !== null && now >= end)) return false;
   const mac = crypto.createHmac('sha256', secret).update(`broadcaster access ${found[1]} ${found[2]}`).digest('hex');
   return isSame(secret, mac, found[3]);
@@ -36,15 +36,17 @@ function known(file) {
 
 /**
  * Of a guest: where the token was, the key by which the service knows this gate, the token, and the path without it.
- * Of anybody else: "-" and the path for which the service is asked; "/t/-" in it stands for a token that is refused.
+ * Of anybody else: "-" and the path for which the service is asked, in which a guest who waits for the doors has his
+ * token; "/t/-" stands for a token that is refused.
  */
 function decide(r) {
   const asked = r.variables.request_uri.split('?')[0], inPath = /^\/t\/([^\/]*)(\/.*)?$/.exec(asked);
   const cookie = COOKIE.exec(r.headersIn.Cookie || ''), token = inPath ? inPath[1] : cookie ? cookie[1] : '';
   const found = token && known(r.variables.gate_file);
-  if (!found || !isValid(token, found) || (inPath && !`${r.uri}/`.startsWith(`/t/${token}/`))) {
-    if (inPath) return `- /t/-${inPath[2] || '/'}`;
-    return token && !OWN.test(asked) ? `- /t/-${asked}` : `- ${asked}`;
+  if (!found || !isValid(token, found.secret, found.grants) || (inPath && !`${r.uri}/`.startsWith(`/t/${token}/`))) {
+    if (!inPath && (!token || OWN.test(asked))) return `- ${asked}`;
+    const waits = found && isValid(token, found.secret, found.waiting);
+    return `- /t/${waits ? token : '-'}${inPath ? inPath[2] || '/' : asked}`;
   }
   const path = inPath ? r.uri.slice(token.length + 3) || '/' : r.uri;
   if (OWN.test(path) && path !== '/health') return `- ${path}`;

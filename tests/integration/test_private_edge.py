@@ -18,10 +18,19 @@ import pytest
 from broadcaster.access import proxy_key
 from broadcaster.access.keeper import GateFile
 from broadcaster.http import listening
-from broadcaster.ipc.messages import AccessMode, Grants, PassphraseAnswer
+from broadcaster.ipc.messages import AccessMode, PassphraseAnswer
 from tests.support import length
-from tests.support.fakes.private_site import LEAKS, Site, answer, check_table
-from tests.support.judges.gate_cases import GRANT, SECRET, Case, bad_tokens, cases, cookie_cases, token
+from tests.support.fakes.private_site import LEAKS, Site, answer, check_table, grants_of
+from tests.support.judges.gate_cases import (
+    GRANT,
+    SECRET,
+    Case,
+    bad_tokens,
+    cases,
+    cookie_cases,
+    page_cases,
+    token,
+)
 from tests.support.judges.simulated_pages import SimulatedPages
 from tests.support.servers.edge import Edge, running_edge
 from tests.support.waiting import eventually
@@ -48,14 +57,14 @@ class Front:
     def admit(self, *grants: str) -> None:
         """Let these in, and no others."""
         self.site.admit(*grants)
-        self.file.update(Grants(SECRET.hex(), dict.fromkeys(grants)))
+        self.file.update(grants_of(*grants))
 
 
 @asynccontextmanager
 async def fronted(folder: Path, access: AccessMode = "passphrase") -> AsyncIterator[Front]:
     await asyncio.to_thread(folder.mkdir, exist_ok=True)
     site, where = Site(folder, clock=time.time, access=access), folder / "gate.json"
-    file = GateFile(where, Grants(SECRET.hex(), {GRANT: None}))
+    file = GateFile(where, grants_of(GRANT))
     writing = asyncio.create_task(file.run())
     await eventually(lambda: asyncio.sleep(0, where.is_file()))
     async with (
@@ -80,7 +89,8 @@ async def test_the_table(front: Front) -> None:
     def refusal(case: Case) -> int:  # what has a zero byte in it, nginx itself refuses as no request
         return 400 if "%00" in case.target else 401
 
-    await check_table(front.edge.address, [*cases(now), *cookie_cases(now)], refusal=refusal)
+    table = [*cases(now), *cookie_cases(now), *page_cases(now)]
+    await check_table(front.edge.address, table, refusal=refusal)
 
 
 async def test_every_route_is_behind_it(front: Front) -> None:

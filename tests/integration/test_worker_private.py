@@ -17,7 +17,18 @@ from tests.integration.test_private_event import WORDS, enter, read, set_passphr
 from tests.support.fakes.edge_pushes import PLAYLIST, push_of
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.fakes.private_site import answer, check_table
-from tests.support.judges.gate_cases import GRANT, SECRET, Case, bad_tokens, cases, cookie_cases, token
+from tests.support.judges.gate_cases import (
+    FAULTS,
+    GRANT,
+    SECRET,
+    WAITS,
+    Case,
+    bad_tokens,
+    cases,
+    cookie_cases,
+    page_cases,
+    token,
+)
 from tests.support.servers.service import running_service
 from tests.support.servers.worker import Worker, running_worker
 from tests.support.waiting import eventually
@@ -47,7 +58,9 @@ PATHS = (
 def texts(*grants: str) -> dict[str, object]:
     """What the Worker is told of a private event besides its playlists."""
     told = {"id": "x", "playlist": "/t/-/recordings/x.m3u8"}
-    pages = {name: [f"<title>{name}</title>", f"<title>{name} again</title>"] for name in ("en", "de")}
+    pages = {
+        name: [f"<title>{name}</title>{fault}" for fault in ("", *FAULTS.values())] for name in ("en", "de")
+    }
     found = {
         "page": {
             "settings": {
@@ -66,6 +79,7 @@ def texts(*grants: str) -> dict[str, object]:
         "gate": {
             "secret": SECRET.hex(),
             "grants": dict.fromkeys(grants),
+            "waiting": {WAITS: None},
             "asking": {"pages": pages, "plain": "guests only\n", "policy": "default-src 'none'"},
         },
     }
@@ -93,7 +107,7 @@ async def tell(worker: Worker, serial: int, *grants: str) -> None:
 async def test_the_table(worker: Worker) -> None:
     """Each case of the table is answered as the service does, and nobody may keep an answer."""
     now = int(time.time())
-    await check_table(worker.address, [*cases(now), *cookie_cases(now)], LEAKS)
+    await check_table(worker.address, [*cases(now), *cookie_cases(now), *page_cases(now)], LEAKS)
 
 
 async def test_every_route_is_behind_it(worker: Worker) -> None:
@@ -146,7 +160,7 @@ async def test_strangers_are_asked(worker: Worker) -> None:
         assert answered["WWW-Authenticate"] == "Invitation"
         assert ("Content-Security-Policy" in answered) is bool(headers)
     _, body, _ = await answer(worker.address, Case("", "/t/x/", passes=False, headers=HTML))
-    assert body == b"<title>de again</title>"
+    assert body.decode() == f"<title>de</title>{FAULTS['over']}"
     post = Case("", "/access", passes=False, method="POST", headers=HTML)
     assert (await answer(worker.address, post))[1] == b"<title>de</title>"
 

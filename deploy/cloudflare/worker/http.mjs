@@ -46,13 +46,14 @@ export async function gateOf(env) {
   if (found?.ok || found?.status === 404) gate = found.ok ? await found.json() : null;
   return gate;
 }
+const isOf = (ends = {}, { grant, expires }, now = Date.now() / 1000) => now < expires && grant in ends && now < (ends[grant] ?? Infinity);
 /** Whether a guest, of whom grant and end are known, still is one. */
-export const admits = (found, { grant, expires }) => !found || (Date.now() / 1000 < expires && grant in found.grants && Date.now() / 1000 < (found.grants[grant] ?? Infinity));
-/** Whose request it is, by a token in the path or a cookie: path is the one without it, and a stranger has no grant. */
+export const admits = (found, guest) => !found || isOf(found.grants, guest);
+/** Whose request it is, by a token in the path or a cookie: path is the one without it. A stranger has no grant; who waits for the doors is one. */
 export async function visitor({ headers }, pathname, found) {
   const inPath = pathname.match(IN_PATH), token = inPath ? inPath[1] : headers.get("cookie")?.match(COOKIE)?.[1], path = inPath ? inPath[2] ?? "/" : pathname;
   const [, expiry, grant, mac] = token?.match(TOKEN) ?? [], expires = parseInt(expiry, 16), guest = { token, path, inPath: Boolean(inPath), grant, expires };
   const key = mac && (await crypto.subtle.importKey("raw", Uint8Array.fromHex(found.secret), { name: "HMAC", hash: "SHA-256" }, false, ["verify"]));
-  const isOurs = key && admits(found, guest) && (await crypto.subtle.verify("HMAC", key, Uint8Array.fromHex(mac), new TextEncoder().encode(`broadcaster access ${expiry} ${grant}`)));
-  return isOurs ? guest : { token, path };
+  const isOurs = key && (await crypto.subtle.verify("HMAC", key, Uint8Array.fromHex(mac), new TextEncoder().encode(`broadcaster access ${expiry} ${grant}`)));
+  return isOurs && admits(found, guest) ? guest : { token, path, inPath: guest.inPath, waits: isOurs && isOf(found.waiting, guest) };
 }

@@ -85,12 +85,12 @@ async function shown(request, env, ctx) {
   if (path === "/health") found.headers.set("x-client-address", headers.get("cf-connecting-ip") ?? "");
   return found;
 }
-/** What a stranger gets: the page that asks, in his language, as the service has made it; another one for a token that is refused. */
-function asking({ headers }, { path, token, inPath }, { pages, plain, policy }) {
+/** What a stranger gets: the page that asks, in his language, as the service has made it; others for a token that is refused, and while the doors are closed. */
+function asking({ headers }, { path, token, inPath, waits }, { pages, plain, policy }) {
   if (path === "/health" && !inPath) return json({ status: "ok" }, NO_STORE);
   const isPage = takesPage(headers), language = headers.get("accept-language")?.split(",").map((one) => one.trim().slice(0, 2).toLowerCase()).find((one) => Object.hasOwn(pages, one)) ?? "en";
-  const more = isPage && { "content-security-policy": policy, "content-language": language };
-  return answer(401, isPage ? pages[language][token ? 1 : 0] : plain, NO_STORE, isPage ? HTML : undefined, { "www-authenticate": "Invitation", ...more });
+  const more = { ...(isPage && { "content-security-policy": policy, "content-language": language }), ...(waits && { refresh: "2" }) };
+  return answer(401, isPage ? pages[language][waits ? 2 : token ? 1 : 0] : plain, NO_STORE, isPage ? HTML : undefined, { "www-authenticate": "Invitation", ...more });
 }
 /** A private event: guests get what is under the path without their token; a browser that opens a page has it as a cookie from then on. */
 async function gated(request, env, ctx, gate) {

@@ -15,7 +15,7 @@ from broadcaster.own_files import VIEWER
 from broadcaster.viewer_server.app import ViewerServer
 from broadcaster.viewer_server.pages import BLOCK
 from tests.support.fakes.viewer_app import ViewerApp
-from tests.support.judges.gate_cases import GRANT, NOW, SECRET, Case
+from tests.support.judges.gate_cases import FAULTS, GRANT, NOW, SECRET, WAITS, Case
 
 TITLE = "The stream's own title"
 LEAKS = (TITLE, "EXTM3U", "viewers", "recordings", "live", "offline", "0/playlist")
@@ -73,8 +73,13 @@ class Site:
         self.server.handle(view_delta(self.server.stream.view, self._source.channel.view))
 
     def admit(self, *grants: str) -> None:
-        """Let these in, and no others."""
-        self.server.handle(Grants(SECRET.hex(), dict.fromkeys(grants)))
+        """Let these in, and no others; one waits for the doors."""
+        self.server.handle(grants_of(*grants))
+
+
+def grants_of(*grants: str) -> Grants:
+    """These may watch, and one more once the doors are open."""
+    return Grants(SECRET.hex(), dict.fromkeys(grants), {WAITS: None})
 
 
 async def answer(address: str, case: Case) -> tuple[int, bytes, dict[str, str]]:
@@ -108,4 +113,8 @@ async def check_table(
         assert headers["Referrer-Policy"] == "no-referrer", case.name
         if not case.passes:
             assert not [leak for leak in leaks if leak.encode() in body], case.name
+            is_said = {fault: text.encode() in body for fault, text in FAULTS.items()}
+            if "text/html" in case.headers.get("Accept", ""):
+                assert is_said == {fault: fault == case.fault for fault in FAULTS}, case.name
+            assert case.fault is None or ("Refresh" in headers) is (case.fault == "closed"), case.name
     assert wrong == []

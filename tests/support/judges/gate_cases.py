@@ -9,6 +9,8 @@ from broadcaster.access import make_token
 
 SECRET, OTHER_SECRET = bytes(range(32)), bytes(range(1, 33))
 GRANT, REVOKED = "00112233445566aa", "ffeeddccbbaa9988"
+WAITS = "89abcdef01234567"  # a grant that is valid once the doors are open
+FAULTS = {"over": "Your access is over.", "closed": "The doors are still closed."}
 NOW = 1_800_000_000
 # What there is to be seen of an event, by its path.
 ROUTES = (
@@ -49,6 +51,7 @@ def bad_tokens(now: int) -> dict[str, str]:
         "expires now": token(seconds=0, now=now),
         "of another event": token(secret=OTHER_SECRET, now=now),
         "revoked": token(grant=REVOKED, now=now),
+        "before the doors open": token(grant=WAITS, now=now),
         "forged": valid[:-1] + ("0" if valid[-1] != "0" else "1"),
         "for longer": f"{now + 7200:08x}.{rest}",
         "of another grant": f"{expiry}.{REVOKED}{rest[16:]}",
@@ -72,13 +75,14 @@ VALID, BAD = token(), bad_tokens(NOW)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A request, and whether it passes."""
+    """A request, and whether it passes; ``fault``: what the page that asks says."""
 
     name: str
     target: str
     passes: bool
     method: str = "GET"
     headers: dict[str, str] = field(default_factory=dict)
+    fault: str | None = None
 
 
 def cases(now: int = NOW) -> Iterator[Case]:
@@ -112,6 +116,25 @@ def cases(now: int = NOW) -> Iterator[Case]:
     yield Case(
         "a valid token inside a bad one's path", f"/t/{bad_ones['expired']}/t/{valid}{media}", passes=False
     )
+
+
+def page_cases(now: int = NOW) -> Iterator[Case]:
+    """What a browser's window shows to strangers: why they do not get in."""
+    faults = {
+        "": None,
+        token(grant=REVOKED, now=now): "over",
+        token(grant=WAITS, now=now): "closed",
+        token(grant=WAITS, now=now, seconds=-1): "over",
+        token(grant=WAITS, now=now, secret=OTHER_SECRET): "over",
+    }
+    for found, fault in faults.items():
+        html = {"Accept": "text/html"}
+        for path in ("", "watch/x", "no/such/path"):
+            name = f"/{path} asked by a browser, {fault or 'a stranger'}"
+            if found:
+                yield Case(f"{name}, path", f"/t/{found}/{path}", passes=False, headers=html, fault=fault)
+                html = html | {"Cookie": f"broadcaster_access={found}"}
+            yield Case(f"{name}, cookie", f"/{path}", passes=False, headers=html, fault=fault)
 
 
 def cookie_cases(now: int = NOW) -> Iterator[Case]:

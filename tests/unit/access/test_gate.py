@@ -19,7 +19,7 @@ from broadcaster.http import listening
 from broadcaster.ipc.messages import GuestCount, HealthReport, PassphraseAnswer, Ping
 from tests.support.fakes.private_site import LEAKS, Site, answer, check_table
 from tests.support.judges import gate_cases
-from tests.support.judges.gate_cases import BAD, GRANT, SECRET, VALID, Case, cases, cookie_cases
+from tests.support.judges.gate_cases import BAD, GRANT, SECRET, VALID, Case, cases, cookie_cases, page_cases
 from tests.support.waiting import eventually
 
 HTML = {"Accept": "text/html"}
@@ -35,7 +35,7 @@ async def private(tmp_path: Path) -> AsyncIterator[Site]:
 
 async def test_the_table(private: Site) -> None:
     """Each case of the table is answered as it says, and no answer may be kept by a cache."""
-    table = [*cases(), *cookie_cases()]
+    table = [*cases(), *cookie_cases(), *page_cases()]
     assert len(table) >= 60
     await check_table(private.address, table)
 

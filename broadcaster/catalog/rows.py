@@ -156,7 +156,7 @@ def described_row(described: MultivariantPlaylist) -> dict[str, str]:
     return {"variants": _as_json(described.variants), "renditions": _as_json(described.renditions)}
 
 
-NEWER = {"video_range", "supplemental_codecs"}
+NEWER = {"video_range", "supplemental_codecs", "closed_captions", "instream_id"}
 
 
 def _as_json(described: Sequence[Variant | Rendition]) -> str:

@@ -33,6 +33,7 @@ CODECS = {
     0x24: (re.compile(rb"\x00\x00\x01[\x00-?]"), frozenset(range(2 * 16, 2 * 22))),
 }
 Codec = tuple[re.Pattern[bytes], frozenset[int]]
+Stream = tuple[int, int, bytes]  # of a program: its type, its PID, its descriptors
 Packet = tuple[int, int, bool]  # where it begins, its PID, and whether a unit begins in it
 
 
@@ -76,26 +77,49 @@ def _is_key(data: bytes, begin: int, pid: int, codec: Codec) -> bool:
 
 
 def _video(data: bytes, packets: Iterator[Packet]) -> tuple[int, Codec | None]:
-    """The PID of the first program's video (2.4.4.3, 2.4.4.8), and its codec; None without video."""
+    """The PID of the first program's video, and its codec; None without video."""
+    streams = _streams(data, packets)
+    return next(((pid, codec) for kind, pid, _ in streams if (codec := CODECS.get(kind))), (0, None))
+
+
+def find_streams(data: bytes) -> dict[Stream, bytes]:
+    """The streams of the first program, each with the beginning of its first unit (PES packet)."""
+    streams = {stream[1]: stream for stream in _streams(data, _packets(data))}
+    units = dict.fromkeys(streams, b"")
+    begun, done = set[int](), set[int]()
+    for at, pid, starts in _packets(data):
+        if pid not in streams or pid in done:
+            continue
+        if (starts and pid in begun) or len(units[pid]) > HEAD:
+            done.add(pid)
+            if done == streams.keys():
+                break
+        elif starts or pid in begun:
+            begun.add(pid)
+            units[pid] += payload(data, at)
+    return {streams[pid]: unit for pid, unit in units.items()}
+
+
+def _streams(data: bytes, packets: Iterator[Packet]) -> list[Stream]:
+    """The streams of the first program (2.4.4.3, 2.4.4.8)."""
     table = 0
     for at, pid, starts in packets:
         if pid != table or not starts:
             continue
         body = _section(payload(data, at))
         if table:
-            return _stream(body)
+            return [*_listed(body)]
         programs = (body[begin : begin + 4] for begin in range(0, len(body) - 3, 4))
         table = next((int.from_bytes(entry[2:]) & 0x1FFF for entry in programs if any(entry[:2])), 0)
-    return 0, None
+    return []
 
 
-def _stream(body: bytes) -> tuple[int, Codec | None]:
+def _listed(body: bytes) -> Iterator[Stream]:
     at = 4 + (int.from_bytes(body[2:4]) & 0xFFF)
     while at + 5 <= len(body):
-        if codec := CODECS.get(body[at]):
-            return int.from_bytes(body[at + 1 : at + 3]) & 0x1FFF, codec
-        at += 5 + (int.from_bytes(body[at + 3 : at + 5]) & 0xFFF)
-    return 0, None
+        end = at + 5 + (int.from_bytes(body[at + 3 : at + 5]) & 0xFFF)
+        yield body[at], int.from_bytes(body[at + 1 : at + 3]) & 0x1FFF, body[at + 5 : end]
+        at = end
 
 
 def _section(data: bytes) -> bytes:

@@ -18,7 +18,7 @@ import m3u8
 
 from broadcaster.errors import PlaylistError
 from broadcaster.hls.media_playlist import NO_DURATION, ByteRange, MediaPlaylist, MediaSegment, ServerControl
-from broadcaster.hls.multivariant import MultivariantPlaylist, Rendition, Variant
+from broadcaster.hls.multivariant import AUDIO, CLOSED_CAPTIONS, MultivariantPlaylist, Rendition, Variant
 
 T = TypeVar("T")
 
@@ -296,6 +296,8 @@ def _stream_inf(found: Mapping[str, str]) -> str:
     kept += [f'{name}="{found[name]}"' for name in ("CODECS", "AUDIO") if found.get(name)]
     if SUPPLEMENTAL.fullmatch(supplemental := found.get("SUPPLEMENTAL-CODECS", "")):
         kept.append(f'SUPPLEMENTAL-CODECS="{supplemental}"')
+    if captions := found.get(CLOSED_CAPTIONS):
+        kept.append(f'{CLOSED_CAPTIONS}="{captions}"')
     return f"#EXT-X-STREAM-INF:{','.join(kept)}"
 
 
@@ -309,7 +311,7 @@ def _canonical_media(found: Mapping[str, str]) -> Iterator[str]:
 
 
 SUPPLEMENTAL = re.compile(r"[\w.-]+(/[\w.-]+)*(,[\w.-]+(/[\w.-]+)*)*", re.ASCII)
-QUOTED = ("GROUP-ID", "NAME", "URI", "LANGUAGE", "CHANNELS")
+QUOTED = ("GROUP-ID", "NAME", "URI", "LANGUAGE", "CHANNELS", "INSTREAM-ID")
 
 
 def _integer(text: str | None) -> int | None:
@@ -497,8 +499,7 @@ def _segment(parsed: m3u8.MediaSegment) -> MediaSegment:
 
 def _multivariant(parsed: m3u8.M3U8, text: str) -> MultivariantPlaylist:
     tags = (line for line in text.split("\n") if line.startswith("#EXT-X-STREAM-INF:"))
-    # The library does not know the attribute.
-    supplemental = [attributes_of(tag.partition(":")[2]).get("SUPPLEMENTAL-CODECS") for tag in tags]
+    found = [attributes_of(tag.partition(":")[2]) for tag in tags]
     return MultivariantPlaylist(
         variants=tuple(
             Variant(
@@ -510,9 +511,10 @@ def _multivariant(parsed: m3u8.M3U8, text: str) -> MultivariantPlaylist:
                 frame_rate=info.frame_rate,
                 audio=info.audio,
                 video_range=info.video_range,
-                supplemental_codecs=extra,
+                supplemental_codecs=attributes.get("SUPPLEMENTAL-CODECS"),  # the library does not know it
+                closed_captions=attributes.get(CLOSED_CAPTIONS),
             )
-            for playlist, extra in zip(parsed.playlists, supplemental, strict=True)
+            for playlist, attributes in zip(parsed.playlists, found, strict=True)
             for info in (playlist.stream_info,)
         ),
         independent_segments=bool(parsed.is_independent_segments),
@@ -525,14 +527,15 @@ def _multivariant(parsed: m3u8.M3U8, text: str) -> MultivariantPlaylist:
                 default=media.default == "YES",
                 autoselect=media.autoselect == "YES",
                 channels=media.channels,
+                instream_id=media.instream_id if media.type == CLOSED_CAPTIONS else None,
             )
             for media in parsed.media
-            if media.type == "AUDIO"
+            if media.type == AUDIO or (media.type == CLOSED_CAPTIONS and media.instream_id)
         ),
         not_carried=tuple(
             (media.uri, f"holds {KINDS.get(media.type, media.type)}, which are not carried")
             for media in parsed.media
-            if media.type != "AUDIO" and media.uri
+            if media.type not in {AUDIO, CLOSED_CAPTIONS} and media.uri
         ),
     )
 

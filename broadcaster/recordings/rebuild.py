@@ -135,6 +135,9 @@ class _VariantRecord(_Model):
     resolution: tuple[Pixels, Pixels] | None
     frame_rate: Annotated[float, Field(ge=0, le=1000)] | None
     audio: Attribute | None
+    video_range: Attribute | None
+    supplemental_codecs: Attribute | None
+    closed_captions: Attribute | None
 
 
 class _RenditionRecord(_Model):
@@ -145,6 +148,7 @@ class _RenditionRecord(_Model):
     default: bool
     autoselect: bool
     channels: Attribute | None
+    instream_id: Attribute | None
 
 
 class _MultivariantRecord(_Model):

@@ -1,4 +1,4 @@
-"""The times in a segment's media: its duration, and whether the next segment continues it.
+"""The times in a segment's media: its duration, and whether the next segment continues it; its codecs.
 
 Transport streams have time stamps (ISO 13818-1), fragments of MP4 decode times (ISO 14496-12). Players follow
 these, not names or dates: if they go back, or skip more than rounding explains, the encoder has restarted.
@@ -14,6 +14,8 @@ from datetime import timedelta
 from itertools import pairwise
 
 from broadcaster.catalog.records import SourceFile
+from broadcaster.hls.codecs import find_codecs
+from broadcaster.hls.mp4 import inside, integer
 from broadcaster.hls.mpegts import PACKET, SYNC, UNIT_START, payload
 
 LONGEST = timedelta(seconds=60)
@@ -109,6 +111,14 @@ def first_time(file: SourceFile, map_file: SourceFile | None) -> Stamp | None:
         return None
 
 
+def codecs_of(file: SourceFile, map_file: SourceFile | None) -> tuple[str, ...]:
+    """The codecs of a finished file (RFC 6381); empty if unknown."""
+    try:
+        return find_codecs(file.read(HEAD), map_file.read(LARGEST_BOX) if map_file else b"")
+    except OSError:
+        return ()
+
+
 class MediaClock:
     """Follows the clock of one variant from segment to segment."""
 
@@ -173,49 +183,26 @@ class MediaClock:
             self._lasts = duration
 
 
-def _boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The boxes (ISO 14496-12, 4.2): kind, and where their content begins and ends."""
-    while begin + 8 <= end:
-        size, kind = struct.unpack_from(">I4s", data, begin)
-        head = 8
-        if size == 1 and begin + 16 <= end:
-            size, head = struct.unpack_from(">Q", data, begin + 8)[0], 16
-        size = size or end - begin
-        if size < head:
-            return
-        yield kind, begin + head, min(begin + size, end)
-        begin += size
-
-
-def _inside(data: bytes, path: tuple[bytes, ...], begin: int, end: int) -> Iterator[tuple[int, int]]:
-    for kind, first, last in _boxes(data, begin, end):
-        if kind == path[0]:
-            if len(path) == 1:
-                yield first, last
-            else:
-                yield from _inside(data, path[1:], first, last)
-
-
 def _time_scales(data: bytes) -> Iterator[tuple[int, int]]:
     """By track: the units of its times in a second (8.4.2)."""
-    for first, last in _inside(data, (b"moov", b"trak"), 0, len(data)):
+    for first, last in inside(data, (b"moov", b"trak"), 0, len(data)):
         try:
-            header = next(_inside(data, (b"tkhd",), first, last))[0]
-            media = next(_inside(data, (b"mdia", b"mdhd"), first, last))[0]
-            track = _integer(data, header + (20 if data[header] else 12))
-            yield track, _integer(data, media + (20 if data[media] else 12))
+            header = next(inside(data, (b"tkhd",), first, last))[0]
+            media = next(inside(data, (b"mdia", b"mdhd"), first, last))[0]
+            track = integer(data, header + (20 if data[header] else 12))
+            yield track, integer(data, media + (20 if data[media] else 12))
         except (StopIteration, struct.error, IndexError):
             continue
 
 
 def _fragment_time(data: bytes, scales: dict[int, int]) -> Stamp | None:
     """Where the first fragment of the first track begins (8.8.12)."""
-    for first, last in _inside(data, (b"moof", b"traf"), 0, len(data)):
-        header = next(_inside(data, (b"tfhd",), first, last), None)
-        decode = next(_inside(data, (b"tfdt",), first, last), None)
+    for first, last in inside(data, (b"moof", b"traf"), 0, len(data)):
+        header = next(inside(data, (b"tfhd",), first, last), None)
+        decode = next(inside(data, (b"tfdt",), first, last), None)
         if header is None or decode is None:
             continue
-        track = _integer(data, header[0] + 4)
+        track = integer(data, header[0] + 4)
         time = struct.unpack_from(">Q" if data[decode[0]] else ">I", data, decode[0] + 4)[0]
         if (scale := scales.get(track)) and time // scale < FARTHEST:
             return Stamp(timedelta(seconds=time / scale), f"track {track}")
@@ -227,16 +214,16 @@ def _fragments_duration(data: bytes, header: bytes) -> timedelta | None:
     try:
         scales, lasts = dict(_time_scales(header)), Counter[int]()
         defaults = {  # of each track's samples (8.8.3)
-            _integer(header, at + 4): _integer(header, at + 12)
-            for at, _ in _inside(header, (b"moov", b"mvex", b"trex"), 0, len(header))
+            integer(header, at + 4): integer(header, at + 12)
+            for at, _ in inside(header, (b"moov", b"mvex", b"trex"), 0, len(header))
         }
-        for first, last in _inside(data, (b"moof", b"traf"), 0, len(data)):
-            at = next(_inside(data, (b"tfhd",), first, last))[0]
-            flags, track = _integer(data, at), _integer(data, at + 4)
+        for first, last in inside(data, (b"moof", b"traf"), 0, len(data)):
+            at = next(inside(data, (b"tfhd",), first, last))[0]
+            flags, track = integer(data, at), integer(data, at + 4)
             default = defaults.get(track, 0)
             if flags & 0x08:  # after a data offset and a description's index, where these are there (8.8.7)
-                default = _integer(data, at + 8 + (8 if flags & 0x01 else 0) + (4 if flags & 0x02 else 0))
-            runs = (at for at, _ in _inside(data, (b"trun",), first, last))
+                default = integer(data, at + 8 + (8 if flags & 0x01 else 0) + (4 if flags & 0x02 else 0))
+            runs = (at for at, _ in inside(data, (b"trun",), first, last))
             lasts[track] += sum(_run_duration(data, at, default) for at in runs)
         track = next(iter(lasts))
         return timedelta(seconds=lasts[track] / scales[track])
@@ -246,13 +233,9 @@ def _fragments_duration(data: bytes, header: bytes) -> timedelta | None:
 
 def _run_duration(data: bytes, at: int, default: int) -> int:
     """The duration of a track run's samples (8.8.8), in the track's units."""
-    flags, count = _integer(data, at), _integer(data, at + 4)
+    flags, count = integer(data, at), integer(data, at + 4)
     if not flags & 0x100:
         return count * default
     size = 4 * (flags & 0xF00).bit_count()
     begin = at + 8 + 4 * (flags & 0x05).bit_count()
-    return sum(_integer(data, begin + number * size) for number in range(count))
-
-
-def _integer(data: bytes, at: int) -> int:
-    return int(struct.unpack_from(">I", data, at)[0])
+    return sum(integer(data, begin + number * size) for number in range(count))

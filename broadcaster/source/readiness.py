@@ -27,7 +27,14 @@ from broadcaster.source.file_checks import (
     identity,
     pause,
 )
-from broadcaster.source.media_clock import LARGEST_BOX, MediaClock, Stamp, first_time, media_duration
+from broadcaster.source.media_clock import (
+    LARGEST_BOX,
+    MediaClock,
+    Stamp,
+    codecs_of,
+    first_time,
+    media_duration,
+)
 from broadcaster.source.owncast_names import local_name
 from broadcaster.source.recovery import file_identity
 
@@ -171,6 +178,7 @@ class PendingSegments:
 
     def __init__(self, root: Path, folder: Path, variant: str, runs: EncoderRunTracker) -> None:
         self.pause: float | None = None  # seconds until the next check, None if nothing is pending
+        self.codecs: tuple[str, ...] = ()  # of the latest run's media; empty if unknown
         self._root = root
         self._folder = folder
         self._variant = variant
@@ -181,6 +189,7 @@ class PendingSegments:
         self._has_begun = False  # a segment was reported
         self._media = MediaClock()
         self._media_run: Run | None = None
+        self._codecs_run: Run | None = None
         # Where the media's clock was read last, with its map.
         self._read_last: tuple[SourceFile, SourceFile | None] | None = None
         self._restored: Reported | None = None
@@ -301,6 +310,8 @@ class PendingSegments:
                     pending.run = head.run
             logger.info("%s: the media's clock begins anew at %s", self._variant, printable(head.name))
         self._media_run = head.run
+        if head.run != self._codecs_run and head.file.file:
+            self._codecs_run, self.codecs = head.run, codecs_of(head.file.file, head.map.file)
         if stamp and head.file.file:
             self._read_last = head.file.file, head.map.file
 

@@ -329,7 +329,8 @@ class Scanner:
         pauses = [followed.pause(now) for followed in self._playlists]
         self.pause = min((pause for pause in pauses if pause is not None), default=None)
         self._know_clip(now)
-        listed = VariantsListed(self._listed, self._present())
+        codecs = {followed.follower.variant: followed.follower.pending.codecs for followed in self._playlists}
+        listed = VariantsListed(self._listed.with_codecs(codecs), self._present())
         if listed != self._reported:
             self._reported = listed
             events.insert(0, listed)

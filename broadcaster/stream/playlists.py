@@ -326,7 +326,13 @@ def recalled_timeline(memory: StreamSnapshot) -> Timeline:
 
 
 PLAYLIST, IFRAMES = "playlist.m3u8", "iframes.m3u8"  # a media playlist, and the I-frame playlist beside it
-VIDEO = ("avc", "hvc", "hev")  # beginnings of the CODECS whose key frames are found (RFC 6381)
+VIDEO = (
+    "avc",
+    "hvc",
+    "hev",
+    "av01",
+    "vp09",
+)  # beginnings of the CODECS whose key frames are found (RFC 6381)
 
 STEPS = 4  # to twice the bandwidth
 
@@ -369,7 +375,8 @@ def _attributed(
     ``bandwidths`` are measured, in bits per second, of all playlists, and replace lower values: Owncast's
     are of the first segments, or of its idle clip. A rendition adds to the variants of its group.
     """
-    sound = [known for known in source.renditions if known.uri is None or known.uri in bandwidths]
+    found = [known for known in source.renditions if known.uri is None or known.uri in bandwidths]
+    sound = [known for known in found if not known.instream_id]
     groups, alone = {known.group_id for known in sound}, {known.uri for known in sound}
     served = [name for name in bandwidths if name not in alone]
     described = {
@@ -389,7 +396,7 @@ def _attributed(
         while variant.bandwidth in variants:  # players take two equal variants for one variant in two places
             variant = replace(variant, bandwidth=variant.bandwidth + 1)
         variants[variant.bandwidth] = replace(variant, uri=_address(name))
-    renditions = (replace(known, uri=known.uri and _address(known.uri)) for known in sound)
+    renditions = (replace(known, uri=known.uri and _address(known.uri)) for known in found)
     return tuple(variants.values()), tuple(renditions)
 
 

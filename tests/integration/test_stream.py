@@ -3,10 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import aiohttp
 import imageio_ffmpeg
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.hls import MultivariantPlaylist, parse
+from tests.integration.recording_judge import complaints
 from tests.support.fakes.hls_writer import PACKET
 from tests.support.judges.watcher import watching
 from tests.support.length import seconds
@@ -42,8 +45,8 @@ async def read_with_ffmpeg(url: str, start: int) -> None:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-live_start_index", str(start)]
     command += ["-i", url, "-t", "4", "-f", "null", "-"]
     reader = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-    _, complaints = await reader.communicate()
-    assert complaints == b""
+    _, said = await reader.communicate()
+    assert said.decode() == ""
     assert reader.returncode == 0
 
 
@@ -73,30 +76,49 @@ async def test_single_media_playlist_of_another_writer(tmp_path: Path, bucket: S
     assert watcher.missing == []
 
 
-@pytest.mark.takes(10)
+# HEVC as hev1, of which ffmpeg says no CODECS, and H.264; two languages; captions inside.
+TRACKS = (
+    *("-map", "0:v", "-map", "0:v", "-map", "0:a", "-map", "0:a", "-preset", "ultrafast", "-g", "25"),
+    *("-c:v:0", "libx265", "-x265-params", "log-level=0:pools=1:keyint=25:min-keyint=25:scenecut=0"),
+    *("-c:v:1", "libx264", "-c:a", "aac", "-cc_stream_map", "ccgroup:cc,instreamid:CC1,language:en"),
+    *("-var_stream_map", "v:0,agroup:a,ccgroup:cc v:1,agroup:a,ccgroup:cc {sound}"),
+)
+SOUND = "a:0,agroup:a,language:en,default:yes a:1,agroup:a,language:de"
+
+
+@pytest.mark.takes(12)
 async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """Segments with an EXT-X-MAP are carried, and ffmpeg plays them from the bucket."""
+    """Segments with a map, sound of its own and captions are carried, and CODECS are those of the media."""
     hls = tmp_path / "hls"
-    hls.mkdir()
     async with running_service(tmp_path, hls, bucket) as service, watching(service.address) as watcher:
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-re", "-f", "lavfi"]
-        command += [
-            "-i",
-            "testsrc2=size=160x90:rate=25",
-            "-c:v",
-            "libx264",
-            "-preset",
-            "ultrafast",
-            "-g",
-            "25",
-        ]
+        command += ["-i", "testsrc2=size=160x90:rate=25[out0];sine=sample_rate=48000[out1]"]
+        command += [option.format(sound=SOUND) for option in TRACKS]
         command += ["-t", "6", "-f", "hls", "-hls_time", "1", "-hls_segment_type", "fmp4"]
-        process = await asyncio.create_subprocess_exec(*command, str(hls / "video.m3u8"), cwd=hls)
-        await watcher.until_number("main", 5)
+        command += ["-master_pl_name", "main.m3u8", str(hls / "%v" / "stream.m3u8")]
+        process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path)
+        await watcher.until_number("1", 5)
         assert await process.wait() == 0
-        await read_with_ffmpeg(f"{service.address}/live/playlist.m3u8", 0)
+        await read_with_ffmpeg(f"{service.address}/live/1/playlist.m3u8", 0)
+        url = f"{service.address}/live/playlist.m3u8"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            text = await response.text()
+    main = parse(text)
+    assert isinstance(main, MultivariantPlaylist)
+    assert {variant.uri[0]: variant.codecs for variant in main.variants} == {
+        "0": "hev1.1.6.L30.90,mp4a.40.2",
+        "1": "avc1.42c00b,mp4a.40.2",
+    }
+    assert {variant.closed_captions for variant in main.variants} == {"cc"}
+    assert [(found.type, found.language, found.uri) for found in main.renditions] == [
+        ("CLOSED-CAPTIONS", "en", None),
+        ("AUDIO", "en", "2/playlist.m3u8"),
+        ("AUDIO", "de", "3/playlist.m3u8"),
+    ]
+    assert await complaints([text]) == []
     assert watcher.violations == []
-    assert all(segment.map_uri for segment in watcher.versions["main"][-1].segments)
+    assert watcher.missing == []
+    assert all(segment.map_uri for segment in watcher.versions["0"][-1].segments)
 
 
 @pytest.mark.takes(10)

@@ -290,12 +290,10 @@ class VodPlaylistBuilder:
             discontinuity_sequence=begin,
             independent_segments=self.independent_segments,
         )
-        version = lowest_version(
-            gaps=self._gaps or any(segment.gap for segment in kept),
-            maps=self._maps or any(segment.map_uri for segment in kept),
-        )
-        whole = not self._frameless and all(segment.iframe and not segment.gap for segment in kept)
-        return "".join(playlist.head(version)), "".join(playlist.iframe_head(whole=whole))
+        maps = self._maps or any(segment.map_uri for segment in kept)
+        version = lowest_version(gaps=self._gaps or any(segment.gap for segment in kept), maps=maps)
+        frameless = self._frameless or any(segment.gap or segment.iframe is None for segment in kept)
+        return "".join(playlist.head(version)), "".join(playlist.iframe_head(gaps=frameless, maps=maps))
 
     def playlist(self, *, ended: bool, start: timedelta | None = None) -> MediaPlaylist:
         """The playlist now: an EVENT, to which segments are added, or VOD once it has ended (§4.4.3.5)."""

@@ -55,10 +55,11 @@ class MediaSegment:
 
     @cached_property
     def iframe_text(self) -> str:
-        """Its lines in the I-frame playlist: a gap without a known key frame."""
+        """Its lines in the I-frame playlist, with EXT-X-MAP; a gap without a known key frame."""
         if self.gap or self.iframe is None:
             return self._text(None)
-        return self._text(f"#EXT-X-BYTERANGE:{self.iframe.length}@{self.iframe.offset}\n")
+        map_line = f'#EXT-X-MAP:URI="{self.map_uri}"\n' if self.map_uri else ""
+        return self._text(f"{map_line}#EXT-X-BYTERANGE:{self.iframe.length}@{self.iframe.offset}\n")
 
     def _text(self, part: str | None) -> str:
         """The lines with a line before the URI; ``part`` is None for a gap."""
@@ -172,9 +173,10 @@ class MediaPlaylist:
         A segment without a known key frame is a gap: the others keep their durations, which go "to the
         presentation time of the next I-frame".
         """
-        whole = all(segment.iframe and not segment.gap for segment in self.segments)
+        gaps = any(segment.gap or segment.iframe is None for segment in self.segments)
+        maps = any(segment.map_uri for segment in self.segments)
         lines = (segment.iframe_text for segment in self.segments)
-        return "".join((*self.iframe_head(whole=whole), *lines, ENDLIST if self.ended else ""))
+        return "".join((*self.iframe_head(gaps=gaps, maps=maps), *lines, ENDLIST if self.ended else ""))
 
     def render_delta(self) -> str:
         """A delta update (§6.2.5.1): EXT-X-SKIP in the place of the oldest segments, if allowed."""
@@ -184,9 +186,9 @@ class MediaPlaylist:
         skip = f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n"
         return "".join((*self.head(SKIP_VERSION, self.server_control), skip, *self._tail(skipped)))
 
-    def iframe_head(self, *, whole: bool) -> Iterator[str]:
-        """The head of the I-frame playlist; ``whole``: every key frame is known."""
-        yield from self.head(IFRAMES_VERSION if whole else GAP_VERSION)
+    def iframe_head(self, *, gaps: bool, maps: bool) -> Iterator[str]:
+        """The head of the I-frame playlist; a segment without a known key frame is one of its gaps."""
+        yield from self.head(max(IFRAMES_VERSION, lowest_version(gaps=gaps, maps=maps)))
         yield "#EXT-X-I-FRAMES-ONLY\n"
 
     def head(self, version: int, control: ServerControl | None = None) -> Iterator[str]:

@@ -1,9 +1,11 @@
-"""Boxes of fragmented MP4 (ISO 14496-12)."""
+"""Boxes of fragmented MP4 (ISO 14496-12), and the key frame that a segment begins with."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+
+from broadcaster.hls.media_playlist import ByteRange
 
 Box = tuple[bytes, int, int]  # its kind, and where its content begins and ends
 
@@ -30,6 +32,63 @@ def inside(data: bytes, path: tuple[bytes, ...], begin: int, end: int) -> Iterat
                 yield first, last
             else:
                 yield from inside(data, path[1:], first, last)
+
+
+NOT_SYNC = 0x10000  # sample_is_non_sync_sample, in a sample's flags (8.8.3.1)
+# Flags of tfhd (8.8.7): fields that are there, each with its size, in their order.
+TRACK_FIELDS = ((0x01, 8), (0x02, 4), (0x08, 4), (0x10, 4), (0x20, 4))
+BASE, DEFAULT_SIZE, DEFAULT_FLAGS = 0x01, 0x10, 0x20
+DATA_OFFSET, FIRST_FLAGS = 0x01, 0x04  # of trun (8.8.8)
+DURATION, SIZE, FLAGS, COMPOSITION = 0x100, 0x200, 0x400, 0x800  # of trun, fields of each sample
+
+
+def find_iframe(data: bytes) -> ByteRange | None:
+    """The bytes from the first fragment's moof to the end of its first picture, if that is a key frame.
+
+    The map is not read: the track of pictures is the one whose later samples need earlier ones.
+    """
+    for kind, begin, end in boxes(data, 0, len(data)):
+        if kind == b"moof":
+            moof = begin - 8
+            for track, track_end in inside(data, (b"traf",), begin, end):
+                last = _first_picture_end(data, moof, track, track_end)
+                if last is not None and last <= len(data):
+                    return ByteRange(last - moof, moof)
+            return None
+    return None
+
+
+def _first_picture_end(data: bytes, moof: int, begin: int, end: int) -> int | None:
+    """Where the first sample of a track's first run ends, if it alone needs no other."""
+    head = next((first for first, _ in inside(data, (b"tfhd",), begin, end)), None)
+    run = next((first for first, _ in inside(data, (b"trun",), begin, end)), None)
+    if head is None or run is None:
+        return None
+    defaults = dict[int, int]()
+    at, flags = head + 8, integer(data, head) & 0xFFFFFF
+    for field, width in TRACK_FIELDS:
+        if flags & field:
+            defaults[field] = int.from_bytes(data[at : at + width])
+            at += width
+    flags, count, at = integer(data, run) & 0xFFFFFF, integer(data, run + 4), run + 8
+    offset = integer(data, at) if flags & DATA_OFFSET else None
+    at += 4 if flags & DATA_OFFSET else 0
+    first_flags = integer(data, at) if flags & FIRST_FLAGS else None
+    at += 4 if flags & FIRST_FLAGS else 0
+    width = 4 * (flags & (DURATION | SIZE | FLAGS | COMPOSITION)).bit_count()
+
+    def field_of(sample: int, field: int) -> int | None:
+        before = (flags & (field - 1) & (DURATION | SIZE | FLAGS)).bit_count()
+        return integer(data, at + sample * width + 4 * before) if flags & field else None
+
+    def is_sync(sample: int) -> bool:
+        own = first_flags if sample == 0 and first_flags is not None else field_of(sample, FLAGS)
+        return not (defaults.get(DEFAULT_FLAGS, 0) if own is None else own) & NOT_SYNC
+
+    size = field_of(0, SIZE) or defaults.get(DEFAULT_SIZE)
+    if offset is None or not size or count < 2 or not is_sync(0) or is_sync(1):  # noqa: PLR2004
+        return None
+    return defaults.get(BASE, moof) + offset + size
 
 
 def integer(data: bytes, at: int) -> int:

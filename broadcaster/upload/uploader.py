@@ -23,8 +23,7 @@ from broadcaster.bucket import ObjectStore
 from broadcaster.catalog.records import LARGEST, Run, Segment, SourceFile
 from broadcaster.errors import StorageError, StorageRefused, is_final
 from broadcaster.events import Observer, SegmentUploaded, UploadFailed
-from broadcaster.hls import ByteRange
-from broadcaster.hls.mpegts import find_iframe
+from broadcaster.hls import ByteRange, mp4, mpegts
 from broadcaster.own_files import read_all
 from broadcaster.upload.scheduler import UploadScheduler
 from broadcaster.upload.spool import Spool
@@ -280,7 +279,7 @@ class SegmentUploader:
 def _iframe_of(key: str, body: bytes) -> ByteRange | None:
     """The key frame of a segment. A fault in its search loses no segment."""
     try:
-        return find_iframe(body)
+        return mpegts.find_iframe(body) or mp4.find_iframe(body)
     except Exception:
         logger.exception("%s has no I-frame index; please report this", key)
         return None

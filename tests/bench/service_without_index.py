@@ -9,5 +9,5 @@ from broadcaster.upload import uploader
 from tests.bench import service_events
 
 if __name__ == "__main__":
-    with patch.object(uploader, "find_iframe", lambda _: None):
+    with patch.object(uploader, "_iframe_of", lambda *_: None):
         asyncio.run(service_events.main(Path(sys.argv[1])))

@@ -1,0 +1,67 @@
+"""Key frames of fragmented MP4: byte ranges that a player can decode behind the map."""
+
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from broadcaster.demo.encoder import ffmpeg
+from broadcaster.hls import MediaPlaylist, MediaSegment
+from broadcaster.hls.media_playlist import ByteRange
+from broadcaster.hls.mp4 import find_iframe
+from broadcaster.hls.parser import byte_ranges
+from tests.support.fakes.timed_media import mp4_fragment
+
+FILM = "testsrc2=size=128x96:rate=10:duration=1[out0];sine=sample_rate=48000:duration=1[out1]"
+PICTURES = ("-map", "0:v", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-sc_threshold", "0")
+SOUND = ("-map", "0:a", "-c:a", "aac")
+
+
+def run(*options: str | Path) -> str:
+    command = [*ffmpeg(), "-loglevel", "error", *map(str, options)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def fragments(folder: Path, *options: str) -> tuple[bytes, bytes]:
+    """The map, and the first segment, of half a second."""
+    folder.mkdir()
+    output = ("-f", "hls", "-hls_time", "0.5", "-hls_segment_type", "fmp4", "-y", folder / "stream.m3u8")
+    run("-f", "lavfi", "-i", FILM, *options, *output)
+    return (folder / "init.mp4").read_bytes(), (folder / "stream0.m4s").read_bytes()
+
+
+def test_the_first_picture_of_a_fragment(tmp_path: Path) -> None:
+    """Behind the map the range is one picture, whole; what has another file's beginning has none."""
+    header, data = fragments(tmp_path / "both", *PICTURES, "-g", "5", *SOUND)
+    found = find_iframe(data)
+    assert found
+    assert data[found.offset + 4 : found.offset + 8] == b"moof"
+    assert found.length < len(data) / 2
+    picture = tmp_path / "picture.mp4"
+    picture.write_bytes(header + data[found.offset : found.offset + found.length])
+    decoded = run("-i", picture, "-map", "0:v", "-f", "framemd5", "-")
+    assert decoded.splitlines()[-1].startswith("0,")
+    assert sum(line.startswith("0,") for line in decoded.splitlines()) == 1
+    for length in (0, 40, found.offset + 60, found.offset + found.length - 1):
+        assert find_iframe(data[:length]) is None
+
+
+@pytest.mark.parametrize("options", [SOUND, (*PICTURES, "-g", "1")], ids=["sound", "key frames alone"])
+def test_no_picture_is_told_from_sound(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Where all samples stand alone, nothing shows which are pictures; nor in a fragment without any."""
+    assert find_iframe(fragments(tmp_path / "media", *options)[1]) is None
+    assert find_iframe(mp4_fragment(0.0)) is None
+
+
+def test_an_iframe_playlist_names_the_map() -> None:
+    """A range of a fragment is read behind its map, which needs version 6; a gap has neither."""
+    first = MediaSegment("a.m4s", timedelta(seconds=2), map_uri="init.mp4", iframe=ByteRange(900, 76))
+    second = MediaSegment("b.m4s", timedelta(seconds=2), map_uri="init.mp4", iframe=ByteRange(800, 76))
+    text = MediaPlaylist(2, segments=(first, second)).render_iframes()
+    assert "#EXT-X-VERSION:6\n" in text
+    assert text.count('#EXT-X-MAP:URI="init.mp4"\n') == 2
+    assert byte_ranges(text) == {"a.m4s": ByteRange(900, 76), "b.m4s": ByteRange(800, 76)}
+    lost = MediaPlaylist(2, segments=(MediaSegment("a.m4s", timedelta(seconds=2), map_uri="init.mp4"),))
+    assert "#EXT-X-MAP" not in lost.render_iframes()
+    assert "#EXT-X-VERSION:8\n" in lost.render_iframes()

@@ -245,6 +245,11 @@ class GuestCheck:
         self._next = segment
         self._ready.set()
 
+    @property
+    def was_read(self) -> bool:
+        """Whether a segment of this encoder run was read, well or not."""
+        return any(self._checked.values())
+
     async def run(self) -> None:
         """Check until cancelled."""
         while True:

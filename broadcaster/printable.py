@@ -6,6 +6,7 @@ Invisible characters are shown as escapes: line breaks, control characters (C0, 
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import time
@@ -61,6 +62,31 @@ def show_exceptions() -> None:
         write("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"), sys.stderr)
 
     sys.excepthook = show
+
+
+SIZES = "B", "kB", "MB", "GB", "TB"
+STEP = 1000  # from one unit to the next
+WHOLE = 100  # what is larger has no decimals
+SHORT_SPAN, LONG_SPAN = 100, 7200  # seconds: shown as such below, and in hours from here on
+
+
+def size_text(size: float) -> str:
+    """A size with its unit, as the dashboard has it."""
+    unit = 0
+    while size >= STEP and unit < len(SIZES) - 1:
+        size, unit = size / STEP, unit + 1
+    return f"{_rounded(size) if size >= WHOLE or not unit else _rounded(10 * size) / 10} {SIZES[unit]}"
+
+
+def span_text(seconds: float) -> str:
+    """A time that need not be exact, as the dashboard has it."""
+    if seconds < SHORT_SPAN:
+        return f"{_rounded(seconds)} s"
+    return f"{_rounded(seconds / 60)} min" if seconds < LONG_SPAN else f"{_rounded(seconds / 3600)} h"
+
+
+def _rounded(value: float) -> int:
+    return math.floor(value + 0.5)
 
 
 class ProgressLine:

@@ -31,7 +31,7 @@ from broadcaster.errors import ConfigError, EncoderError, NotPossible
 from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import ADMIN_HEADERS, HEALTH, Health, allow_hosts, health
 from broadcaster.http.static import StaticFiles
-from broadcaster.ipc.messages import HealthPart
+from broadcaster.ipc.messages import HealthPart, HealthReport
 from broadcaster.own_files import LARGEST, OTHERS, READ, read_own, write_own
 from broadcaster.recordings.admin_api import Call, RecordingsAdmin, add_recordings, authorized
 
@@ -51,7 +51,7 @@ class Dashboard:
     ``folder`` has its page, ``vendor`` the npm packages. ``rows`` returns the rows that are newer than a time
     in milliseconds since the epoch. ``egress_price`` is in dollars for a gigabyte that the server itself
     sends. ``picture`` returns the latest picture as a JPEG or raises EncoderError. ``own`` returns further
-    fields of data.json.
+    fields of data.json, of the same moment as the report of health.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class Dashboard:
     rows: Callable[[float], list[Row]]
     egress_price: float
     picture: Callable[[], Awaitable[bytes]] | None = None
-    own: Callable[[], dict[str, Any]] = dict
+    own: Callable[[HealthReport], dict[str, Any]] = lambda _: {}
 
     @property
     def prices(self) -> dict[str, float]:
@@ -313,7 +313,7 @@ async def _data(request: web.Request) -> web.Response:
         "listed": report.listed,
         "prices": dashboard.prices,
         "picture": dashboard.picture is not None,
-        **dashboard.own(),
+        **dashboard.own(report),
     }
     return web.json_response(body, headers=NO_STORE)
 

@@ -16,8 +16,9 @@ import traceback
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
@@ -72,6 +73,7 @@ OPERATION_CLASSES = {
     **dict.fromkeys(("HEAD", "GET"), "b"),
     **dict.fromkeys(("DELETE", "ABORT"), "free"),
 }
+HALF = 0.5  # seconds that the Date header leaves out on average
 NO_SUCH_UPLOAD = "NoSuchUpload"  # aborted, or completed
 CONTENT_TYPES = {
     ".m3u8": MEDIA_TYPE,
@@ -132,7 +134,8 @@ class ObjectStore:
     method that changes what another one may have written raises NotLeading where this one does not lead.
 
     ``operations`` counts requests by price class: a, b or free. ``sent`` counts the bytes of segments that
-    were sent, including failed attempts.
+    were sent, including failed attempts. ``clock_skew`` is by how many seconds ``clock`` is ahead of the
+    bucket's, by its latest answer.
     """
 
     fence: Fence | None = None
@@ -145,6 +148,7 @@ class ObjectStore:
         self._auth = S3SigV4Auth(keys, "s3", REGION)
         self._clock = clock
         self.sent = 0
+        self.clock_skew: float | None = None
         self._lasting: dict[str, tuple[str, datetime]] = {}  # by key: URL, and when it was signed
 
     async def put(self, key: str, body: bytes) -> str:
@@ -411,12 +415,22 @@ class ObjectStore:
         connections = self._client._endpoint.http_session  # type: ignore[attr-defined] # noqa: SLF001
         answer = await connections.send(request.prepare())
         text = await answer.text
+        self._note_date(answer.headers.get("Date", ""))
         if answer.status_code != HTTPStatus.OK:
             error = {"Code": code_in(text) or str(answer.status_code)}
             response: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": answer.status_code}}
             raise ClientError(response, "PutObject")
         response_headers: Mapping[str, str] = answer.headers
         return response_headers
+
+    def note_answer(self, parsed: Mapping[str, Any], **_: object) -> None:
+        """Handle botocore's event of an answer."""
+        self._note_date(parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""))
+
+    def _note_date(self, date: str) -> None:
+        with suppress(ValueError):
+            theirs = parsedate_to_datetime(date)
+            self.clock_skew = (self._clock() - theirs).total_seconds() - HALF
 
     def _note_sent(self, size: int) -> None:
         self.sent += size
@@ -494,7 +508,9 @@ async def open_store(bucket: Bucket, clock: Callable[[], datetime] = _now) -> As
     async with create_client(bucket, config) as client:
         # Expect: 100-continue costs a round trip per segment, and R2 does not answer it.
         client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
-        yield ObjectStore(client, bucket, clock)
+        store = ObjectStore(client, bucket, clock)
+        client.meta.events.register("after-call.s3", store.note_answer)
+        yield store
 
 
 def classify_error(where: str, error: Exception, deadline: float) -> StorageError:

@@ -27,20 +27,11 @@ from broadcaster.bucket import Bucket, ObjectStore, classify_error
 from broadcaster.bucket.lease import ALIVE, LeaseRecord, owner_key
 from broadcaster.bucket.session import create_client
 from broadcaster.doctor.folders import Survey
-from broadcaster.doctor.report import (
-    CheckFinding,
-    bytes_text,
-    failed,
-    from_storage,
-    ok,
-    rate_text,
-    reading,
-    skipped,
-    time_text,
-    warning,
-)
+from broadcaster.doctor.report import from_storage, rate_text, reading, time_text
 from broadcaster.errors import StorageError, StorageUnavailable
 from broadcaster.guest import TIMEOUT, Browser, BrowserResponse
+from broadcaster.printable import size_text
+from broadcaster.service.checklist import CheckFinding, clock_finding, failed, ok, skipped, warning
 
 
 async def negotiated(url: str) -> str | None:
@@ -213,8 +204,6 @@ async def open_settings(bucket: Bucket) -> AsyncIterator[SettingsClient]:
         yield SettingsClient(client, bucket.name)
 
 
-REFUSED_SKEW = 900.0  # seconds: beyond it S3 refuses a signature (RequestTimeTooSkewed)
-SKEW = 30.0  # seconds that players and logs would notice
 SIZE = 1880  # bytes of a probe object
 PART = (188, 375)  # first and last byte of the range that is read
 ENDPOINT_SETTING = "R2_ACCOUNT_ID or R2_ENDPOINT_URL"
@@ -297,7 +286,7 @@ class BucketChecks:
         except StorageError as error:
             return from_storage(error, "give the token Object Read & Write on the bucket")
         self.put_seconds = time.perf_counter() - started
-        return ok(f"{bytes_text(SIZE)} in {self.put_seconds * 1000:.0f} ms")
+        return ok(f"{size_text(SIZE)} in {self.put_seconds * 1000:.0f} ms")
 
     async def head(self) -> CheckFinding:
         """HEAD returns the object's size."""
@@ -325,19 +314,6 @@ class BucketChecks:
             message = f"{found.message}; probe objects may be left under {self._objects.folder}/"
             return failed(message, f"{found.remedy}; delete them by hand")
         return ok(f"{count} probe object(s) deleted") if count else skipped("there is nothing to delete")
-
-
-def clock_finding(skew: float) -> CheckFinding:
-    """The finding for a clock that is ``skew`` seconds ahead of the endpoint's."""
-    ahead = (
-        f"this machine's clock is {time_text(abs(skew))} {'ahead of' if skew > 0 else 'behind'} the bucket's"
-    )
-    remedy = "set it by NTP: timedatectl set-ntp true"
-    if abs(skew) > REFUSED_SKEW:
-        return failed(f"{ahead}: every signature is refused (RequestTimeTooSkewed)", remedy)
-    if abs(skew) > SKEW:
-        return warning(f"{ahead}: times in the playlists and the delay shown are wrong", remedy)
-    return ok(f"within {SKEW:.0f} s of the bucket's")
 
 
 SIZES = tuple(16_384 * 4**step for step in range(5))  # bytes: 16 KiB to 4 MiB
@@ -384,7 +360,7 @@ async def measure(objects: ProbeObjects) -> Measurement:
 
 def uplink_finding(measured: Measurement, found: Survey, overhead: float) -> CheckFinding:
     """The finding for an uplink's rate against that of the stream. ``overhead``: seconds of a tiny PUT."""
-    how = f"{bytes_text(measured.size)} in {time_text(measured.seconds)}"
+    how = f"{size_text(measured.size)} in {time_text(measured.seconds)}"
     speed = f"{'' if measured.finished else 'less than '}{rate_text(measured.rate)} ({how})"
     if not found.rate:
         if not measured.finished:
@@ -394,7 +370,7 @@ def uplink_finding(measured: Measurement, found: Survey, overhead: float) -> Che
     put = overhead + largest.largest / measured.rate
     stream = f"the stream makes {rate_text(found.rate)} in {len(found.streamed)} variant(s)"
     segment = (
-        f"a PUT of {bytes_text(largest.largest)} takes {time_text(put)} "
+        f"a PUT of {size_text(largest.largest)} takes {time_text(put)} "
         f"of its segment's {time_text(largest.target_duration)}"
     )
     message = f"{stream}, the uplink carries {speed}; {segment}"

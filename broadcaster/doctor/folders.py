@@ -13,20 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from broadcaster.catalog.records import SourceSnapshot
-from broadcaster.doctor.report import (
-    CheckFinding,
-    bytes_text,
-    failed,
-    ok,
-    rate_text,
-    skipped,
-    time_text,
-    warning,
-)
+from broadcaster.doctor.report import rate_text, time_text
 from broadcaster.errors import PlaylistError
 from broadcaster.events import SourceRefused, VariantsListed
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistParser
 from broadcaster.printable import printable
+from broadcaster.service.checklist import CheckFinding, disk_finding, failed, ok, skipped, warning
 from broadcaster.source.file_checks import MAX_BYTES, TORN_FOR, OutsideError, decoded, open_inside
 from broadcaster.source.owncast_names import is_offline_clip, local_name, variant_name
 from broadcaster.source.scanner import LEFT_OUT_FOR, MEDIA_SUFFIXES, Folder, Scanner
@@ -230,7 +222,6 @@ def _size(path: Path) -> int:
         return 0
 
 
-MIN_ROOM = 64 * 2**20  # bytes: the journal and a few segments
 WRITTEN = 65_536  # bytes of the file that tests whether the folder is writable
 STALE_TARGET_DURATIONS, STALE = 3, 15.0  # age of the playlists of a stream that is not on: the longer of both
 STARTING = 60.0  # seconds for the start of a transcoder; long key frame distances take 10 and more
@@ -428,16 +419,7 @@ def links(folder: Path, hls: Path, sample: Path | None) -> CheckFinding:
 def disk_space(folder: Path, limit: int, rate: float) -> CheckFinding:
     """The disk has room for the spool: ``limit`` in bytes, ``rate`` in bytes per second, 0 if unknown."""
     free = shutil.disk_usage(existing(folder)).free
-    lasts = f", {time_text(free / rate)} of this stream" if rate else ""
-    message = f"{bytes_text(free)} left{lasts}"
-    if free < MIN_ROOM:
-        return failed(message, "make room on the disk of BROADCASTER_STATE_DIR")
-    if free < limit:
-        return warning(
-            f"{message}; less than BROADCASTER_SPOOL_LIMIT, {bytes_text(limit)}",
-            "lower it below what is free: then the oldest segments become gaps, and the disk never fills up",
-        )
-    return ok(message)
+    return disk_finding(free, limit, 0, rate)
 
 
 def existing(folder: Path) -> Path:

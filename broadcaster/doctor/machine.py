@@ -16,7 +16,6 @@ from yarl import URL
 
 from broadcaster.aio import PATH_TIMEOUT, OwnThread
 from broadcaster.config import Settings, unknown_names
-from broadcaster.doctor.report import CheckFinding, failed, ok, skipped, warning
 from broadcaster.errors import ConfigError, EncoderError
 from broadcaster.guest import Browser
 from broadcaster.http import listening_sockets, raise_file_limit
@@ -24,6 +23,7 @@ from broadcaster.mediamtx import fetch_config, fetch_path, mistakes, split_url
 from broadcaster.owncast import fetch, open_session
 from broadcaster.printable import printable
 from broadcaster.recordings.posters import is_enabled, program_of
+from broadcaster.service.checklist import CheckFinding, failed, ok, skipped, warning
 
 PAGE_FILES = ("index.html", "vendor")
 MISSING = "BROADCASTER_HLS_DIR: the folder {} does not exist yet; the service waits for it"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from broadcaster.bucket import CACHE_CONTROL, content_type
 from broadcaster.doctor.bucket import PART, SIZE, Clients, negotiated
-from broadcaster.doctor.report import CheckFinding, failed, ok, reading, skipped, time_text, warning
+from broadcaster.doctor.report import reading, time_text
 from broadcaster.guest import (
     CORS,
     ELSEWHERE,
@@ -24,6 +24,7 @@ from broadcaster.guest import (
     why_not_read,
 )
 from broadcaster.printable import printable
+from broadcaster.service.checklist import CheckFinding, failed, ok, skipped, warning
 
 LIST = re.compile(rb"<(ListBucketResult|ListVersionsResult|Contents)\b")
 CACHED = {"HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED"}  # CF-Cache-Status of cached answers

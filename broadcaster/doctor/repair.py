@@ -10,9 +10,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from broadcaster.doctor.bucket import ENDPOINT_SETTING, Rule, SettingsClient
-from broadcaster.doctor.report import CheckFinding, failed, ok, reading, warning
+from broadcaster.doctor.report import reading
 from broadcaster.errors import StorageRefused
 from broadcaster.guest import Browser, BrowserResponse
+from broadcaster.service.checklist import CheckFinding, failed, ok, warning
 
 OURS, ABORT, EXPIRE = "broadcaster", "broadcaster-abort", "broadcaster-expire"  # the rules' IDs
 EXPOSED = ["Content-Length", "Content-Range", "Date", "ETag", "Age"]

@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import ParamSpec, TypeVar
 
 import aiohttp
@@ -17,29 +16,12 @@ from broadcaster.aio import OwnThread
 from broadcaster.errors import StorageError, StorageRefused
 from broadcaster.guest import why_no_answer
 from broadcaster.printable import printable, printable_json
+from broadcaster.service.checklist import CheckFinding, Outcome, failed, skipped
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 WIDTH = 8  # characters of the longest outcome, and a blank
-
-
-class Outcome(StrEnum):
-    """The outcome of a check."""
-
-    OK = "ok"
-    WARNING = "warning"  # it works, but not as well as it should
-    FAILED = "failed"  # a stream would not reach viewers
-    SKIPPED = "skipped"  # the check could not be made
-
-
-@dataclass(frozen=True, slots=True)
-class CheckFinding:
-    """An outcome with its reason and a remedy. Never contains a key or a signature."""
-
-    outcome: Outcome
-    message: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +77,6 @@ class Report:
         return printable_json(json.dumps(report, indent=2))
 
 
-def ok(message: str) -> CheckFinding:
-    """A finding without fault."""
-    return CheckFinding(Outcome.OK, message)
-
-
-def warning(message: str, remedy: str) -> CheckFinding:
-    """A finding for something that works, but not well."""
-    return CheckFinding(Outcome.WARNING, message, remedy)
-
-
-def failed(message: str, remedy: str) -> CheckFinding:
-    """A finding for a fault with which a stream would not work."""
-    return CheckFinding(Outcome.FAILED, message, remedy)
-
-
-def skipped(message: str, remedy: str = "") -> CheckFinding:
-    """A finding for a check that could not be made."""
-    return CheckFinding(Outcome.SKIPPED, message, remedy)
-
-
 def from_storage(error: StorageError, remedy: str = "") -> CheckFinding:
     """The finding for a StorageError, with the remedy of the error if it has one."""
     message, separator, named = str(error).rpartition("; ")
@@ -140,15 +102,6 @@ def reading(url: str, setting: str) -> Iterator[None]:
     except (aiohttp.ClientError, OSError) as error:
         fault = why_no_answer(error, url, setting)
         raise CheckError(failed(fault.message, fault.remedy)) from None
-
-
-def bytes_text(size: float) -> str:
-    """A size with its unit."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:  # noqa: PLR2004 - of the binary units
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
 
 
 def rate_text(rate: float) -> str:

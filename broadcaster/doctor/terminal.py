@@ -18,21 +18,12 @@ from broadcaster.doctor.bucket import BucketChecks, Clients, open_settings, prob
 from broadcaster.doctor.edge import EdgeChecks
 from broadcaster.doctor.folders import Survey
 from broadcaster.doctor.public import PublicChecks, TunnelChecks
-from broadcaster.doctor.report import (
-    Check,
-    CheckFinding,
-    Report,
-    Result,
-    examine,
-    failed,
-    in_thread,
-    ok,
-    skipped,
-)
+from broadcaster.doctor.report import Check, Report, Result, examine, in_thread
 from broadcaster.errors import ConfigError
 from broadcaster.guest import open_browser
 from broadcaster.printable import ProgressLine, write
 from broadcaster.service import bucket_of, lease_secret
+from broadcaster.service.checklist import CheckFinding, failed, ok, skipped
 
 HANGS = "does the file system hang? A network file system does when its server is away"
 EXIT_FAILED, EXIT_CONFIG = 1, 2

@@ -8,10 +8,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from yarl import URL
 
@@ -34,6 +35,15 @@ from broadcaster.owncast import OwncastStatus
 from broadcaster.push import PushSource
 from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.writer import Recorder
+from broadcaster.service.checklist import (
+    clock_finding,
+    disk_finding,
+    doors_finding,
+    encoder_finding,
+    public_finding,
+    recording_finding,
+    skipped,
+)
 from broadcaster.service.health import HealthInputs, evaluate_health
 from broadcaster.service.public_recordings import ShowsRecordings, ViewerClips, publisher
 from broadcaster.service.supervisor import Supervisor
@@ -331,6 +341,34 @@ class Components:
             title=self.encoder.title if self.encoder else None,
             poster=self.posters.poster if view.playlists else None,
         )
+
+    def checklist(self, report: HealthReport) -> list[dict[str, Any]]:
+        """What has to be so before the event, as it is now."""
+        keeper, spool, skew = self.keeper, self.spool, self.store.clock_skew
+        is_live = self.pipeline.view.state is State.LIVE
+        connected = self.encoder.connected if self.encoder else None
+        guest, needed = self.guest_check, self.pipeline.uplink.needed
+        findings = {
+            ("encoder", "Encoder connected"): encoder_finding(report, connected),
+            ("public", "First segment public"): public_finding(
+                guest.fault, was_read=guest.was_read and is_live
+            ),
+            ("recording", "Recording on"): recording_finding(
+                self._settings.recordings, None if self.lease.warning else self.recorder.fault
+            ),
+            ("doors", "Doors closed"): doors_finding(
+                is_private=keeper is not None,
+                are_open=keeper is None or keeper.doors.open,
+                is_live=is_live and not self.stream.is_rehearsal,
+            ),
+            ("disk", "Disk for 9 h"): disk_finding(spool.free, spool.limit, spool.size, needed),
+            ("clock", "Clock right"): skipped("the bucket has not answered yet")
+            if skew is None
+            else clock_finding(skew),
+        }
+        return [
+            {"name": name, "title": title, **asdict(finding)} for (name, title), finding in findings.items()
+        ]
 
     async def open_doors(self, doors: Doors) -> None:
         """Hide what was before from guests, unless they may see it. Raises CatalogError."""

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
 
 from broadcaster.ipc.messages import HealthPart, Severity, State, ViewerProblem
+from broadcaster.printable import size_text, span_text
 
 SILENT_TARGET_DURATIONS, SILENT_SECONDS = 2.5, 5.0  # without a new segment: the longer of the two
 # Without a new listed segment, though segments come: long enough that a failing bucket is named first.
 STILL_TARGET_DURATIONS, STILL_SECONDS = 4, 12.0
 LEAST_FREE = 2 * 2**30  # bytes of the disk; the alert BroadcasterDiskFull has the same limit
 FULL = 0.5  # of the spool; the alert BroadcasterSpoolFills has the same limit
-GIGABYTE = 1e9
-LONG = 120  # minutes; longer spans are shown in hours
 ON = {State.STARTING, State.LIVE}
 
 
@@ -162,7 +161,7 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str]]:
         act = "make room on the disk of the state folder"
         yield "service", f"the journal cannot be written: {now.journal}; {act}"
     if now.free < LEAST_FREE:
-        left = f"{_size(now.free)} are left on the disk of the spool"
+        left = f"{size_text(now.free)} are left on the disk of the spool"
         yield "service", f"{left}: make room before the next outage"
     if now.spool > FULL * now.spool_limit > 0:
         share = f"{100 * now.spool / now.spool_limit:.0f} %"
@@ -234,17 +233,14 @@ def _frozen(now: HealthInputs) -> str:
     return f"VIEWERS FROZEN for {now.frozen:.0f} s: " if is_frozen else ""
 
 
+def seconds_of_room(free: float, limit: int, used: int, rate: float) -> float | None:
+    """How long the disk and the spool's limit leave room, at ``rate`` bytes per second; None without one."""
+    room = min(limit - used, math.inf if math.isnan(free) else free)
+    return max(room, 0) / rate if rate else None
+
+
 def _safe(now: HealthInputs) -> str:
-    """What waits in the spool, and for how long the disk and the spool's limit leave room."""
-    safe = f"{now.waiting} segments ({_size(now.spool)}) are safe"
-    room = min(now.spool_limit - now.spool, math.inf if math.isnan(now.free) else now.free)
-    return f"{safe}, the disk lasts {_span(max(room, 0) / now.rate)}" if now.rate else safe
-
-
-def _span(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < LONG else f"{minutes / 60:.0f} h"
-
-
-def _size(size: float) -> str:
-    return f"{size / GIGABYTE:.1f} GB" if size >= GIGABYTE else f"{size / 1e6:.1f} MB"
+    """What waits in the spool, and for how long there is room."""
+    safe = f"{now.waiting} segments ({size_text(now.spool)}) are safe"
+    lasts = seconds_of_room(now.free, now.spool_limit, now.spool, now.rate)
+    return safe if lasts is None else f"{safe}, the disk lasts {span_text(lasts)}"

@@ -51,7 +51,7 @@ from broadcaster.guest import configured_event, configured_page, warn_of_address
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http import address_of, listening, listening_sockets, raise_file_limit
 from broadcaster.http.server import LoopErrorHandler, public_health
-from broadcaster.ipc.messages import EdgeReports, Grants, HealthReport, Setup, State, View
+from broadcaster.ipc.messages import EdgeReports, Grants, HealthReport, Pong, Setup, State, View
 from broadcaster.logs import default_format, notify_stopping
 from broadcaster.metrics import Metric, MetricsCollector, build_info
 from broadcaster.owncast import picture
@@ -68,6 +68,7 @@ from broadcaster.service.components import (
     open_catalog,
     state_folder,
 )
+from broadcaster.service.health import seconds_of_room
 from broadcaster.service.supervisor import Part, Supervisor
 from broadcaster.service.viewer_process import ViewerProcess, message_of
 from broadcaster.upload.deleter import FileDeleter, sweep
@@ -160,7 +161,9 @@ def recordings_admin(components: Components, settings: Settings, address: str) -
     )
 
 
-def dashboard_fields(components: Components, settings: Settings, variants: VariantTable) -> dict[str, Any]:
+def dashboard_fields(
+    components: Components, settings: Settings, variants: VariantTable, report: HealthReport
+) -> dict[str, Any]:
     """Further fields of the dashboard's data.json; ``newest`` in milliseconds."""
     view, waiting = components.pipeline.view, components.stream.waiting
     end = newest(view)
@@ -169,8 +172,18 @@ def dashboard_fields(components: Components, settings: Settings, variants: Varia
     qualities = {
         variant.uri.partition("/")[0]: name for variant, name in zip(described, view.qualities, strict=True)
     }
+    spool, uplink = components.spool, components.pipeline.uplink
+    pong = components.viewer_server.pong if components.viewer_server else Pong(())
     return {
         "tokenFile": str(token_file(settings.state_dir.absolute())),
+        "checklist": components.checklist(report),
+        "uplink": {"needed": 8 * uplink.needed, "left": 0.0 if uplink.shortage else uplink.left},
+        "spool": {
+            "bytes": spool.size,
+            "lasts": seconds_of_room(spool.free, spool.limit, spool.size, uplink.needed),
+        },
+        "pages": {"playing": pong.pages_with_picture, "failing": pong.pages_without_picture},
+        "epoch": components.lease.epoch,
         "newest": end and 1000 * end.timestamp(),
         "table": [
             variants.row(name) | {"quality": qualities.get(name, name), "waiting": waiting[name]}

@@ -192,6 +192,7 @@ class Pipeline:
         if self._uploader.fault:
             self.uplink.forget()
         self.uplink.measure(self._uploader.sent, now, in_use=self._uploader.is_busy)
+        self.uplink.note_busy(self._uploader.busy, now)
 
     async def _execute(self) -> None:
         """Execute all effects in order; ingest ends if a row cannot be written."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Generic, TypeVar
@@ -25,11 +26,13 @@ class AdaptiveLimit(Generic[T]):
     ``in_flight`` uploads are under way; while ``probing``, two at most.
     """
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = float(min(START, most))
         self.probing = False
         self.in_flight = 0
+        self._busy, self._since = 0.0, 0.0  # seconds with uploads under way, and since when there are some
         self._most = most
+        self._clock = clock
         self._waiting: dict[asyncio.Future[None], T] = {}
 
     @asynccontextmanager
@@ -44,8 +47,15 @@ class AdaptiveLimit(Generic[T]):
         finally:
             self._waiting.pop(admitted, None)
             if admitted.done() and not admitted.cancelled():
+                if self.in_flight == 1:
+                    self._busy = self.busy
                 self.in_flight -= 1
             self._admit()
+
+    @property
+    def busy(self) -> float:
+        """Seconds so far in which an upload was under way."""
+        return self._busy + (self._clock() - self._since if self.in_flight else 0.0)
 
     def succeeded(self, seconds: float) -> None:
         """Raise the limit slowly while uploads are quick; lower it by one for each slow upload.
@@ -69,6 +79,8 @@ class AdaptiveLimit(Generic[T]):
             admitted = self._next()
             del self._waiting[admitted]
             if not admitted.cancelled():
+                if not self.in_flight:
+                    self._since = self._clock()
                 self.in_flight += 1
                 admitted.set_result(None)
 
@@ -92,7 +104,8 @@ class UploadScheduler(AdaptiveLimit[Segment]):
 
 
 SAMPLES = 60  # measurements of the link in use, half a second each, that a shortage needs
-RECENT = 60.0  # seconds of segments
+RECENT = 60.0  # seconds of segments, and of the link's use
+LEAST = 10  # measurements of its use
 
 
 class UplinkMonitor:
@@ -102,6 +115,7 @@ class UplinkMonitor:
         self._segments: deque[tuple[float, str, int, float]] = deque()  # time, variant, bytes, duration
         self._sent: deque[tuple[int, float]] = deque(maxlen=SAMPLES)  # bytes in seconds
         self._last: tuple[int, float] | None = None  # None while the link is not in use
+        self._busy: deque[tuple[float, float]] = deque(maxlen=2 * int(RECENT))  # seconds in use, and when
 
     def add(self, variant: str, size: int, duration: float, now: float) -> None:
         """Note a finished segment of ``size`` bytes."""
@@ -115,9 +129,14 @@ class UplinkMonitor:
             self._sent.append((sent - self._last[0], now - self._last[1]))
         self._last = (sent, now) if in_use else None
 
+    def note_busy(self, seconds: float, now: float) -> None:
+        """Note for how many seconds so far an upload was under way."""
+        self._busy.append((seconds, now))
+
     def forget(self) -> None:
         """Forget all measurements: the bucket failed meanwhile."""
         self._sent.clear()
+        self._busy.clear()
         self._last = None
 
     @property
@@ -127,6 +146,14 @@ class UplinkMonitor:
         for _, variant, size, duration in self._segments:
             of_variant[variant].append((size, duration))
         return sum(map(_rate, of_variant.values()))
+
+    @property
+    def left(self) -> float | None:
+        """The share of the last minute in which nothing was uploaded; None before it was measured."""
+        if len(self._busy) < LEAST or not self.needed:
+            return None
+        (busy, began), (busy_now, now) = self._busy[0], self._busy[-1]
+        return max(0.0, 1 - (busy_now - busy) / (now - began))
 
     @property
     def shortage(self) -> str | None:

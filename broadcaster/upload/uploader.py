@@ -63,6 +63,11 @@ class Uploader:
         return self._store.sent
 
     @property
+    def busy(self) -> float:
+        """Seconds so far in which an upload was under way."""
+        return self._scheduler.busy
+
+    @property
     def is_busy(self) -> bool:
         """Whether the uplink is in use."""
         return self._scheduler.in_flight > 0

@@ -26,7 +26,8 @@ async def until_number(shown: Locator, least: int) -> None:
 
 async def operate(page: Page, state: Path) -> str:
     """Name the recording, make a clip, after a wrong token and a wrong time; returns the clip's address."""
-    said, token = page.locator("#desk-said"), page.get_by_label("Token", exact=True)
+    said, token = page.locator("#said"), page.get_by_label("Token", exact=True)
+    await page.get_by_role("tab", name="Recordings").click()
     await expect(page.locator("#token-file")).to_have_text(str(state / "operator-token"))
     await token.fill("wrong")
     await token.press("Enter")
@@ -36,9 +37,15 @@ async def operate(page: Page, state: Path) -> str:
     title = page.get_by_label("Title: ")
     await title.fill("Opening night")
     await title.press("Enter")
-    await expect(said).to_have_text("Saved.")
+    await expect(said).to_contain_text("is called “Opening night” now.")
     await page.get_by_label("Who finds it: Opening night").select_option("unlisted")
+    await expect(said).to_contain_text("is unlisted now")
+    await page.get_by_role("button", name="Undo").click()
+    await expect(said).to_have_text("Undone.")
+    await expect(page.get_by_label("Who finds it: Opening night")).to_have_value("listed")
     await expect(page.locator("#recording-list")).to_contain_text("on now")
+    await expect(page.locator("#address-note")).to_contain_text("No public address of the page is known")
+    await page.get_by_role("tab", name="Clips").click()
     await page.locator("#clip-exact summary").click()
     await page.get_by_role("button", name="Make the clip").click()
     await expect(said).to_have_text("Some of that time is not there any more, or not yet.")
@@ -62,13 +69,15 @@ async def look(page: Page, width: int, scheme: Scheme, picture: Path) -> None:
 
 
 async def delete(page: Page, title: str) -> None:
-    """Say no at first."""
+    """Take it back at first."""
     clip = page.get_by_label(f"Title: {title}")
-    for answer in ("Keep it", "Delete it"):
+    for is_meant in (False, True):
         await expect(clip).to_be_visible()
         await page.get_by_label(f"Delete: {title}").click()
-        await page.get_by_role("button", name=answer).click()
-    await expect(clip).to_have_count(0)
+        await expect(clip).to_have_count(0)
+        await expect(page.get_by_role("button", name="Undo")).to_be_focused()
+        if not is_meant:
+            await page.keyboard.press("Enter")
 
 
 async def watch(page: Page, address: str, clip: str, pictures: Path) -> None:
@@ -101,13 +110,18 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page, cont
             await on.live_with(10)  # a clip of six seconds is made of them
             await page.goto(f"{on.service.admin_address}/dashboard")
             await expect(page.locator("#sentence")).to_contain_text("LIVE: 0 viewers, last segment")
-            published = page.locator("#now div", has=page.get_by_text("Segments listed")).locator("dd")
-            await page.wait_for_function("() => document.querySelectorAll('.uplot canvas').length === 9")
+            await page.wait_for_function("() => document.querySelectorAll('.uplot canvas').length === 3")
+            await page.get_by_role("tab", name="Figures").click()
+            published = page.locator("#service div", has=page.get_by_text("Segments listed")).locator("dd")
+            await page.wait_for_function("() => document.querySelectorAll('#plots canvas').length === 9")
             await on.owncast.wait_for_segments(8)
             await until_number(published, 12)
-            delay = page.locator("#now div", has=page.get_by_text("Publish delay")).locator("dd")
+            delay = page.locator("#service div", has=page.get_by_text("Publish delay")).locator("dd")
             assert (await delay.inner_text()).endswith(" ms")
-            operations = page.locator("#money div", has=page.get_by_text("Class A operations")).locator("dd")
+            await page.get_by_role("tab", name="Money").click()
+            operations = page.locator("#money-tiles div", has=page.get_by_text("Class A operations")).locator(
+                "dd"
+            )
             await until_number(operations, 12)
             await expect(page.locator("#sound")).not_to_be_checked()
             await page.locator("#sound").check()

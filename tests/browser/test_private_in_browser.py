@@ -40,7 +40,7 @@ async def invite(page: Page, token: str) -> str:
     await expect(page.locator("#guest-list")).to_contain_text("opened 0 times · 0 watching")
     await page.get_by_label("QR code: Aunt Rose").click()
     await expect(page.get_by_role("img", name="QR code")).to_be_visible()
-    await expect(page.locator("#guests-said")).to_have_text("Link copied.")
+    await expect(page.locator("#said")).to_have_text("Link copied.")
     return str(await page.evaluate("() => navigator.clipboard.readText()"))
 
 
@@ -57,7 +57,7 @@ async def test_from_the_link_to_the_end(
         await owncast.go_live()
         await service.until_health(stream="live")
         with no_complaints(page):
-            await page.goto(f"{service.admin_address}/dashboard")
+            await page.goto(f"{service.admin_address}/dashboard#guests")
             link = await invite(page, (tmp_path / "state/operator-token").read_text())
             await look(page, pictures / "guests")
         guest = await context.new_page()

@@ -16,7 +16,6 @@ from tests.support.servers.end_to_end import end_to_end
 from tests.support.waiting import eventually
 
 WIDTH, HEIGHT = 1120, 740
-FIGURES = 570  # pixels: the dashboard's figures, without the list of recordings below
 LONGEST = 150_000  # bytes
 VARIANTS = (DemoRendition(960, 540, 1200), DemoRendition(320, 180, 300))
 PLOTTED = 40  # segments, until the dashboard has something to show
@@ -43,11 +42,13 @@ async def test_screenshots(
         await page.goto(f"{on.service.address}/")
         await until(page, lambda s: is_played(s) and s["position"] > 1)
         dashboard = await context.new_page()
-        await dashboard.set_viewport_size({"width": WIDTH, "height": FIGURES})
+        await dashboard.set_viewport_size({"width": WIDTH, "height": HEIGHT})
         await dashboard.goto(f"{on.service.admin_address}/dashboard")
         await expect(dashboard.locator("#sentence")).to_contain_text("LIVE: 1 viewer")
-        published = dashboard.locator("#now div", has=dashboard.get_by_text("Segments listed")).locator("dd")
-        await eventually(published.inner_text, lambda text: int(text.replace(",", "")) >= PLOTTED, within=120)
+        listed = dashboard.locator("#service div", has=dashboard.get_by_text("Segments listed")).locator("dd")
+        await eventually(
+            listed.text_content, lambda text: int(str(text).replace(",", "")) >= PLOTTED, within=120
+        )
         await page.mouse.move(WIDTH // 2, HEIGHT // 2)  # shows the controls
         await take(page, pictures / "page.jpg")
         await take(dashboard, pictures / "dashboard.jpg")

@@ -32,9 +32,9 @@ async def test_an_upload_goes_on_after_a_reload(tmp_path: Path, bucket: SeaweedB
         held = range(PARTS // 2 + 1, PARTS + 1)
         desk.front.faults = {number: [Fault.HANG] for number in held}
         with no_complaints(page):
-            await page.goto(f"{desk.address}/dashboard")
-            await page.fill("#upload-token input", desk.token)
-            await page.click("#upload-token button")
+            await page.goto(f"{desk.address}/dashboard#uploads")
+            await page.fill("#token", desk.token)
+            await page.click("#token-form button")
             await page.set_input_files("#upload-file", path)
             await page.click("#upload-form button:text-is('Upload')")
             await desk.front.until(PARTS // 2)

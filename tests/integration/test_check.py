@@ -143,7 +143,7 @@ async def test_state_folder_that_cannot_be_written(tmp_path: Path, bucket: Seawe
         settings = settings_of(tmp_path, bucket, BROADCASTER_STATE_DIR=str(folder))
         roomy = await examine(tmp_path, settings, "--json")
         roomy.says("state-links", "warning", "another file system: every segment is copied", "file system")
-        roomy.says("state-room", "failed", "1.0 MiB left", "make room")
+        roomy.says("state-room", "failed", "1.0 MB left", "make room")
         (folder / "filler").write_bytes(bytes(2**20))
         full = await examine(tmp_path, settings, "--json")
         full.says("state-folder", "failed", "No space left on device", "make room")

@@ -17,10 +17,10 @@ from broadcaster.admin_client import MOST, upload_recording_file
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
 from broadcaster.doctor.repair import may_upload
-from broadcaster.doctor.report import Outcome
 from broadcaster.errors import AdminError
 from broadcaster.guest import open_browser
 from broadcaster.recordings.file_uploads import Uploads
+from broadcaster.service.checklist import Outcome
 from tests.support.length import seconds
 from tests.support.servers.r2_rules import MIB, SMALLEST, Fault
 from tests.support.servers.upload_fixture import UploadDesk, make_file, upload_desk

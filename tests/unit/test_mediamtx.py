@@ -8,7 +8,6 @@ import pytest
 from aiohttp import web
 
 from broadcaster.doctor.machine import mediamtx
-from broadcaster.doctor.report import Outcome
 from broadcaster.errors import EncoderError
 from broadcaster.http import listening
 from broadcaster.http.connections import CONNECTIONS, Connections
@@ -22,6 +21,7 @@ from broadcaster.mediamtx import (
     split_url,
 )
 from broadcaster.owncast import RETURN, open_session
+from broadcaster.service.checklist import Outcome
 
 FOLDER = Path("/var/lib/mediamtx/hls/live")
 # As a MediaMTX of 2026-08 answers, without what nobody here reads.

@@ -4,16 +4,18 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster import admin_client, logs
-from broadcaster.doctor.report import Report, Result, failed
+from broadcaster.doctor.report import Report, Result
 from broadcaster.owncast import parse
-from broadcaster.printable import clean_title, printable, printable_json, write
+from broadcaster.printable import clean_title, printable, printable_json, size_text, span_text, write
 from broadcaster.recordings.admin_api import ClipChange
+from broadcaster.service.checklist import failed
 
 # ESC, CRLF, CSI of C1, bidirectional controls, zero-width ones, BOM, line separators, a tag, a stray byte
 HOSTILE = (
@@ -123,3 +125,10 @@ def test_the_command_line_itself(text: str) -> None:
     done = subprocess.run([sys.executable, "-c", raising], capture_output=True, text=True, check=False)
     assert "ValueError" in done.stderr
     assert is_harmless(done.stderr)
+
+
+def test_figures_of_sentences_are_those_of_the_dashboard() -> None:
+    """Sizes and times are written as the dashboard's modules write them, by the same table."""
+    table = json.loads((Path(__file__).parents[2] / "viewer/tests/support/figures.json").read_text())
+    assert [size_text(size) for size, _ in table["sizes"]] == [text for _, text in table["sizes"]]
+    assert [span_text(seconds) for seconds, _ in table["spans"]] == [text for _, text in table["spans"]]

@@ -1,11 +1,15 @@
 // What the operator's dashboard makes of the service's figures.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { follow, merge } from "../dashboard/js/feed.js";
 import { createSound } from "../dashboard/js/sound.js";
 import { age, headline, lamps, lastSegment, latest } from "../dashboard/js/headline.js";
 import { ceiling, money, outages, peerShare, rate, rates } from "../dashboard/js/figures.js";
-import { bytes, clock, dollars, duration, milliseconds, pair, percent } from "../dashboard/js/words.js";
+import { countOf, shownAs } from "../dashboard/js/checklist.js";
+import { moved } from "../dashboard/js/tabs.js";
+import { nowTiles } from "../dashboard/js/tiles.js";
+import { bytes, clock, dollars, duration, milliseconds, most, percent, span } from "../dashboard/js/words.js";
 
 const row = (seconds, more = {}) => ({ time: 1000 * seconds, requests: 0, ...more });
 const prices = { storagePerGbMonth: 0.015, classAPerMillion: 4.5, classBPerMillion: 0.36, compareEgressPerGb: 0.09 };
@@ -34,6 +38,7 @@ test("one value that is far out flattens no plot, and what lasts has room", () =
   assert.equal(Math.round(ceiling([...usual, 60_000, null])), 99);
   assert.equal(Math.round(ceiling([...usual, ...Array(99).fill(600)])), 660);
   assert.equal(Math.round(ceiling([...Array(99).fill(0), 50])), 55);
+  assert.equal(Math.round(ceiling([...usual, 600], [600])), 660);
   assert.equal(ceiling([null]), 1);
 });
 
@@ -69,8 +74,8 @@ test("figures are written as people read them", () => {
   assert.equal(bytes(1.25e9), "1.3 GB");
   assert.equal(percent(null), "–");
   assert.equal(dollars(-0.5), "−$0.5000");
-  assert.equal(pair(milliseconds, 0.02, 0.31), "20 ms, ≤ 310 ms");
-  assert.equal(pair(milliseconds, null, null), "–");
+  assert.equal(most(milliseconds, 0.31), "≤ 310 ms");
+  assert.equal(most(milliseconds, null), "");
   assert.equal(clock(new Date(2026, 0, 1, 0, 5, 9).getTime()), "00:05:09");
   assert.equal(clock(new Date(2026, 0, 1, 23, 5, 9).getTime(), {}), "23:05");
 });
@@ -80,7 +85,7 @@ const answer = (more = {}) => ({
   rows: [row(4)],
   came: 100_000,
   verdict: { severity: "ok", sentence: "no stream is on" },
-  health: { stream: "offline", silence: 0.9 },
+  health: { stream: "offline", silence: 0.9, backlog: 0 },
   ...more,
 });
 
@@ -119,16 +124,66 @@ test("a service without a word is never well", () => {
 
 test("a lamp for each part, and none that is known by what is old", () => {
   const verdict = { severity: "failing", sentence: "", parts: { encoder: "ok", service: "warning", bucket: "failing" } };
-  const signs = (state) => lamps(answer({ verdict }), state).map(({ part, sign }) => `${part} ${sign}`);
+  const signs = (state) => lamps(answer({ verdict, health: { stream: "live" } }), state).map(({ part, sign }) => `${part} ${sign}`);
   assert.deepEqual(signs("failing"), ["encoder ✓", "service !", "bucket ✕"]);
   assert.deepEqual(signs("old"), ["encoder ?", "service ✕", "bucket ?"]);
   assert.deepEqual(lamps(null, "waiting"), []);
 });
 
-test("without a stream no encoder is well", () => {
-  const verdict = { severity: "ok", sentence: "", parts: { encoder: "ok", service: "ok" } };
-  const signs = (stream) => lamps(answer({ verdict, health: { stream } }), "ok").map(({ sign }) => sign).join("");
-  assert.deepEqual(["live", "starting", "offline", "ended"].map(signs), ["✓✓", "✓✓", "–✓", "–✓"]);
+test("without a stream nothing is well but the service, and a bucket that is waited for", () => {
+  const verdict = { severity: "ok", sentence: "", parts: { encoder: "ok", service: "ok", bucket: "ok", viewers: "ok" } };
+  const signs = (stream, backlog = 0) => lamps(answer({ verdict, health: { stream, backlog } }), "ok").map(({ sign }) => sign).join("");
+  assert.deepEqual(["live", "starting", "offline", "ended"].map((stream) => signs(stream)), ["✓✓✓✓", "✓✓✓✓", "–✓––", "–✓––"]);
+  assert.equal(signs("ended", 3), "–✓✓–");
+});
+
+test("the arrow keys, Home and End go from tab to tab", () => {
+  assert.deepEqual(["ArrowLeft", "ArrowRight", "Home", "End", "a"].map((key) => moved(key, 0, 8)), [7, 1, 0, 7, null]);
+  assert.equal(moved("ArrowRight", 7, 8), 0);
+});
+
+test("the checklist counts what is well; a check that could not be made is neither yes nor no", () => {
+  const outcomes = ["ok", "warning", "failed", "skipped"].map((outcome) => ({ outcome }));
+  assert.equal(countOf(outcomes), "1 of 4");
+  assert.deepEqual(outcomes.map((finding) => shownAs(finding).sign), ["✓", "!", "✕", "–"]);
+});
+
+const night = (more = {}) => ({
+  ...answer(),
+  health: { stream: "live", silence: 0.9, viewers: 412, viewers_error: 18, backlog: 62 },
+  rows: [row(4, { latency50: 6.24, latency95: 9.5, backlog: 60, viewers: 410 })],
+  uplink: { needed: 4.8e6, left: 0 },
+  spool: { bytes: 57e6, lasts: 35_700 },
+  pages: { failing: 3 },
+  checklist: ["disk", "recording"].map((name) => ({ name, outcome: "ok" })),
+  ...more,
+});
+
+test("what the headline may name comes of the same answer, and not of a row", () => {
+  const tiles = Object.fromEntries(nowTiles(night(), 100_000).map(([name, ...rest]) => [name, rest.join(" ").trim()]));
+  assert.deepEqual(tiles, {
+    Viewers: "412 ± 18",
+    "Behind live": "6.2 s ≤ 9.5 s",
+    "No picture": "3 with errors warning",
+    "Last segment": "0.9 s ago",
+    "Uplink left": "0 % needs 4.8 Mbit/s warning",
+    Waiting: "62 57.0 MB warning",
+    "Disk lasts": "10 h in an outage",
+    Recording: "on",
+  });
+});
+
+test("without a stream there are no figures of one", () => {
+  const off = night({ health: { stream: "offline", viewers: 0, viewers_error: 0, backlog: 0 }, uplink: { needed: 0, left: null }, spool: { bytes: 0, lasts: null } });
+  const shown = nowTiles(off, 100_000).map(([name, value]) => [name, value]);
+  for (const name of ["Behind live", "Last segment", "Uplink left", "Disk lasts"]) assert.deepEqual(shown.find(([found]) => found === name), [name, "–"]);
+});
+
+const FIGURES = JSON.parse(await readFile(new URL("support/figures.json", import.meta.url), "utf8"));
+
+test("sizes and times are written as the service writes them in its sentences", () => {
+  assert.deepEqual(FIGURES.sizes.map(([size]) => bytes(size)), FIGURES.sizes.map(([, text]) => text));
+  assert.deepEqual(FIGURES.spans.map(([seconds]) => span(seconds)), FIGURES.spans.map(([, text]) => text));
 });
 
 test("in trouble the last segment is as old as the sentence says", () => {

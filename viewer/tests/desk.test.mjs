@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createApi } from "../dashboard/js/api.js";
-import { binOf, clipBetween, dayOf, daysUntil, factsOf, isGoing, isLocal, keepWish, localTime, tomorrow } from "../dashboard/js/records.js";
+import { binOf, changeText, clipBetween, dayOf, daysUntil, factsOf, isGoing, isLocal, keepWish, localTime, reversal, tomorrow } from "../dashboard/js/records.js";
 
 const storageOf = (kept = new Map()) => ({
   getItem: (name) => kept.get(name) ?? null,
@@ -53,6 +53,12 @@ test("a wrong token is forgotten, and the operator told where there is another",
   }
 });
 
+test("a service that is away may answer later, and a refusal stays one", async () => {
+  const { api } = office(answer(409, {}), answer(503, {}), new TypeError("away"));
+  api.remember("secret");
+  for (const again of [false, true, true]) await assert.rejects(api.ask("GET", "recordings"), { again });
+});
+
 test("each complaint is a sentence that says what is the matter", async () => {
   const { api } = office(answer(409, { error: "its stream is still on" }), answer(404), answer(500), new TypeError("away"));
   api.remember("secret");
@@ -93,6 +99,18 @@ test("the form deletes nothing: a day before tomorrow, or half a date, is a comp
   assert.deepEqual(keepWish({ value: "2026-11-23" }, "2026-12-01", now), { keepDays: 1 });
   assert.deepEqual(keepWish({ value: "" }, "2026-12-01", now), { keepDays: null });
   assert.equal(keepWish({ value: "2026-12-01" }, "2026-12-01", now), null);
+});
+
+test("each change can be taken back, and says what it has done", () => {
+  const night = { ...recording, title: "Night", visibility: "listed", keepUntil: "2026-12-02T12:00:00Z" };
+  const changes = [{ title: "Eve" }, { visibility: "hidden" }, { keepDays: null }, { keepDays: 3 }];
+  const backs = [{ title: "Night" }, { visibility: "listed" }, { keepDays: 10 }, { keepDays: 10 }];
+  assert.deepEqual(changes.map((patch) => reversal(night, patch, NOW)), backs);
+  assert.deepEqual(reversal(recording, { keepDays: 3 }, NOW), { keepDays: null });
+  const said = changes.map((patch) => changeText(night, patch, NOW));
+  assert.deepEqual(said.slice(0, 3), ["“Night” is called “Eve” now.", "“Night” is hidden now: its link leads nowhere.", "“Night” is kept for ever."]);
+  assert.match(said[3], /^“Night” is kept until 25 Nov 2026\.$/);
+  assert.equal(changeText(night, { title: "" }), "“Night” has no title any more.");
 });
 
 test("the bin has what was deleted last first, with when it goes", () => {

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
+import { Complaint } from "../dashboard/js/api.js";
 import { putPart } from "../dashboard/js/put-part.js";
 import { etagOf, isTheSame, sendFile } from "../dashboard/js/sending.js";
-import { Complaint, createApi } from "../dashboard/js/token.js";
 
 const md5 = { create: () => createHash("md5") };
 const digest = (text) => createHash("md5").update(text).digest();
@@ -77,6 +77,9 @@ test("it ends where nothing gets through, where that is said, and where it is ca
     throw new Complaint("this upload is over");
   };
   await assert.rejects(send(bucket(), { address: over }).done, Complaint);
+  let busy = 2;
+  const later = async (number) => (busy-- > 0 ? Promise.reject(new Complaint("the bucket is away", { again: true })) : number);
+  assert.equal(await send(bucket(), { address: later }).done, ETAG);
   const cancel = new AbortController();
   cancel.abort(new Error("cancelled"));
   const at = bucket();
@@ -127,25 +130,4 @@ test("a part is given up when no bytes leave", async (context) => {
   request.status = 503;
   request.dispatchEvent(new Event("load"));
   await assert.rejects(sent, /503/);
-});
-
-test("the token goes into a header, and is forgotten when it is the wrong one", async () => {
-  const kept = new Map();
-  const storage = { getItem: (name) => kept.get(name) ?? null, setItem: (name, value) => kept.set(name, value), removeItem: (name) => kept.delete(name) };
-  const answers = [[200, { a: 1 }], [409, { error: "it is over" }], [503, {}], [401, { error: "the operator's token is needed" }]];
-  const asked = [];
-  const get = async (url, options) => {
-    asked.push([url, options.headers.Authorization]);
-    const [status, body] = answers.shift();
-    return { ok: status < 400, status, json: async () => body };
-  };
-  const api = createApi({ get, storage });
-  api.remember(" word\n");
-  assert.deepEqual(await api.ask("GET", "recordings"), { a: 1 });
-  assert.deepEqual(asked, [["../api/recordings", "Bearer word"]]);
-  await assert.rejects(api.ask("GET", "x"), (error) => error instanceof Complaint && /over/.test(error.message));
-  await assert.rejects(api.ask("GET", "x"), (error) => !(error instanceof Complaint));
-  assert.equal(api.knows(), true);
-  await assert.rejects(api.ask("GET", "x"), /token/);
-  assert.equal(api.knows(), false);
 });

@@ -28,7 +28,8 @@ from broadcaster.cli import main
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import HOST, find_program
 from broadcaster.doctor.bucket import ProbeObjects
-from broadcaster.doctor.report import Check, CheckFinding
+from broadcaster.doctor.report import Check
+from broadcaster.service.checklist import CheckFinding
 
 PATIENCE = 120.0  # seconds
 LIMITS = ("bucket.DEADLINE", "bucket.TIMEOUT", "bucket.CLEANUP", "bucket.PATIENCE", "terminal.BUDGET")

@@ -22,6 +22,7 @@ from broadcaster.ipc.messages import HealthReport
 from broadcaster.recordings.admin_api import RecordingsAdmin
 from broadcaster.recordings.file_uploads import Uploads
 from tests.support.fakes.catalog_fixture import CatalogFixture
+from tests.support.fakes.event_night import WELL, EventNight
 from tests.support.servers.r2_rules import SMALLEST, StrictFront, strict_front
 
 VIEWER = Path(__file__).resolve().parents[3] / "viewer"
@@ -94,7 +95,8 @@ async def upload_desk(folder: Path, bucket: SeaweedBucket) -> AsyncIterator[Uplo
             page=_no_page,
             uploads=uploads,
         )
-        dashboard = Dashboard(VIEWER / "dashboard", VIEWER / "public" / "vendor", lambda _: [], 0.09)
+        own = EventNight(WELL).own
+        dashboard = Dashboard(VIEWER / "dashboard", VIEWER / "public" / "vendor", lambda _: [], 0.09, own=own)
         report = HealthReport("offline", 0, None)
         app = make_operator_app(lambda: report, CollectorRegistry(), dashboard, recordings=admin)
         address = await stack.enter_async_context(listening(app, HOST, free_ports(1)[0], "the test's port"))

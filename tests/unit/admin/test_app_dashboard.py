@@ -92,7 +92,7 @@ async def test_what_the_operator_alone_is_told(tmp_path: Path, aiohttp_client: A
     site = ViewerApp(tmp_path)
     (tmp_path / "dashboard").mkdir()
     dashboard = Dashboard(tmp_path / "dashboard", tmp_path / "vendor", lambda _: [], 0.09)
-    own = replace(dashboard, own=lambda: {"tokenFile": "/state/operator-token"})
+    own = replace(dashboard, own=lambda _: {"tokenFile": "/state/operator-token"})
     app = make_operator_app(site.reported, site.registry, own)
     path = "/dashboard/data.json"
     told = await (await (await aiohttp_client(app)).get(path)).json()

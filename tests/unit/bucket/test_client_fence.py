@@ -12,7 +12,18 @@ import pytest
 from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.errors import NotLeading
 
-READS = {"size", "etag", "objects", "get", "check", "url", "long_lived_url", "parts", "uploads"}
+READS = {
+    "note_answer",
+    "size",
+    "etag",
+    "objects",
+    "get",
+    "check",
+    "url",
+    "long_lived_url",
+    "parts",
+    "uploads",
+}
 KEYS = {"put"}  # writes to a key that is never used twice
 WRITES: dict[str, tuple[bool, Callable[[ObjectStore], Awaitable[Any]]]] = {
     "replace": (False, lambda store: store.replace("a", b"", etag=None, max_age=1, deadline=1)),

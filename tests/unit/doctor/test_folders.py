@@ -195,7 +195,7 @@ def test_room(tmp_path: Path) -> None:
     assert folders.disk_space(tmp_path, 0, 0).outcome == "ok"
     finding = folders.disk_space(tmp_path, 2**60, 1e6)
     assert finding.outcome == "warning"
-    assert "of this stream" in finding.message
+    assert "left, for an outage of " in finding.message
     assert "lower it" in finding.remedy
 
 

@@ -10,9 +10,9 @@ import pytest
 from broadcaster.config import load
 from broadcaster.demo.processes import find_program
 from broadcaster.doctor import machine
-from broadcaster.doctor.report import CheckFinding
 from broadcaster.guest import open_browser
 from broadcaster.own_files import VIEWER_DIR
+from broadcaster.service.checklist import CheckFinding
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from broadcaster.doctor.public import TunnelChecks, cache_finding, playlist_fault
-from broadcaster.doctor.report import Check, Outcome, examine
+from broadcaster.doctor.report import Check, examine
 from broadcaster.guest import BrowserResponse, open_browser
+from broadcaster.service.checklist import Outcome
 from tests.support.judges.check_command import listening
 
 SERVICE = {"Access-Control-Allow-Origin": "*"}

@@ -18,8 +18,8 @@ from broadcaster.doctor.repair import (
     lifecycle,
     upload_rule,
 )
-from broadcaster.doctor.report import Outcome
 from broadcaster.errors import StorageRefused
+from broadcaster.service.checklist import Outcome
 
 PAGE = "https://watch.example.com"
 RULE = cors_rule("*")

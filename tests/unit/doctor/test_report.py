@@ -10,25 +10,13 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from broadcaster.cli import origin
-from broadcaster.doctor.bucket import Measurement, ProbeObjects, clock_finding, measure, uplink_finding
+from broadcaster.doctor.bucket import Measurement, ProbeObjects, measure, uplink_finding
 from broadcaster.doctor.folders import Survey, SurveyedVariant
 from broadcaster.doctor.public import address_finding, preflight_finding
-from broadcaster.doctor.report import (
-    Check,
-    CheckFinding,
-    Report,
-    Result,
-    bytes_text,
-    examine,
-    failed,
-    from_storage,
-    in_thread,
-    ok,
-    skipped,
-    warning,
-)
+from broadcaster.doctor.report import Check, Report, Result, examine, from_storage, in_thread
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.guest import BrowserResponse
+from broadcaster.service.checklist import CheckFinding, clock_finding, failed, ok, skipped, warning
 
 PAGE = "https://watch.example.com"
 
@@ -132,8 +120,6 @@ def test_report() -> None:
         "remedy": "check the token",
         "seconds": 0.5,
     }
-    assert bytes_text(300) == "300 bytes"
-    assert bytes_text(5 * 2**30) == "5.0 GiB"
 
 
 @pytest.mark.parametrize(

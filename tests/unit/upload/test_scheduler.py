@@ -7,7 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 
 from broadcaster.catalog.records import Segment, SourceFile
-from broadcaster.upload.scheduler import MOST, PROBES, SAMPLES, SLOW, START, UplinkMonitor, UploadScheduler
+from broadcaster.upload.scheduler import (
+    MOST,
+    PROBES,
+    SAMPLES,
+    SLOW,
+    START,
+    AdaptiveLimit,
+    UplinkMonitor,
+    UploadScheduler,
+)
 from tests.support.fakes.pipeline_parts import segment_of
 
 
@@ -118,6 +127,32 @@ def test_an_uplink_that_does_not_carry_the_stream() -> None:
         balance.add("1", 2 * 125_000, 2.0, number * 2.0)
     watch(balance, 3.1)
     assert balance.shortage == "the uplink carries 3.1 Mbit/s, the stream needs 6.0"
+
+
+def test_what_the_uplink_has_left() -> None:
+    """It is the share of the last minute without uploads, while a stream needs it and the bucket works."""
+    uplink = UplinkMonitor()
+    for look in range(300):
+        uplink.note_busy(0.125 * look, 0.5 * look)
+    assert uplink.left is None
+    uplink.add("0", 750_000, 2.0, 150.0)
+    assert uplink.left == 0.75
+    uplink.forget()
+    assert uplink.left is None
+
+
+async def test_the_time_of_uploads_counts_once() -> None:
+    """Two at once use the link no longer than one."""
+    now = 100.0
+    limit = AdaptiveLimit[str](clock=lambda: now)
+    async with limit.slot("a"):
+        now = 102.0
+        async with limit.slot("b"):
+            now = 103.0
+            assert limit.busy == 3
+        now = 105.0
+    now = 200.0
+    assert limit.busy == 5
 
 
 def test_nothing_is_said_of_a_link_that_is_not_known() -> None:

@@ -4,14 +4,14 @@
 export function createConfirm({ find }) {
   const dialog = find("confirm");
   let go = null;
-  let next = "desk-title";
+  let next = "tab-recordings";
   find("confirm-no").addEventListener("click", () => dialog.close());
   find("confirm-yes").addEventListener("click", () => {
     dialog.close();
     find(next).focus();
     go();
   });
-  return function confirm(text, then, { yes = "Delete it", no = "Keep it", focus = "desk-title" } = {}) {
+  return function confirm(text, then, { yes = "Delete it", no = "Keep it", focus = "tab-recordings" } = {}) {
     go = then;
     next = focus;
     find("confirm-yes").textContent = yes;

@@ -1,26 +1,26 @@
 // Recordings and clips: their lists, and what the operator does with them.
 import { createBin } from "./bin.js";
-import { clipBetween, isLocal, localTime, nameOf } from "./records.js";
+import { changeText, clipBetween, isLocal, localTime, nameOf, reversal } from "./records.js";
 import { createList } from "./row.js";
 
 const AGAIN = 30_000; // ms
 const SOON = [1500, 6000]; // ms after a change: the service writes it into the bucket first
 const PAGE = 20; // that are shown at first, and more each time
+const TABS = new Set(["recordings", "clips"]);
 
-/** `find` gives an element by its id. Returns a function to be told each answer of data.json. */
-export function createDesk({ find, api, confirm }) {
-  const shown = { recordings: PAGE, clips: PAGE };
+/** `find` gives an element by its id. Returns {refresh(), note(answer of data.json)}. */
+export function createDesk({ find, api, confirm, say, shown }) {
+  const most = { recordings: PAGE, clips: PAGE };
   const known = { recordings: [], clips: [], bin: {} };
   let newest = null; // ms since the epoch, by the clock that viewers are told
   let made = null; // the latest clip
-  let offered = false;
   let away = false; // it was said that the service does not answer
 
   const asksFor = (kind) => ({
-    change: (one, patch) => act("Saved.", () => api.ask("PATCH", `${kind}/${one.id}`, patch)),
+    change: (one, patch) => change(kind, one, patch),
     remove: (one) => remove(kind, one),
     copy: (one) => copy(one.address),
-    complain: (text) => say(text, true),
+    complain: (text) => say(text, { bad: true }),
   });
   const drawBin = createBin({ find, ask: api.ask, act, confirm });
   const lists = {
@@ -28,49 +28,54 @@ export function createDesk({ find, api, confirm }) {
     clips: createList(find("clip-list"), asksFor("clips")),
   };
 
-  const say = (text, bad = false) => {
-    find("desk-said").textContent = text;
-    find("desk-said").classList.toggle("bad", bad);
-  };
-
-  function show() {
-    const knows = api.knows();
-    find("token-form").hidden = knows;
-    find("desk").hidden = !knows;
+  function draw() {
     for (const kind of Object.keys(lists)) {
-      lists[kind](knows ? known[kind].slice(0, shown[kind]) : []);
-      find(`more-${kind}`).hidden = known[kind].length <= shown[kind];
+      lists[kind](known[kind].slice(0, most[kind]));
+      find(`more-${kind}`).hidden = known[kind].length <= most[kind];
       find(`no-${kind}`).hidden = known[kind].length > 0;
     }
-    drawBin(knows ? known.bin : {});
+    drawBin(known.bin);
+    find("address-note").hidden = ![...known.recordings, ...known.clips].some(({ address }) => address !== null && isLocal(address));
   }
 
   async function refresh() {
-    if (!offered || !api.knows() || document.hidden) return;
+    if (!api.knows() || document.hidden || !TABS.has(shown())) return;
     try {
       const [{ recordings }, { clips }, bin] = await Promise.all(["recordings", "clips", "bin"].map((path) => api.ask("GET", path)));
       Object.assign(known, { recordings, clips, bin });
       if (away) say("");
       away = false;
     } catch (error) {
-      say(error.message, true);
+      say(error.message, { bad: true });
       away = true;
     }
-    show(); // the token may have been wrong
+    draw();
   }
 
-  /** Does it and says what has come of it, or `done` when all went well; the answer, or null. */
-  async function act(done, ask) {
+  /** Does it and says what has come of it, or `done` when all went well, which `undo` takes back; the answer, or null. */
+  async function act(done, ask, undo = null) {
     let answer = null;
     try {
       answer = await ask();
-      say(done);
+      say(done, { undo: undo && (() => act("Undone.", undo)) });
       for (const pause of SOON) setTimeout(refresh, pause);
     } catch (error) {
-      say(error.message, true);
+      say(error.message, { bad: true });
     }
     await refresh();
     return answer;
+  }
+
+  const change = (kind, one, patch) => {
+    const path = `${kind}/${one.id}`;
+    const back = reversal(one, patch, Date.now());
+    act(changeText(one, patch), () => api.ask("PATCH", path, patch), () => api.ask("PATCH", path, back));
+  };
+
+  async function remove(kind, one) {
+    const path = `${kind}/${one.id}`;
+    await act(`${nameOf(one)} is in the bin, for a day: its link leads nowhere.`, () => api.ask("DELETE", path), () => api.ask("POST", `bin/${one.id}/restore`));
+    if (!find("undo").hidden) find("undo").focus(); // the row that had it is gone
   }
 
   async function copy(url) {
@@ -92,26 +97,6 @@ export function createDesk({ find, api, confirm }) {
     if (made.address !== null) find("made-link").textContent = find("made-link").href = made.address;
   }
 
-  function remove(kind, one) {
-    const rest = { clips: "", recordings: " Clips of it stay." };
-    const text = `${nameOf(one)} is deleted: its link leads nowhere then.${rest[kind]} For a day it can be had back from the bin.`;
-    confirm(text, () => act("It is being deleted.", () => api.ask("DELETE", `${kind}/${one.id}`)));
-  }
-
-  find("token-form").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    api.remember(find("token").value);
-    find("token").value = "";
-    await act("", () => null);
-    if (api.knows()) find("desk-title").focus();
-  });
-  find("forget-token").addEventListener("click", () => {
-    api.forget();
-    Object.assign(known, { recordings: [], clips: [], bin: {} });
-    say("This tab does not know the token any more.");
-    show();
-    find("token").focus();
-  });
   for (const button of find("clip-form").querySelectorAll("[data-last]")) {
     button.addEventListener("click", () => clip({ last: Number(button.dataset.last), title: find("clip-title").value }));
   }
@@ -122,27 +107,21 @@ export function createDesk({ find, api, confirm }) {
   find("clip-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const wanted = clipBetween(find("clip-from").value, find("clip-to").value, find("clip-title").value);
-    if (wanted === null) say("A clip begins before it ends.", true);
+    if (wanted === null) say("A clip begins before it ends.", { bad: true });
     else clip(wanted);
   });
   find("copy-made").addEventListener("click", () => copy(made.address));
   for (const kind of Object.keys(lists)) {
     find(`more-${kind}`).addEventListener("click", () => {
-      shown[kind] += PAGE;
-      show();
+      most[kind] += PAGE;
+      draw();
     });
   }
   setInterval(refresh, AGAIN);
 
-  /** Only where the service has told where the token is can anything be asked of it. */
-  return function note({ tokenFile, health, newest: until }) {
+  function note({ health, newest: until }) {
     newest = until;
     for (const button of find("clip-form").querySelectorAll("[data-last]")) button.disabled = health.stream !== "live";
-    if (offered || tokenFile === undefined) return;
-    offered = true;
-    find("token-file").textContent = tokenFile;
-    find("recordings").hidden = false;
-    show();
-    refresh();
-  };
+  }
+  return Object.freeze({ refresh, note });
 }

@@ -34,11 +34,11 @@ export function outages(rows) {
   return spans;
 }
 
-/** How high a plot has to be for nearly all values: one of a hundred flattens no hour. */
-export function ceiling(values) {
+/** How high a plot has to be for nearly all values, and those of `now`: one of a hundred flattens no hour. */
+export function ceiling(values, now = []) {
   const known = values.filter((value) => value !== null).sort((a, b) => a - b);
   const usual = known[Math.floor(0.9 * known.length)] ?? 0;
-  return Math.max(1, 1.1 * Math.min(known.at(-1) ?? 0, 3 * usual || Infinity));
+  return Math.max(1, 1.1 * Math.min(known.at(-1) ?? 0, 3 * usual || Infinity), ...now.map((value) => 1.1 * value));
 }
 
 /** Dollars: what R2 cost, what the same bytes would have cost from the server itself, and what is left. */

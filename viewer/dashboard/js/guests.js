@@ -1,5 +1,5 @@
 // Guests of a private event: who is invited, how often each link was opened, and how many watch with it.
-import { localTime, when } from "./records.js";
+import { isLocal, localTime, when } from "./records.js";
 import { createList, make } from "./row.js";
 
 const AGAIN = 5000; // ms
@@ -44,17 +44,13 @@ function drawCode(box, { name, png, svg, ics }) {
   box.hidden = false;
 }
 
-/** Shows the section where the event is private and the operator's token is known. */
-export function createGuests({ find, api, confirm }) {
-  const say = (text, bad = false) => {
-    find("guests-said").textContent = text;
-    find("guests-said").classList.toggle("bad", bad);
-  };
+/** Returns a function that asks for them and shows them. */
+export function createGuests({ find, api, confirm, say, shown }) {
   async function act(go) {
     try {
       await go();
     } catch (error) {
-      say(error.message, true);
+      say(error.message, { bad: true });
     }
     await refresh();
   }
@@ -73,7 +69,7 @@ export function createGuests({ find, api, confirm }) {
   function revoke({ id, name, watching }) {
     const text = `“${name}” opens nothing any more${watching > 0 ? `, and ${watching} who watch are stopped` : ""}.`;
     const go = () => act(() => api.ask("DELETE", `access/invitations/${id}`).then(() => say("Revoked.")));
-    confirm(text, go, { yes: "Revoke it", focus: "guests-title" });
+    confirm(text, go, { yes: "Revoke it", focus: "tab-guests" });
   }
   const draw = createList(find("guest-list"), { copy, code, revoke }, createGuest);
   const tomorrow = () => (find("invite-until").value = localTime(Date.now() + DAY).slice(0, 16));
@@ -90,24 +86,25 @@ export function createGuests({ find, api, confirm }) {
       ? ["All guests but the crew are stopped.", "Close the doors"]
       : ["All guests are let in. They see nothing of before.", "Open the doors"];
     const go = () => act(() => api.ask("PUT", "access/doors", { open: !isOpen }).then(() => say("")));
-    confirm(text, go, { yes, no: "Not now", focus: "guests-title" });
+    confirm(text, go, { yes, no: "Not now", focus: "tab-guests" });
   }
 
   async function refresh() {
-    if (document.hidden) return;
-    let invitations = null;
-    if (api.knows()) {
-      try {
-        const event = await api.ask("GET", "access");
-        drawDoors(event);
-        if (event.access !== "public") ({ invitations } = await api.ask("GET", "access/invitations"));
-      } catch (error) {
-        return say(error.message, true);
-      }
+    if (document.hidden || !api.knows() || shown() !== "guests") return;
+    let invitations = [];
+    let event = null;
+    try {
+      event = await api.ask("GET", "access");
+      if (event.access !== "public") ({ invitations } = await api.ask("GET", "access/invitations"));
+    } catch (error) {
+      return say(error.message, { bad: true });
     }
-    find("guests").hidden = invitations === null;
-    find("no-guests").hidden = invitations?.length > 0;
-    draw(invitations ?? []);
+    drawDoors(event);
+    find("private").hidden = event.access === "public";
+    find("is-public").hidden = event.access !== "public";
+    find("no-guests").hidden = invitations.length > 0;
+    find("address-note").hidden = !invitations.some(({ link }) => isLocal(link));
+    draw(invitations);
   }
 
   find("invite-form").addEventListener("submit", (event) => {
@@ -121,6 +118,6 @@ export function createGuests({ find, api, confirm }) {
   });
   find("doors").addEventListener("click", turn);
   tomorrow();
-  refresh();
   setInterval(refresh, AGAIN);
+  return refresh;
 }

@@ -5,6 +5,7 @@ export const STALE = 15; // seconds; the service adds a row every five
 
 const SIGNS = { ok: "✓", warning: "!", failing: "✕", unknown: "?", off: "–" };
 const OFF = new Set(["offline", "ended"]); // streams without an encoder
+const ALWAYS = new Set(["service"]); // there is something to say of it without a stream
 const LABELS = { ok: "✓ OK", warning: "! Warning", failing: "✕ Failing", old: "✕ No answer" };
 
 /** Seconds since the newest figures: by the service's own clock when they came at `came`, and by ours since then. */
@@ -31,11 +32,13 @@ export function lastSegment({ health, came, verdict }, moment) {
   return `${seconds < 10 ? `${seconds.toFixed(1)} s` : duration(seconds)} ago`;
 }
 
-/** Each part of the way to viewers, and a sign of how it is; none is known by what is old. */
+/** Each part of the way to viewers, and a sign of how it is; none is known by what is old, or well where nothing goes through it. */
 export function lamps(answer, state) {
   if (answer === null) return [];
+  const isOff = OFF.has(answer.health.stream);
+  const isIdle = (part) => isOff && !ALWAYS.has(part) && !(part === "bucket" && answer.health.backlog > 0);
   return Object.entries(answer.verdict.parts).map(([part, severity]) => {
-    const known = part === "encoder" && severity === "ok" && state !== "failing" && OFF.has(answer.health?.stream) ? "off" : severity;
+    const known = severity === "ok" && isIdle(part) ? "off" : severity;
     const now = state === "old" ? (part === "service" ? "failing" : "unknown") : known;
     return { part, state: now, sign: SIGNS[now] };
   });

@@ -1,9 +1,9 @@
 // The curves of the last hour.
 import uPlot from "../vendor/uPlot.mjs";
 import { ceiling, outages, rates } from "./figures.js";
+import { make } from "./row.js";
 import { clock } from "./words.js";
 
-const HEIGHT = 170;
 const FIRST = { dark: "#6cb6ff", light: "#0b62b8" };
 const SECOND = { dark: "#f2b56b", light: "#a05a00" };
 
@@ -25,27 +25,32 @@ const PLOTS = [
   ["Stored in the bucket, MB", ["stored", asIs("storedBytes", 1e-6)]],
 ];
 
-/** Makes all plots inside `place`; the answer draws rows. */
-export function createPlots(place, light = matchMedia("(prefers-color-scheme: light)")) {
-  const made = PLOTS.map(([title, ...curves]) => ({ ...box(place, title), curves, plot: null }));
+/** What matters during the event. */
+export const MAIN = [0, 1, 5].map((index) => PLOTS[index]);
+
+/** Makes plots inside `place`; the answer draws rows, as soon as there is room for them. */
+export function createPlots(place, chosen = PLOTS, light = matchMedia("(prefers-color-scheme: light)")) {
+  const made = chosen.map(([title, ...curves]) => ({ ...box(place, title), curves, plot: null }));
   const drawn = { rows: [], bands: [] };
 
   function draw(rows) {
     drawn.rows = rows;
     drawn.bands = outages(rows);
-    for (const one of made) {
-      const data = [rows.map(({ time }) => time / 1000), ...one.curves.map(([, values]) => values(rows))];
-      if (one.plot) one.plot.setData(data);
-      else one.plot = new uPlot(options(one, light.matches ? "light" : "dark", drawn), data, one.figure);
+    for (const item of made) {
+      const { plot, figure, curves } = item;
+      const { clientWidth: width, clientHeight: height } = figure;
+      if (width === 0 || rows.length === 0) continue;
+      const data = [rows.map(({ time }) => time / 1000), ...curves.map(([, values]) => values(rows))];
+      if (plot && (plot.width !== width || plot.height !== height)) plot.setSize({ width, height });
+      if (plot) plot.setData(data);
+      else item.plot = new uPlot(options(item, light.matches ? "light" : "dark", drawn), data, figure);
     }
   }
-  new ResizeObserver(() => {
-    for (const { plot, figure } of made) plot?.setSize({ width: figure.clientWidth, height: HEIGHT });
-  }).observe(place);
+  new ResizeObserver(() => draw(drawn.rows)).observe(place);
   light.addEventListener("change", () => {
-    for (const one of made) {
-      one.plot?.destroy();
-      one.plot = null;
+    for (const item of made) {
+      item.plot?.destroy();
+      item.plot = null;
     }
     draw(drawn.rows);
   });
@@ -53,14 +58,10 @@ export function createPlots(place, light = matchMedia("(prefers-color-scheme: li
 }
 
 function box(place, title) {
-  const frame = document.createElement("div");
-  frame.className = "plot";
-  const heading = document.createElement("h3");
-  heading.textContent = title;
-  const figure = document.createElement("div");
-  frame.append(heading, figure);
-  place.append(frame);
-  return { figure };
+  const legend = make("div", { className: "key" });
+  const figure = make("div", { className: "figure" });
+  place.append(make("div", { className: "plot" }, make("h3", {}, title), legend, figure));
+  return { figure, legend };
 }
 
 /** Behind the curves, when viewers did not get what was on. */
@@ -79,16 +80,18 @@ function drawBands({ ctx, bbox, valToPos }, bands, color) {
 const times = (_plot, splits) =>
   splits.map((seconds) => clock(1000 * seconds, splits.at(-1) - splits[0] < 600 ? undefined : {}));
 
-function options({ figure, curves }, theme, drawn) {
+function options({ figure, legend, curves }, theme, drawn) {
   const style = getComputedStyle(document.documentElement);
   const axis = { stroke: style.getPropertyValue("--quiet"), grid: { stroke: style.getPropertyValue("--line"), width: 1 } };
   const told = (_plot, seconds) => (seconds === null ? "–" : clock(1000 * seconds));
   return {
     width: figure.clientWidth,
-    height: HEIGHT,
-    axes: [{ ...axis, values: times }, { ...axis, size: 54 }],
-    // What goes on for long has its place; what was there for a moment is cut off, and told under the pointer.
-    scales: { y: { range: (plot) => [0, ceiling(plot.data.slice(1).flat())] } },
+    height: figure.clientHeight,
+    padding: [8, 8, 0, 0],
+    legend: { mount: (_plot, table) => legend.replaceChildren(table) },
+    axes: [{ ...axis, size: 30, values: times }, { ...axis, size: 48 }],
+    // What goes on for long, or is so now, has its place; what was there for a moment is cut off, and told under the pointer.
+    scales: { y: { range: ({ data: [, ...values] }) => [0, ceiling(values.flat(), values.map((curve) => curve.at(-1)))] } },
     series: [
       { label: "time", value: told },
       ...curves.map(([label], index) => ({ label, stroke: (index ? SECOND : FIRST)[theme], width: 2, spanGaps: true })),

@@ -43,6 +43,27 @@ export function keepWish({ value, badInput = false }, shown, now) {
   return { keepDays };
 }
 
+/** What takes a change back: the patch that makes it as it was. */
+export function reversal(one, patch, now) {
+  const keepDays = one.keepUntil ? Math.max(1, daysUntil(dayOf(one.keepUntil), now)) : null;
+  const before = { title: one.title, visibility: one.visibility, keepDays };
+  return Object.fromEntries(Object.keys(patch).map((field) => [field, before[field]]));
+}
+
+const VISIBLE = {
+  listed: "is listed now, at a new address",
+  unlisted: "is unlisted now: who has its new link finds it",
+  hidden: "is hidden now: its link leads nowhere",
+};
+
+/** What a change has done, in words. */
+export function changeText(one, { title, visibility, keepDays }, now = Date.now()) {
+  const name = `“${one.title || one.id}”`;
+  if (title !== undefined) return title ? `${name} is called “${title}” now.` : `${name} has no title any more.`;
+  if (visibility !== undefined) return `${name} ${VISIBLE[visibility]}.`;
+  return keepDays === null ? `${name} is kept for ever.` : `${name} is kept until ${when(now + keepDays * DAY).split(",")[0]}.`;
+}
+
 /** The first day until which something can be kept. */
 export const tomorrow = (now) => dayOf(new Date(Date.parse(`${localTime(now).slice(0, 10)}T12:00:00`) + DAY).toISOString());
 

@@ -1,5 +1,5 @@
 // A file in parts, several at once, each to an address that the service gives for it. What is there is not sent again.
-import { Complaint } from "./token.js";
+import { Complaint } from "./api.js";
 
 const AT_ONCE = 3;
 const FIRST_PAUSE = 500; // ms, doubled each time
@@ -74,7 +74,7 @@ export async function sendFile({ file, upload, address, put, md5, progress, sign
         stopped.throwIfAborted();
         return await attempt(index, part);
       } catch (error) {
-        if (stopped.aborted || error instanceof Complaint) throw error;
+        if (stopped.aborted || (error instanceof Complaint && !error.again)) throw error;
         note(index, 0);
         failures += 1;
         if (failures >= (gotThrough ? ATTEMPTS : FIRST_ATTEMPTS)) throw error;

@@ -1,27 +1,28 @@
-// What is asked of the service in the operator's name. The token stays in this tab, and goes to the service alone.
+// The operator's token: asked for where it is needed, and not before.
 
-const PLACE = "broadcaster-token";
-const WITHIN = 180_000; // ms; the service may have to wait for the bucket
+const NEEDED = new Set(["recordings", "clips", "uploads", "guests"]); // tabs
 
-/** What the operator is told in place of what was asked for. */
-export class Complaint extends Error {}
-
-export function createApi({ get = fetch, storage = sessionStorage, base = "../api/" } = {}) {
-  const token = () => storage.getItem(PLACE);
-  return Object.freeze({
-    knows: () => token() !== null,
-    remember: (given) => storage.setItem(PLACE, given.trim()),
-    /** The answer's JSON; raises a Complaint that says why there is none, another Error when it may come later. */
-    async ask(method, path, body) {
-      const headers = { Authorization: `Bearer ${token() ?? ""}` };
-      const options = { method, headers, body: body && JSON.stringify(body), cache: "no-store", signal: AbortSignal.timeout(WITHIN) };
-      const answer = await get(base + path, options).catch(() => {
-        throw new Error("the service does not answer");
-      });
-      if (answer.ok) return answer.json();
-      if (answer.status === 401) storage.removeItem(PLACE);
-      const told = (await answer.json().catch(() => null))?.error ?? `the service answers ${answer.status}`;
-      throw answer.status >= 500 ? new Error(told) : new Complaint(told);
-    },
+/** `shown()` is the tab; `onToken` is called with each token, and without one. Returns a function that draws. */
+export function createToken({ find, api, say, shown, onToken }) {
+  function draw() {
+    const isAsked = NEEDED.has(shown()) && !api.knows();
+    find("token-form").hidden = !isAsked;
+    find("token-known").hidden = !(NEEDED.has(shown()) && api.knows());
+    find(`panel-${shown()}`).hidden = isAsked;
+  }
+  find("token-form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    say("");
+    api.remember(find("token").value);
+    find("token").value = "";
+    await onToken();
+    if (api.knows()) find(`tab-${shown()}`).focus();
   });
+  find("forget-token").addEventListener("click", () => {
+    api.forget();
+    say("This tab does not know the token any more.");
+    onToken();
+    find("token").focus();
+  });
+  return draw;
 }

@@ -2,6 +2,7 @@
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 
+/** As the service's sentences have it. */
 export function bytes(count) {
   if (count === null) return "–";
   let value = count;
@@ -15,7 +16,7 @@ export function bytes(count) {
 
 export const whole = (value) => (value === null || value === undefined ? "–" : Math.round(value).toLocaleString("en"));
 export const percent = (share) => (share === null ? "–" : `${Math.round(100 * share)} %`);
-export const megabits = (bits) => (bits === null ? "–" : `${(bits / 1e6).toFixed(bits < 1e7 ? 2 : 1)} Mbit/s`);
+export const megabits = (bits) => (bits === null ? "–" : `${(bits / 1e6).toFixed(1)} Mbit/s`);
 export const perSecond = (value) => (value === null ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)}/s`);
 export const milliseconds = (seconds) => (seconds === null || seconds === undefined ? "–" : `${Math.round(1000 * seconds)} ms`);
 
@@ -31,8 +32,14 @@ export const dollars = (value) => `${value < 0 ? "−" : ""}$${Math.abs(value).t
 
 export const seconds = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(1)} s`);
 
-/** A median and a 95th percentile. */
-export const pair = (write, half, most) => (half === null ? "–" : `${write(half)}, ≤ ${write(most)}`);
+/** A 95th percentile, beside its median; "" without one. */
+export const most = (write, value) => (value === null || value === undefined ? "" : `≤ ${write(value)}`);
+
+/** A time that need not be exact, as the service's sentences have it. */
+export function span(seconds) {
+  if (seconds < 100) return `${Math.round(seconds)} s`;
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
 
 /** Local time in 24 hours, of milliseconds since the epoch. */
 export const clock = (time, more = { second: "2-digit" }) =>

@@ -1,0 +1,59 @@
+"""The checklist before an event: yes, no or not known, and what to do."""
+
+import math
+from datetime import timedelta
+
+import pytest
+
+from broadcaster.guest import ViewerFault
+from broadcaster.ipc.messages import HealthReport
+from broadcaster.service.checklist import (
+    EVENT,
+    CheckFinding,
+    disk_finding,
+    doors_finding,
+    encoder_finding,
+    public_finding,
+    recording_finding,
+)
+
+LIVE, OFF, STARTING = (HealthReport(state, 0, None) for state in ("live", "offline", "starting"))
+SILENT = HealthReport("live", 0, "the encoder has brought nothing new for 34 s", parts={"encoder": "failing"})
+FAULT = ViewerFault("pages may not read", "set CORS")
+GIGABYTE = 10**9
+ROOM = EVENT * 1e6  # bytes of an event of 1 MB/s
+
+TABLE: list[tuple[CheckFinding, str, str]] = [
+    (encoder_finding(LIVE, None), "ok", "segments arrive"),
+    (encoder_finding(SILENT, True), "failed", "brought nothing new for 34 s"),
+    (encoder_finding(OFF, True), "ok", "it is connected"),
+    (encoder_finding(OFF, False), "failed", "nothing arrives"),
+    (encoder_finding(OFF, None), "failed", "nothing arrives"),
+    (encoder_finding(STARTING, None), "skipped", "none is listed yet"),
+    (public_finding(None, was_read=False), "skipped", "no segment was listed yet"),
+    (public_finding(None, was_read=True), "ok", "was read as a viewer's browser does"),
+    (public_finding(FAULT, was_read=True), "failed", "pages may not read"),
+    (recording_finding(timedelta()), "warning", "streams are not recorded"),
+    (recording_finding(timedelta(days=30)), "ok", "kept for 30 days"),
+    (recording_finding(None), "ok", "kept for ever"),
+    (recording_finding(None, "no answer"), "failed", "recordings cannot be written: no answer"),
+    (doors_finding(is_private=False, are_open=True, is_live=False), "skipped", "the event is public"),
+    (doors_finding(is_private=True, are_open=False, is_live=True), "ok", "only the crew"),
+    (doors_finding(is_private=True, are_open=True, is_live=False), "warning", "guests see a rehearsal"),
+    (doors_finding(is_private=True, are_open=True, is_live=True), "skipped", "guests watch"),
+    (disk_finding(math.nan, GIGABYTE, 0, 1e6), "skipped", "is not known"),
+    (disk_finding(1e6, GIGABYTE, 0, 1e6), "failed", "1.0 MB left"),
+    (disk_finding(5e8, GIGABYTE, 0, 0), "warning", "500 MB left; less than BROADCASTER_SPOOL_LIMIT, 1.0 GB"),
+    (disk_finding(1e12, int(ROOM) - 1, 0, 1e6), "warning", "1.0 TB left, for an outage of 9 h"),
+    (disk_finding(1e12, int(ROOM), 1, 1e6), "warning", "for an outage of 9 h"),
+    (disk_finding(1e12, int(ROOM), 0, 1e6), "ok", "for an outage of 9 h"),
+    (disk_finding(1e12, GIGABYTE, 0, 0), "ok", "1.0 TB left"),
+]
+
+
+@pytest.mark.parametrize(("finding", "outcome", "message"), TABLE)
+def test_the_table(finding: CheckFinding, outcome: str, message: str) -> None:
+    """Each has its reason, and what is wrong has a remedy, unless the reason itself is one."""
+    assert finding.outcome == outcome
+    assert message in finding.message
+    assert bool(finding.remedy) is (outcome in ("warning", "failed") and "34 s" not in message)

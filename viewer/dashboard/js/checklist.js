@@ -1,0 +1,31 @@
+// What has to be so before the event: findings of the service, as they are now.
+import { make } from "./row.js";
+
+const UNKNOWN = { sign: "–", word: "not known", state: "off" };
+const OUTCOMES = {
+  ok: { sign: "✓", word: "yes", state: "ok" },
+  warning: { sign: "!", word: "no", state: "warning" },
+  failed: { sign: "✕", word: "no", state: "failing" },
+  skipped: UNKNOWN,
+};
+
+/** "4 of 6": how many are well. */
+export const countOf = (checklist) => `${checklist.filter(({ outcome }) => outcome === "ok").length} of ${checklist.length}`;
+
+/** How a finding is shown; what is `old` is not known. */
+export const shownAs = ({ outcome }, old = false) => (old ? UNKNOWN : OUTCOMES[outcome]);
+
+function entry(finding) {
+  const { sign, word, state } = shownAs(finding);
+  const { title, message, remedy } = finding;
+  const head = make("p", {}, make("strong", {}, title), make("span", { className: "unseen" }, `: ${word}`), make("span", { className: "message" }, message));
+  const body = make("div", {}, head, ...(remedy ? [make("p", { className: "quiet" }, `→ ${remedy}`)] : []));
+  const item = make("li", { className: "check" }, make("span", { className: "sign", ariaHidden: "true" }, sign), body);
+  item.dataset.state = state;
+  return item;
+}
+
+export function drawChecklist(find, { checklist }) {
+  find("checked").textContent = countOf(checklist);
+  find("checks").replaceChildren(...checklist.map(entry));
+}

@@ -1,0 +1,85 @@
+// Figures with their names. The entries are pure: [name, value, a smaller text, the state of what it is about].
+import { money, peerShare, rate } from "./figures.js";
+import { lastSegment, latest } from "./headline.js";
+import { make } from "./row.js";
+import { bytes, dollars, megabits, milliseconds, most, perSecond, percent, seconds, span, whole } from "./words.js";
+
+const RECORDING = { ok: "on", warning: "off", failed: "failing" };
+const MANY = 10; // segments that wait
+
+const withAge = (text, { ago }) => (ago ? `${text}, ${ago}` : text);
+
+/** What the operator looks at during the event. What the headline may name comes of the same answer, not of a row. */
+export function nowTiles(now, moment) {
+  const { rows, health, uplink, spool, pages, checklist } = now;
+  const late = latest(rows, "latency50");
+  const isLive = health.stream === "live";
+  const outcome = (name) => checklist.find((finding) => finding.name === name).outcome;
+  const warned = (name, ...outcomes) => (outcomes.includes(outcome(name)) ? "warning" : "");
+  return [
+    ["Viewers", whole(health.viewers), health.viewers_error ? `± ${whole(health.viewers_error)}` : ""],
+    ["Behind live", isLive ? seconds(late.value) : "–", isLive ? withAge(most(seconds, latest(rows, "latency95").value), late) : ""],
+    ["No picture", whole(pages.failing), "with errors", pages.failing > 0 ? "warning" : ""],
+    ["Last segment", isLive ? lastSegment(now, moment) : "–"],
+    ["Uplink left", percent(uplink.left), uplink.needed ? `needs ${megabits(uplink.needed)}` : "", uplink.left === 0 ? "warning" : ""],
+    ["Waiting", whole(health.backlog), bytes(spool.bytes), health.backlog > MANY ? "warning" : ""],
+    ["Disk lasts", spool.lasts === null ? "–" : span(spool.lasts), spool.lasts === null ? "" : "in an outage", warned("disk", "warning", "failed")],
+    ["Recording", RECORDING[outcome("recording")], "", warned("recording", "failed")],
+  ];
+}
+
+export function audienceTiles({ rows }) {
+  const last = rows.at(-1);
+  const startup = latest(rows, "startup50");
+  return [
+    ["Start-up", seconds(startup.value), withAge(most(seconds, latest(rows, "startup95").value), startup)],
+    ["Behind live", seconds(last.latency50), most(seconds, last.latency95)],
+    ["Stalls", whole(last.stalls)],
+    ["Player errors", whole(last.playerErrors)],
+    ["Hours watched", (last.watchedSeconds / 3600).toFixed(1)],
+    ["From each other", percent(peerShare(last))],
+    ["Requests", perSecond(rate(rows, "requests"))],
+  ];
+}
+
+export function serviceTiles({ rows, health, variants, listed }) {
+  const last = rows.at(-1);
+  const [delay, upload] = [latest(rows, "publishDelay50"), latest(rows, "uploadTime50")];
+  return [
+    ["Stream", health.stream],
+    ["Qualities", variants.join(" · ") || "–"],
+    ["Segments listed", whole(listed)],
+    ["Publish delay", milliseconds(delay.value), withAge(most(milliseconds, latest(rows, "publishDelay95").value), delay)],
+    ["Upload time", milliseconds(upload.value), withAge(most(milliseconds, latest(rows, "uploadTime95").value), upload)],
+    ["Failed attempts", whole(last.uploadFailures)],
+    ["Listed as gaps", whole(last.lost)],
+    ["Memory", bytes(last.memory)],
+    ["CPU", percent(rate(rows, "cpu"))],
+  ];
+}
+
+export function moneyTiles({ rows, prices }) {
+  const last = rows.at(-1);
+  const { spent, compared, saved } = money(rows, prices);
+  return [
+    ["Spent on R2", dollars(spent)],
+    [`At $${prices.compareEgressPerGb} per GB`, dollars(compared)],
+    ["Saved", dollars(saved)],
+    ["Stored", bytes(last.storedBytes)],
+    ["Uploaded", bytes(last.uploadedBytes)],
+    ["Class A operations", whole(last.operationsA)],
+    ["Class B operations", whole(last.operationsB)],
+    ["Free operations", whole(last.operationsFree)],
+  ];
+}
+
+/** Draws entries into a <dl>. */
+export function drawTiles(list, entries) {
+  const tiles = entries.map(([name, value, more = "", state = ""]) => {
+    const text = make("dd", {}, value, ...(more ? [" ", make("small", {}, more)] : []));
+    const tile = make("div", {}, make("dt", {}, name), text);
+    if (state) tile.dataset.state = state;
+    return tile;
+  });
+  list.replaceChildren(...tiles);
+}

@@ -186,13 +186,13 @@ async def test_sharing_is_switched_and_outlives_a_reconnect_of_the_encoder(
         await on.live_with(8)
         pages = [await stack.enter_async_context(viewer(browser, on)) for _ in range(2)]
         page, other = pages
-        for viewer in pages:
-            await until(viewer, lambda s: s["status"] == "live" and s["time"] > 1)
-            assert await viewer.evaluate(LIBRARY_IS_LOADED) is False  # in low-delay mode nobody needs it
-            await viewer.get_by_role("switch", name="Help carry the stream").check()
-        for viewer in pages:
-            first = await until(viewer, lambda s: s["p2p"]["peers"] == 1 and s["bytes"]["peers"] > 0)
-            assert await viewer.evaluate(LIBRARY_IS_LOADED) is True
+        for tab in pages:
+            await until(tab, lambda s: s["status"] == "live" and s["time"] > 1)
+            assert await tab.evaluate(LIBRARY_IS_LOADED) is False  # in low-delay mode nobody needs it
+            await tab.get_by_role("switch", name="Help carry the stream").check()
+        for tab in pages:
+            first = await until(tab, lambda s: s["p2p"]["peers"] == 1 and s["bytes"]["peers"] > 0)
+            assert await tab.evaluate(LIBRARY_IS_LOADED) is True
 
         await page.get_by_role("switch", name="Help carry the stream").uncheck()
         near = await until(page, lambda s: s["latency"] < first["latency"] - 3 and s["buffer"])
@@ -204,9 +204,9 @@ async def test_sharing_is_switched_and_outlives_a_reconnect_of_the_encoder(
         await on.owncast.stop_streaming()
         reconnected = await on.owncast.go_live()
         await Traffic(page).until_asked_for(f"/stream-{reconnected}-")
-        for viewer in pages:
+        for tab in pages:
             await until(
-                viewer, lambda s: s["p2p"]["peers"] == 1 and s["bytes"]["peers"] > again["bytes"]["peers"]
+                tab, lambda s: s["p2p"]["peers"] == 1 and s["bytes"]["peers"] > again["bytes"]["peers"]
             )
         last = [await seen(page) for page in pages]
         assert [(state["sessions"], state["rebuilds"]) for state in last] == [(2, 0)] * 2

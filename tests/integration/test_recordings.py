@@ -234,8 +234,8 @@ async def uploaded(service: Service, bucket: SeaweedBucket, recording: str, fold
     """Give it a file; returns where the index says that it is."""
     path = folder / "best.mp4"
     await managed(service, recording, str(path), "--upload", command="export")
-    (listed,) = await eventually(lambda: index_at(bucket.public_url), lambda entries: entries[0]["file"])
-    url = urljoin(f"{bucket.public_url}/live/recordings/", str(listed["file"]["url"]))
+    (entry,) = await eventually(lambda: index_at(bucket.public_url), lambda entries: entries[0]["file"])
+    url = urljoin(f"{bucket.public_url}/live/recordings/", str(entry["file"]["url"]))
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert await response.read() == path.read_bytes()
     return url

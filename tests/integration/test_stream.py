@@ -18,6 +18,7 @@ from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
 
 LONG = seconds(120, 20)
+FFMPEG = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-re", "-f", "lavfi")
 
 
 @pytest.mark.takes(25)
@@ -56,18 +57,9 @@ async def test_single_media_playlist_of_another_writer(tmp_path: Path, bucket: S
     hls = tmp_path / "hls"
     async with running_service(tmp_path, hls, bucket) as service, watching(service.address) as watcher:
         hls.mkdir()
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-re", "-f", "lavfi"]
-        command += [
-            "-i",
-            "testsrc2=size=160x90:rate=25",
-            "-c:v",
-            "libx264",
-            "-preset",
-            "ultrafast",
-            "-g",
-            "25",
-        ]
-        command += ["-t", "9", "-f", "hls", "-hls_time", "1", "-hls_list_size", "6", str(hls / "video.m3u8")]
+        command = [*FFMPEG, "-i", "testsrc2=size=160x90:rate=25", "-c:v", "libx264", "-preset"]
+        command += ["ultrafast", "-g", "25", "-t", "9"]
+        command += ["-f", "hls", "-hls_time", "1", "-hls_list_size", "6", str(hls / "video.m3u8")]
         process = await asyncio.create_subprocess_exec(*command)
         await watcher.until_number("main", 8)
         assert await process.wait() == 0
@@ -91,8 +83,7 @@ async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Segments with a map, sound of its own and captions are carried, and CODECS are those of the media."""
     hls = tmp_path / "hls"
     async with running_service(tmp_path, hls, bucket) as service, watching(service.address) as watcher:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-re", "-f", "lavfi"]
-        command += ["-i", "testsrc2=size=160x90:rate=25[out0];sine=sample_rate=48000[out1]"]
+        command = [*FFMPEG, "-i", "testsrc2=size=160x90:rate=25[out0];sine=sample_rate=48000[out1]"]
         command += [option.format(sound=SOUND) for option in TRACKS]
         command += ["-t", "6", "-f", "hls", "-hls_time", "1", "-hls_segment_type", "fmp4"]
         command += ["-master_pl_name", "main.m3u8", str(hls / "%v" / "stream.m3u8")]

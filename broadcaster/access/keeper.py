@@ -125,11 +125,17 @@ class Keeper:
         """Who may watch now."""
         ends: dict[str, int | None] = {invitation.grant: invitation.until for invitation in self.invitations}
         ends |= {self._grant: None} if self._hash else {}
+        doors = f"{'open' if self.doors.open else 'closed'}-{1000 * self.doors.closed:.0f}"
         if self.doors.open:
-            return Grants(self._secret.hex(), ends)
+            return Grants(self._secret.hex(), ends, doors=doors)
         crew = {invitation.grant for invitation in self.invitations if invitation.crew}
         waiting = {grant: ends.pop(grant) for grant in ends.keys() - crew}
-        return Grants(self._secret.hex(), ends, waiting)
+        return Grants(self._secret.hex(), ends, waiting, doors)
+
+    @property
+    def is_rehearsing(self) -> bool:
+        """Whether what the encoder sends is for the crew alone, until the stream for guests has begun."""
+        return not self.doors.open or self.doors.opened is not None
 
     async def open_doors(self, *, keep: bool = False) -> None:
         """Let all guests in; with ``keep`` they may see what was before. Raises NotPossible."""
@@ -323,6 +329,7 @@ class GateFile:
                 "secret": grants.secret,
                 "grants": dict(grants.ends),
                 "waiting": dict(grants.waiting),
+                "doors": grants.doors,
                 "key": proxy_key(bytes.fromhex(grants.secret)),
             }
             await asyncio.to_thread(write_own, self._file, json.dumps(known), 0o640)

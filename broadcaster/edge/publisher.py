@@ -260,6 +260,7 @@ class EdgePublisher:
         self._epoch = 0  # of the latest push
         self._serial = 0
         self._known: int | None = None  # the serial that the edge surely has; None: it is told everything
+        self._forget = False  # the next push says everything, so that the edge forgets segments
         self._sent: dict[str, EdgeText] = {}
         self._texts: dict[str, str] = {}
         self._pushed = 0.0  # monotonic: when the latest push was taken
@@ -273,9 +274,10 @@ class EdgePublisher:
         """Viewers see this from now on."""
         if view.state is State.STARTING is not self._view.state:
             self._events.starting(self._wall())
-        if not view.playlists:
+        if self._events.segments and not view.playlists:
             self._events.segments.clear()
             self._events.new.clear()
+            self._forget = True
         self._view = view
         self._change()
 
@@ -384,7 +386,7 @@ class EdgePublisher:
         return False
 
     async def _prepared(self, events: list[list[object]], segments: list[dict[str, Any]]) -> _Push:
-        whole = self._known is None
+        whole, self._forget = self._known is None or self._forget, False
         self._serial += 1
         self._stream.show(self._view)
         sources = {**texts_of(self._stream), **await self._other_texts()}
@@ -393,7 +395,7 @@ class EdgePublisher:
             "v": VERSION,
             "epoch": self._epoch,
             "serial": self._serial,
-            "base": self._known,
+            "base": None if whole else self._known,
             "now": milliseconds(self._wall()),
             "state": self._events.state(self._view),
             "sampling": {
@@ -430,6 +432,7 @@ class EdgePublisher:
                 "secret": self._grants.secret,
                 "grants": dict(self._grants.ends),
                 "waiting": dict(self._grants.waiting),
+                "doors": self._grants.doors,
                 "asking": asking,
             }
         if report.signaling:

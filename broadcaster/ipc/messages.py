@@ -31,12 +31,14 @@ AccessMode = Literal["public", "passphrase", "invitation"]
 class Grants:
     """Who may watch a private event: by grant, until when (seconds since the epoch; None: without end).
 
-    ``waiting`` are the grants that will be valid when the doors open.
+    ``waiting`` are the grants that will be valid when the doors open. ``doors`` is another text each time
+    that they open or close.
     """
 
     secret: str = field(repr=False)  # hexadecimal: the key of tokens
     ends: Mapping[str, int | None]
     waiting: Mapping[str, int | None] = field(default_factory=dict)
+    doors: str = "open"
     kind: Literal["grants"] = "grants"
 
 

@@ -288,6 +288,7 @@ class _DueFrame:
 
     time: datetime
     map_key: str | None
+    hidden: bool  # from viewers
     file: Future[BinaryIO] | None  # as the spool opens it
 
 
@@ -295,8 +296,9 @@ class LivePoster:
     """Writes the poster of the running stream. Call it with each event; ``run`` does the work.
 
     ``url`` is the public URL of the bucket, ``view`` returns the current playlists. Frames for recordings are
-    kept in ``frames``. ``owncast_picture`` fetches Owncast's preview, which is preferred, and the only source
-    without ``ffmpeg``.
+    kept in ``frames``. While ``hidden`` nothing of the stream is for viewers, who may know the poster's
+    address from an earlier time. ``owncast_picture`` fetches Owncast's preview, which is preferred, and the
+    only source without ``ffmpeg``.
     """
 
     def __init__(  # noqa: PLR0913 - all parts that it connects
@@ -310,6 +312,7 @@ class LivePoster:
         url: str,
         names: bytes = b"",
         view: Callable[[], View],
+        hidden: Callable[[], bool] = lambda: False,
         owncast_picture: Callable[[], Awaitable[bytes]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -321,6 +324,7 @@ class LivePoster:
         self._key = unguessable(f"{prefix}/{POSTER}", names)
         self._url = f"{url}/{self._key}"
         self._view = view
+        self._hidden = hidden
         self._owncast_picture = owncast_picture
         self._clock = clock
         self._objects = ConditionalWriter(store)
@@ -365,7 +369,7 @@ class LivePoster:
         if due is None:
             return
         streams = self._streams
-        is_turn = self._clock() - self._renewed >= RENEW
+        is_turn = not (due.hidden or self._hidden()) and self._clock() - self._renewed >= RENEW
         picture = await self._from_owncast() if is_turn else None
         media = await asyncio.to_thread(_head, due.file) if due.file else b""
         if media and self._ffmpeg and (self._frames or (is_turn and picture is None)):
@@ -386,7 +390,7 @@ class LivePoster:
             return
         if self._due and self._due.file:
             self._due.file.add_done_callback(_close)
-        self._last, self._due = when, _DueFrame(when, segment.map_key, file)
+        self._last, self._due = when, _DueFrame(when, segment.map_key, self._hidden(), file)
         self._changed.set()
 
     async def _from_owncast(self) -> bytes | None:
@@ -442,6 +446,7 @@ class Posters:
         recorder: Recorder,
         *,
         view: Callable[[], View],
+        hidden: Callable[[], bool],
         names: bytes = b"",
     ) -> None:
         program = program_of(settings)
@@ -462,6 +467,7 @@ class Posters:
             url=str(settings.public_url),
             names=names,
             view=view,
+            hidden=hidden,
             owncast_picture=partial(picture, settings.owncast_url) if settings.owncast_url else None,
         )
         if self._ffmpeg:

@@ -202,9 +202,16 @@ class Components:
             signed=settings.urls == "presigned",
             busy=lambda: self.pipeline.problem is not None,
         )
-        self.viewer_clips = ViewerClips(catalog.clips, self.recorder.write_soon)
+        self.viewer_clips = ViewerClips(catalog.clips, self.recorder.write_soon, hidden=self._is_rehearsing)
         self.posters = Posters(
-            settings, store, catalog, self.spool, self.recorder, view=self._view, names=names
+            settings,
+            store,
+            catalog,
+            self.spool,
+            self.recorder,
+            view=self._view,
+            hidden=self._is_rehearsing,
+            names=names,
         )
 
     def _resume(self, settings: Settings, catalog: Catalog, names: bytes) -> CatalogSnapshot:
@@ -405,6 +412,9 @@ class Components:
                 values = {"visibility": Visibility.HIDDEN, "secret": new_secret()}
                 await self.catalog.recordings.change(recording.id, **values)
         self.recorder.write_soon()
+
+    def _is_rehearsing(self) -> bool:
+        return self.keeper is not None and self.keeper.is_rehearsing
 
     def _title(self) -> str | None:
         return self.encoder.title if self.encoder else None

@@ -105,7 +105,7 @@ class ViewerClips:
     """Makes the clips that viewers request; call it with a request and the function that takes the answer.
 
     Requests come through the viewer server, which may be compromised: ``bounds`` hold for all its requests.
-    ``on_clip`` is called after each new clip.
+    ``on_clip`` is called after each new clip. While ``hidden`` there is nothing that viewers may keep.
     """
 
     def __init__(
@@ -114,11 +114,13 @@ class ViewerClips:
         on_clip: Callable[[], None],
         bounds: ViewerClipLimits = BOUNDS,
         clock: Callable[[], float] = time.monotonic,
+        hidden: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clips = clips
         self._on_clip = on_clip
         self._bounds = bounds
         self._clock = clock
+        self._hidden = hidden
         self._is_full = False  # the bounds are reached, and the log has said so
         self._queue: asyncio.Queue[tuple[float, ClipRequest, Callable[[ClipAnswer], None]]]
         self._queue = asyncio.Queue(MAX_REQUESTS)
@@ -143,7 +145,7 @@ class ViewerClips:
                 answer(made)
 
     async def _make(self, request: ClipRequest) -> ClipAnswer:
-        if not SHORTEST <= request.end - request.begin <= LONGEST:
+        if self._hidden() or not SHORTEST <= request.end - request.begin <= LONGEST:
             return ClipAnswer(request.id, refusal="gone")
         try:
             clip = await self._clips.make("", request.begin, request.end, self._bounds)

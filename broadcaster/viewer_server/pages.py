@@ -338,7 +338,7 @@ class PageTexts:
         return page | ({"mark": f"{IN_PATH}/"} if self._is_private else {}), self._rendered[1]
 
     async def asking(self) -> dict[str, object]:
-        """The page for strangers by language, each also for a refused token, and for one that waits for the doors.
+        """The page for strangers by language, each also for a refused token, and for who waits for the doors.
 
         An edge takes no passphrase.
         """

@@ -35,7 +35,8 @@ function known(file) {
 }
 
 /**
- * Of a guest: where the token was, the key by which the service knows this gate, the token, and the path without it.
+ * Of a guest: where the token was, the key by which the service knows this gate, the token, how the doors are, and the
+ * path without the token.
  * Of anybody else: "-" and the path for which the service is asked, in which a guest who waits for the doors has his
  * token; "/t/-" stands for a token that is refused.
  */
@@ -51,7 +52,7 @@ function decide(r) {
   const path = inPath ? r.uri.slice(token.length + 3) || '/' : r.uri;
   if (OWN.test(path) && path !== '/health') return `- ${path}`;
   if (inPath && isOpened(r, path)) return `- ${asked}`;
-  return `${inPath ? 'path' : 'cookie'} ${found.key} ${token} ${path}`;
+  return `${inPath ? 'path' : 'cookie'} ${found.key} ${token} ${found.doors} ${path}`;
 }
 
 export default { decide };

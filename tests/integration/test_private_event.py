@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -22,9 +23,11 @@ from broadcaster.demo.processes import find_program
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.length import SOAK, seconds
+from tests.support.servers.edge import running_edge
 from tests.support.servers.relay import relaying
 from tests.support.servers.service import Service, running_service
 from tests.support.servers.shared_bucket import client_of
+from tests.support.servers.worker import running_worker
 from tests.support.waiting import eventually
 
 WORDS = "a passphrase of some words"
@@ -247,12 +250,58 @@ async def path_of(service: Service, *arguments: str) -> str:
     return str(json.loads(said)["path"])
 
 
-@pytest.mark.takes(20)
+PATHS = (
+    *("", "config.json", "recordings", "recordings/newest.json", "live/events/now", "live/segments/now"),
+    *(f"live/{name}.m3u8" for name in ("playlist", "0/playlist", "0/iframes", "0/kept", "1/playlist")),
+)
+NAME = re.compile(r"[0-9a-f]{32}-|\d{4}-\d\d-\d\d-\d{4}-[a-z2-9]{26,}")  # of an object, a recording, a clip
+
+
+async def names_at(begin: str, more: Iterable[str] = ()) -> set[str]:
+    """The names of objects, recordings and clips that the holder of a path finds."""
+    texts = await asyncio.gather(*(read(begin + path) for path in (*PATHS, *more)))
+    return {name for _, text in texts for name in NAME.findall(text)}
+
+
+async def seen_by_crew(begins: Iterable[str], more: Iterable[str]) -> set[str]:
+    """The names that the crew finds at all gates, whose caches have them then."""
+    found = set[str]()
+    for begin in begins:
+        found |= await eventually(partial(names_at, begin, more), lambda names: len(names) > 8)
+    return found
+
+
+async def find_none_of(hidden: set[str], begin: str, more: Iterable[str]) -> None:
+    """Assert that a guest finds what is on, and nothing of before, also not by the crew's addresses."""
+    await eventually(lambda: read(f"{begin}live/0/playlist.m3u8"), lambda found: "#EXTINF" in found[1])
+    found = await names_at(begin, more)
+    assert len(found) > 3, begin
+    assert found & hidden == set(), begin
+    for path in more:
+        assert path.startswith("live/") or (await read(begin + path))[0] == 404, begin + path
+
+
+async def clip_at(begin: str) -> int:
+    """The answer to a request for a clip of the last seconds."""
+    now = round(1000 * time.time())
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{begin}live/clips", json={"begin": now - 6000, "end": now}) as response,
+    ):
+        return response.status
+
+
+@pytest.mark.takes(30)
 async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """Closed doors let the crew in alone; when they open, guests find nothing of the rehearsal."""
-    hls = tmp_path / "hls"
+    """Closed doors let the crew in alone; when they open, guests find nothing of the rehearsal anywhere."""
+    hls, gate_file = tmp_path / "hls", tmp_path / "gate.json"
     settings = SETTINGS | {"BROADCASTER_DOORS": "closed", "BROADCASTER_END_GRACE_SECONDS": "300"}
-    async with running_service(tmp_path, hls, bucket, **settings) as service:
+    settings |= {"BROADCASTER_GATE_FILE": str(gate_file)}
+    async with (
+        running_worker(tmp_path) as worker,
+        running_service(tmp_path, hls, bucket, **settings, **worker.settings) as service,
+        running_edge(tmp_path, service.address, gate_file=gate_file) as edge,
+    ):
         writers = [HlsWriter(hls / name) for name in ("0", "1")]
         for writer in writers:
             writer.seconds, writer.start = 1.0, datetime.now(UTC)
@@ -266,11 +315,16 @@ async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
 
         await bring(range(5))
         await service.until_health(manifestChunks=10)
-        crew = service.address + await path_of(service, "--crew")
-        guest = service.address + await path_of(service)
+        gates = [service.address, edge.address, worker.address]
+        path_of_crew, path_of_guest = await path_of(service, "--crew"), await path_of(service)
+        crew, guest = service.address + path_of_crew, service.address + path_of_guest
         assert (await read(f"{guest}live/playlist.m3u8"))[0] == 401
         serial = json.loads((await read(f"{crew}live/segments/now"))[1])["serial"] - 4
         (rehearsal,) = json.loads((await read(f"{crew}recordings/newest.json"))[1])["recordings"]
+        before = {f"live/segments/{serial}", f"watch/{rehearsal['id']}", f"recordings/{rehearsal['id']}.json"}
+        hidden = await seen_by_crew([gate + path_of_crew for gate in gates], before)
+        assert rehearsal["id"] in hidden
+        assert await clip_at(crew) == 409
         coming = asyncio.create_task(bring(itertools.count(5)))
         asked = time.time()
         await asyncio.to_thread(run, service, "doors", "open")
@@ -286,12 +340,12 @@ async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
             return len(seen)
 
         await eventually(look, lambda count: count >= 4)  # segments: the window still has the first one
+        for gate in gates:
+            await find_none_of(hidden, gate + path_of_guest, before)
         coming.cancel()
         begun = {number: (hls / "0" / writers[0].name(number)).stat().st_mtime - 1 for number in seen}
         assert [number for number in seen if begun[number] < asked] == []
-        found = json.loads((await read(f"{guest}recordings/newest.json"))[1])["recordings"]
-        assert rehearsal["id"] not in [one["id"] for one in found]
-        assert len(found) == 1
+        assert len(json.loads((await read(f"{guest}recordings/newest.json"))[1])["recordings"]) == 1
         await service.kill()
         await service.start()
         _, text = await eventually(lambda: read(f"{guest}{paths[0]}"), lambda found: "#EXTINF" in found[1])

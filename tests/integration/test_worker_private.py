@@ -195,6 +195,17 @@ async def test_revocation(worker: Worker) -> None:
     await eventually(lambda: read(f"{worker.address}/{PLAYLIST}"), lambda found: found[0] == 200)
 
 
+async def test_what_has_ended_is_forgotten(worker: Worker) -> None:
+    """A view without a stream, as at the opening of the doors, leaves no address of a segment."""
+    begin = f"{worker.address}/t/{token(now=int(time.time()))}/live/"
+    assert json.loads((await read(f"{begin}segments/now"))[1])["segments"]
+    push = push_of(2, 2, base=None, texts=texts(GRANT), segments=[])
+    async with worker.client() as client:
+        assert (await client.push(encode(push))).is_taken
+    assert json.loads((await read(f"{begin}segments/now"))[1])["segments"] == []
+    assert (await read(f"{begin}0/playlist.m3u8"))[0] == 404
+
+
 @pytest.mark.takes(15)
 async def test_with_the_service(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """A guest's path of the service is valid at the edge; a new passphrase ends it there, too."""

@@ -57,7 +57,7 @@ export class Stage extends DurableObject {
     const renewed = ({ serial: last }, items) => ({ serial: last + 1, items: items.length ? [[last + 1, items]] : [] });
     await this.store({ epoch, serial, at: now, skew: theirs - now, floors, state, sampling, silenced: false }, {
       events: whole ? renewed(rings.events, []) : grown(rings.events, found),
-      segments: whole && segments.length ? renewed(rings.segments, segments) : grown(rings.segments, segments.length ? [segments] : []),
+      segments: whole && (segments.length || !texts["live/playlist.m3u8"]) ? renewed(rings.segments, segments) : grown(rings.segments, segments.length ? [segments] : []),
     }, next);
     if ("gate" in texts) await this.env.SWARM.getByName("live").cut(parsed(next.get("gate")?.text ?? "null"));
     if (texts.swarms) await this.env.SWARM.getByName("live").admit(parsed(next.get("swarms").text));

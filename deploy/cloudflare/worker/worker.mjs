@@ -71,8 +71,8 @@ async function report(request, env) {
   const taken = await env.TALLY.getByName("live").report(request.headers.get("cf-connecting-ip") ?? "", text);
   return taken ? answer(204, null, NO_STORE) : answer(429, null, NO_STORE, undefined, { "retry-after": "30" });
 }
-/** What a viewer gets under a path, in a public event or as a guest. */
-async function shown(request, env, ctx) {
+/** What a viewer gets under a path, in a public event or as a guest. The cache has nothing of before the doors opened, or closed. */
+async function shown(request, env, ctx, gate) {
   const url = new URL(request.url), { method, headers } = request, path = url.pathname;
   if (path === "/live/beacon" && method === "POST") return report(request, env);
   const isSocket = headers.get("upgrade")?.toLowerCase() === "websocket" && !headers.has("sec-websocket-protocol");
@@ -81,7 +81,7 @@ async function shown(request, env, ctx) {
   if (method !== "GET" && method !== "HEAD") return answer(405, null, NO_STORE, undefined, { allow: "GET, HEAD" });
   if (!PATHS.test(path)) return env.ASSETS.fetch(request);
   const query = new URLSearchParams(KEPT.filter((name) => path.endsWith(".m3u8") && url.searchParams.has(name)).map((name) => [name, url.searchParams.get(name)]));
-  const found = negotiated(request, await ctx.exports.Shown.fetch(`https://edge${path}${query.size ? `?${query}` : ""}`));
+  const found = negotiated(request, await ctx.exports.Shown.fetch(`https://edge-${gate?.doors ?? ""}${path}${query.size ? `?${query}` : ""}`));
   if (path === "/health") found.headers.set("x-client-address", headers.get("cf-connecting-ip") ?? "");
   return found;
 }
@@ -99,7 +99,7 @@ async function gated(request, env, ctx, gate) {
   const kept = () => `broadcaster_access=${token}; Max-Age=${Math.floor(expires - Date.now() / 1000)}; Path=/; HttpOnly; SameSite=Lax${url.protocol === "https:" ? "; Secure" : ""}`;
   const inner = new Request(Object.assign(url, { pathname: path }), request);
   inner.headers.set("x-guest", JSON.stringify({ grant, expires }));
-  const found = !grant ? asking(request, guest, gate.asking) : isOpened ? answer(303, null, NO_STORE, undefined, { location: path, "set-cookie": kept() }) : await shown(inner, env, ctx);
+  const found = !grant ? asking(request, guest, gate.asking) : isOpened ? answer(303, null, NO_STORE, undefined, { location: path, "set-cookie": kept() }) : await shown(inner, env, ctx, gate);
   const hasPaths = grant && found.body && PATHS.test(path) && !UNTOLD.test(path), own = `/t/${token}/`;
   const told = hasPaths ? (await found.text()).replaceAll("/t/-/", own).replaceAll("/t/+/", inPath ? own : "/") : found.body;
   return found.webSocket ? found : new Response(told, { status: found.status, headers: [...new Map([...found.headers, ...Object.entries(HIDDEN)])] });

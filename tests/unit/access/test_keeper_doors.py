@@ -31,6 +31,8 @@ async def test_closed_doors_let_the_crew_in(tmp_path: Path) -> None:
     crew = await keeper.invite("Sound", NOW + 200, crew=True)
     ends, waiting = {crew.grant: NOW + 200}, {guest.grant: NOW + 100}
     assert (keeper.grants().ends, keeper.grants().waiting) == (ends, waiting)
+    assert keeper.is_rehearsing
+    was = keeper.grants().doors
     opened = list[Doors]()
 
     async def note(doors: Doors) -> None:
@@ -44,12 +46,18 @@ async def test_closed_doors_let_the_crew_in(tmp_path: Path) -> None:
     assert [doors.opened for doors in opened] == [NOW]
     for grants in (seen[-1], keeper.grants(), keeper_in(tmp_path).grants()):
         assert (grants.ends, grants.waiting) == (ends | waiting, {})
+    assert seen[-1].doors != was  # what a gate in front has kept is of another time
+    assert keeper.is_rehearsing
+    await keeper.end_rehearsal()
+    assert not keeper.is_rehearsing
     with pytest.raises(NotPossible):
         await keeper.open_doors()
     await keeper.close_doors()
+    assert keeper.is_rehearsing
     assert (keeper.grants().ends, keeper.grants().waiting) == (ends, waiting)
     await keeper.open_doors(keep=True)
     assert opened[-1].opened is None
+    assert not keeper.is_rehearsing
 
 
 async def test_what_fails_lets_nobody_in(tmp_path: Path) -> None:

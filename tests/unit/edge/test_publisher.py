@@ -15,7 +15,7 @@ from broadcaster.edge import VERSION, client
 from broadcaster.edge import publisher as module
 from broadcaster.edge.publisher import EdgePublisher, splice, texts_of
 from broadcaster.events import Event
-from broadcaster.ipc.messages import HealthReport, Pong
+from broadcaster.ipc.messages import HealthReport, Pong, View
 from broadcaster.service.viewer_process import message_of
 from broadcaster.viewer_server.pages import PageTexts
 from broadcaster.viewer_server.snapshots import ServedStream
@@ -134,6 +134,9 @@ async def test_the_edge_has_every_version(tmp_path: Path) -> None:
             "events": "held",
         }
         await eventually(lambda: fed.publisher.fault is None)
+        fed.publisher.show(View())
+        await changes(fed.edge.changed, lambda: pushes[-1]["base"] is None)
+        assert pushes[-1]["segments"] == []
 
 
 async def test_one_push_at_a_time(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ class Place:
         self.ffmpeg = FakeFfmpeg()
         self.theirs: bytes | None = None
         self.now = 0.0
+        self.hidden = False
         self.view = View(main=Version(SIZES, START, 2))
         self.pictures = self.made()
 
@@ -59,6 +60,7 @@ class Place:
             prefix="live",
             url="https://v.example",
             view=lambda: self.view,
+            hidden=lambda: self.hidden,
             owncast_picture=self.ask if owncast else None,
             clock=lambda: self.now,
         )
@@ -112,6 +114,20 @@ async def test_there_is_none_after_the_end(place: Place) -> None:
     assert place.pictures.poster is None
     await place.publish(20)
     assert place.pictures.poster == URL
+
+
+async def test_none_is_of_a_rehearsal(place: Place) -> None:
+    """While the stream is hidden the picture of before stays; recordings get theirs all the same."""
+    await place.publish(0)
+    place.hidden = True
+    await place.publish(20)
+    assert place.poster == b"1 bytes at None"
+    place.hidden = False
+    await place.pictures.work()
+    assert place.poster == b"1 bytes at None"
+    await place.publish(40)
+    assert place.poster == b"41 bytes at None"
+    assert len(place.frames.times()) == 3
 
 
 async def test_owncasts_own_comes_first(place: Place) -> None:

@@ -53,8 +53,10 @@ class Ingest:
         self.studio = studio
         self.now = 0.0
         self.told = 0
-        self.is_up = True
-        self.makes = ViewerClips(studio.catalog.clips, self._tell, bounds, lambda: self.now)
+        self.is_up, self.is_hidden = True, False
+        self.makes = ViewerClips(
+            studio.catalog.clips, self._tell, bounds, lambda: self.now, lambda: self.is_hidden
+        )
 
     def _tell(self) -> None:
         self.told += 1
@@ -129,6 +131,14 @@ async def test_a_clip_is_made_and_has_a_page(tmp_path: Path, aiohttp_client: Aio
         assert (await client.get(found["path"])).status == 200
         assert (await (await client.get("/recordings/newest.json")).json())["recordings"] == []
         assert counted(ingest.audience)["made"] == 1
+
+
+async def test_a_rehearsal(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Of what is hidden from guests nobody keeps a clip, whose page they could find."""
+    async with running(tmp_path, aiohttp_client) as (client, ingest):
+        ingest.is_hidden = True
+        assert (await ask(client))[0] == 409
+        assert await ingest.studio.catalog.clips.all() == []
 
 
 async def test_off_by_default(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:

@@ -60,7 +60,7 @@ class ProbeObjects:
     """Test objects under a random name below the service's prefix. ``remove`` deletes them all."""
 
     def __init__(self, store: ObjectStore, prefix: str) -> None:
-        self.folder = f"{prefix}/check-{secrets.token_hex(8)}/0"
+        self.folder = f"{prefix}/check-{secrets.token_hex(16)}/0"
         self._store = store
         self._keys: list[str] = []
         self._unanswered: list[str] = []

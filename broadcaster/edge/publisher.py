@@ -310,8 +310,7 @@ class EdgePublisher:
         if self._refusal:
             return self._refusal
         if self.status.v not in {0, VERSION}:
-            act = "deploy the Worker of this release (docs/scaling.md)"
-            return f"the edge has version {self.status.v} of the protocol, the service {VERSION}: {act}"
+            return _other_version(self.status.v)
         if self._failing_since is not None and (late := time.monotonic() - self._failing_since) > BEHIND:
             return f"the edge is {late:.0f} s behind: pushes fail; look at Cloudflare's status and the uplink"
         return None
@@ -474,9 +473,16 @@ class EdgePublisher:
                 "another broadcaster pushes to the edge, from another bucket or prefix: stop one of the two"
             )
         elif status.reason == "version":
-            act = "deploy the Worker of this release (docs/scaling.md)"
-            refusal = f"the edge has version {status.v} of the protocol, the service {VERSION}: {act}"
+            refusal = _other_version(status.v)
         else:
             refusal = REFUSED.get(HTTPStatus(answer.http), "")
         self._failed(refusal or f"it is answered {answer.http} {status.reason}".rstrip())
         self._refusal = refusal or None
+
+
+def _other_version(version: int) -> str:
+    """What to do about an edge with this version of the protocol."""
+    act = (
+        "upgrade the service" if version > VERSION else "deploy the Worker of this release (docs/scaling.md)"
+    )
+    return f"the edge has version {version} of the protocol, the service {VERSION}: {act}"

@@ -22,6 +22,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.judges.gate_cases import UNGUESSABLE
 from tests.support.length import SOAK, seconds
 from tests.support.servers.edge import running_edge
 from tests.support.servers.relay import relaying
@@ -31,8 +32,6 @@ from tests.support.servers.worker import running_worker
 from tests.support.waiting import eventually
 
 WORDS = "a passphrase of some words"
-# 128 bits in a folder or at the begin of a name: hexadecimal digits, or letters of which each is one of 31.
-RANDOM = re.compile(r"(^|/)([0-9a-f]{32}-[^/]+$|\d{4}-\d\d-\d\d-\d{4}-[a-z2-9]{26,}(-[0-9a-f]+)?[/.-])")
 SETTINGS = {
     "BROADCASTER_ACCESS": "passphrase",
     "BROADCASTER_RECORDINGS": "keep",
@@ -131,7 +130,7 @@ async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: Seaw
         assert (await read(f"{service.address}/recordings/newest.json"))[0] == 401
         found = await keys(bucket)
         assert len(found) >= 15
-        assert [key for key in found if not RANDOM.search(key)] == []
+        assert [key for key in found if not UNGUESSABLE.search(key)] == []
         assert len({key.partition("/")[2] for key in found}) == len(found)
         for query in ("", "/", "/?list-type=2", "?list-type=2&prefix=live"):
             assert (await read(bucket.public_url + query))[0] == 403, query
@@ -159,7 +158,7 @@ async def test_a_restart_keeps_guests_and_names(tmp_path: Path, bucket: SeaweedB
         await service.start()
         url = f"{service.address}{path}live/playlist.m3u8"
         await eventually(lambda: read(url), lambda found: found[1].count("#EXTINF") >= 8)
-        assert [key for key in await keys(bucket) if not RANDOM.search(key)] == []
+        assert [key for key in await keys(bucket) if not UNGUESSABLE.search(key)] == []
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.edge import VERSION
 from tests.conformance.test_conformance import Encoder
 from tests.support.judges.check_command import examine, settings_of
 from tests.support.servers.service import running_service
 from tests.support.servers.worker import WORKER, require_worker, running_worker
 from tests.support.waiting import eventually
+from tests.unit.edge.test_publisher import pushing, until
 
 PATHS = ("live/playlist.m3u8", "live/0/playlist.m3u8", "live/1/playlist.m3u8", "live/1/kept.m3u8")
 
@@ -50,6 +52,28 @@ async def test_the_edge_shows_what_the_service_shows(tmp_path: Path, bucket: Sea
         await service.until_health(stream="ended")
         await eventually(same)
         assert (await text_at(worker.address, PATHS[1]))[1].endswith("#EXT-X-ENDLIST\n")
+
+
+@pytest.mark.parametrize("ahead", [-1, 1])
+async def test_releases_meet(tmp_path: Path, ahead: int) -> None:
+    """A newer Worker takes the pushes of the release before; one of before says which version it has."""
+    async with (
+        running_worker(tmp_path, version=VERSION + ahead) as worker,
+        pushing(tmp_path, worker.key, worker.address) as fed,
+    ):
+        fed.publish(3)
+        if ahead > 0:
+            await eventually(
+                lambda: text_at(worker.address, PATHS[1]), lambda found: found[1].count("#EXTINF") == 3
+            )
+            fed.publish()
+            await eventually(
+                lambda: text_at(worker.address, PATHS[1]), lambda found: found[1].count("#EXTINF") == 4
+            )
+            await until(fed, fault="upgrade the service")
+        else:
+            await until(fed, fault="deploy the Worker of this release")
+            assert (await text_at(worker.address, PATHS[1]))[0] == 404
 
 
 @pytest.mark.takes(15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,11 @@ GRANT, REVOKED = "00112233445566aa", "ffeeddccbbaa9988"
 WAITS = "89abcdef01234567"  # a grant that is valid once the doors are open
 FAULTS = {"over": "Your access is over.", "closed": "The doors are still closed."}
 NOW = 1_800_000_000
+# A key with 128 random bits in a folder or at the begin of a name: hexadecimal digits, or letters of which each is
+# one of 31. The secret of a recording that is hidden or in the bin can follow.
+UNGUESSABLE = re.compile(
+    r"(^|/)([0-9a-f]{32}-[^/]+$|\d{4}-\d\d-\d\d-\d{4}-[a-z2-9]{26,}(-[0-9a-f]+)?[/.-]|check-[0-9a-f]{32}/)"
+)
 # What there is to be seen of an event, by its path.
 ROUTES = (
     "/",

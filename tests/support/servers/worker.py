@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.processes import Child, free_ports, poll
-from broadcaster.edge import EdgeClient, open_edge
+from broadcaster.edge import VERSION, EdgeClient, open_edge
 
 ROOT = Path(__file__).parents[3]
 WORKER = ROOT / "deploy/cloudflare/worker"
@@ -26,15 +26,16 @@ class Worker:
     """A Worker at ``address``, whose state is in ``folder``.
 
     A ``bare`` one is the least that holds requests: a GET waits for the next PUT, and has its body; ``/held``
-    says how many wait.
+    says how many wait. With a ``version`` it is of a release with this version of the protocol.
     """
 
-    def __init__(self, folder: Path, *, bare: bool = False) -> None:
+    def __init__(self, folder: Path, *, bare: bool = False, version: int = VERSION) -> None:
         (port,) = free_ports(1)
         self.address = f"http://127.0.0.1:{port}"
         self.key = secrets.token_urlsafe(32)
         self.log = folder / "worker.log"
         self._bare = bare
+        self._version = version
         self._folder = folder
         self._port = port
         self._child: Child | None = None
@@ -50,7 +51,7 @@ class Worker:
         command: list[str | Path] = [
             "node",
             RIG,
-            WORKER,
+            WORKER if self._version == VERSION else self._other_release(),
             str(self._port),
             self._folder / "state",
             self.key,
@@ -59,6 +60,19 @@ class Worker:
         ]
         self._child = await Child.start("worker", command, self.log)
         await self._child.until(poll(self._answers), within=60)
+
+    def _other_release(self) -> Path:
+        """A copy of the Worker, but for its version."""
+        code = self._folder.with_name(f"release-{self._version}")
+        code.mkdir()
+        for file in WORKER.iterdir():
+            if file.suffix in {".mjs", ".json"}:
+                text = file.read_text()
+                assert file.name != "stage.mjs" or text.count(f"const VERSION = {VERSION};") == 1
+                text = text.replace(f"const VERSION = {VERSION};", f"const VERSION = {self._version};")
+                (code / file.name).write_text(text)
+        (code / "node_modules").symlink_to(WORKER / "node_modules")
+        return code
 
     async def stop(self) -> None:
         """End it."""
@@ -119,9 +133,11 @@ def require_worker() -> None:
 
 
 @asynccontextmanager
-async def running_worker(folder: Path, *, bare: bool = False) -> AsyncIterator[Worker]:
+async def running_worker(
+    folder: Path, *, bare: bool = False, version: int = VERSION
+) -> AsyncIterator[Worker]:
     """A Worker that runs, and is stopped at the end."""
-    worker = Worker(folder / ("bare" if bare else "worker"), bare=bare)
+    worker = Worker(folder / ("bare" if bare else "worker"), bare=bare, version=version)
     try:
         await worker.start()
         yield worker

@@ -53,14 +53,14 @@ def joined(before: str, now: str) -> str:
 class Fed:
     """A publisher that a channel feeds; ``reports`` are those that it has passed on."""
 
-    def __init__(self, edge: EdgeWorker, folder: Path, key: str = KEY) -> None:
+    def __init__(self, edge: EdgeWorker, folder: Path, key: str = KEY, address: str = "") -> None:
         self.edge = edge
         self.reports: list[tuple[str, str]] = []
         self.report = HealthReport("offline", 0, None)
         self.pong = Pong(())
         self.epoch: int | None = 7
         self.publisher = EdgePublisher(
-            edge.address,
+            address or edge.address,
             key,
             PageTexts({"eventsUrl": "/live/events"}, folder),
             report=lambda: self.report,
@@ -99,10 +99,10 @@ class Fed:
 
 
 @asynccontextmanager
-async def pushing(folder: Path, key: str = KEY) -> AsyncIterator[Fed]:
-    """A publisher that runs, in front of a stand-in for the Worker."""
+async def pushing(folder: Path, key: str = KEY, address: str = "") -> AsyncIterator[Fed]:
+    """A publisher that runs, in front of a stand-in for the Worker, or of the one at ``address``."""
     async with EdgeWorker().running() as edge:
-        fed = Fed(edge, folder, key)
+        fed = Fed(edge, folder, key, address)
         running = asyncio.create_task(fed.publisher.run())
         try:
             yield fed
@@ -174,7 +174,8 @@ async def test_a_base_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.Monk
     ("status", "body", "fault"),
     [
         (409, {"reason": "epoch", "epoch": 2**50, "silent": 0.0}, "another broadcaster"),
-        (400, {"reason": "version", "v": 7}, "version 7"),
+        (400, {"reason": "version", "v": VERSION - 1}, "deploy the Worker of this release"),
+        (400, {"reason": "version", "v": VERSION + 2}, "upgrade the service"),
         (422, {"reason": "live/0/playlist.m3u8"}, "later segments"),
         (413, {"reason": "size"}, "too large"),
     ],
@@ -238,7 +239,9 @@ async def test_another_version_that_still_takes_pushes(tmp_path: Path) -> None:
         fed.edge.version = VERSION + 1
         fed.publish(3)
         await fed.until_same()
-        await until(fed, fault=f"version {VERSION + 1}")
+        await until(
+            fed, fault=f"version {VERSION + 1} of the protocol, the service {VERSION}: upgrade the service"
+        )
 
 
 async def test_an_edge_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -319,12 +319,12 @@ async def _data(request: web.Request) -> web.Response:
 
 
 async def _picture(request: web.Request) -> web.Response:
-    """Owncast's latest picture of the stream; 502 with the reason when there is none."""
+    """The latest picture of the stream; 502 with the reason when there is none."""
     picture = request.app[DASHBOARD].picture
     try:
         body = await picture() if picture else b""
     except EncoderError as error:
-        return web.Response(status=502, text=f"Owncast: {error}.\n")
+        return web.Response(status=502, text=f"No picture: {error}.\n")
     return web.Response(body=body, content_type="image/jpeg", headers=NO_STORE)
 
 

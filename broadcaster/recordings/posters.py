@@ -333,6 +333,7 @@ class LivePoster:
         self._due: _DueFrame | None = None
         self._changed = asyncio.Event()
         self._renewed = float("-inf")  # by the clock
+        self.picture: bytes | None = None  # the poster itself (JPEG)
         self._is_on = False
         self._streams = 0  # that have ended
         self._map: tuple[str | None, bytes] = (None, b"")  # the latest EXT-X-MAP
@@ -346,7 +347,7 @@ class LivePoster:
                 if is_due(segment.time, self._last):
                     self._take(segment, segment.time)
             case StreamEnded(going_on=False):
-                self._is_on, self.poster = False, None
+                self._is_on, self.poster, self.picture = False, None, None
                 self._streams += 1
 
     async def run(self) -> None:
@@ -377,6 +378,7 @@ class LivePoster:
             picture = picture or made
         if is_turn and picture:
             self._renewed = self._clock()
+            self.picture = picture
             await self._objects.put(self._key, picture, AGE)
             self.poster = self._url if self._is_on and streams == self._streams else None
 
@@ -498,6 +500,11 @@ class Posters:
     def poster(self) -> str | None:
         """URL of the live poster; None without one."""
         return self._live.poster if self._live else None
+
+    @property
+    def picture(self) -> bytes | None:
+        """The live poster itself (JPEG), also while the bucket does not take it; None without one."""
+        return self._live.picture if self._live else None
 
     def metrics(self) -> Iterator[Metric]:
         """Metrics of ffmpeg."""

@@ -36,7 +36,7 @@ from broadcaster.bucket.lease import owner_key
 from broadcaster.bucket.session import Signer
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.edge import EdgePublisher
-from broadcaster.errors import CatalogError, StorageError
+from broadcaster.errors import CatalogError, EncoderError, StorageError
 from broadcaster.events import (
     Event,
     Observer,
@@ -57,6 +57,7 @@ from broadcaster.metrics import Metric, MetricsCollector, build_info
 from broadcaster.owncast import picture
 from broadcaster.recordings.admin_api import RecordingsAdmin
 from broadcaster.recordings.file_uploads import Uploads
+from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.recordings.signer import Signing
 from broadcaster.recordings.writer import Recorder
@@ -184,12 +185,22 @@ def dashboard_fields(
         },
         "pages": {"playing": pong.pages_with_picture, "failing": pong.pages_without_picture},
         "epoch": components.lease.epoch,
+        "picture": bool(settings.owncast_url or components.posters.picture),
         "newest": end and 1000 * end.timestamp(),
         "table": [
             variants.row(name) | {"quality": qualities.get(name, name), "waiting": waiting[name]}
             for name in view.playlists
         ],
     }
+
+
+async def latest_picture(posters: Posters, owncast: str | None) -> bytes:
+    """A picture of the stream: Owncast's, or the live poster. Raises EncoderError."""
+    if owncast:
+        return await picture(owncast)
+    if posters.picture is None:
+        raise EncoderError("there is none yet")
+    return posters.picture
 
 
 def newest(view: View) -> datetime | None:
@@ -278,7 +289,6 @@ async def serve(
         settings.viewer_dir.absolute() / "vendor",
         history.since,
         settings.egress_price,
-        partial(picture, settings.owncast_url) if settings.owncast_url else None,
     )
     supervisor = Supervisor()
     observers: list[Observer] = []
@@ -317,7 +327,11 @@ async def serve(
                 MetricsCollector(partial(metrics_of, components), viewer_server.metrics, supervisor.metrics)
             )
             ProcessCollector("broadcaster_audience", viewer_server.pid, registry=registry)
-            dashboard = replace(dashboard, own=partial(dashboard_fields, components, settings, variants))
+            dashboard = replace(
+                dashboard,
+                picture=partial(latest_picture, components.posters, settings.owncast_url),
+                own=partial(dashboard_fields, components, settings, variants),
+            )
             async with (
                 catalog.writer,
                 _admin_listener(

@@ -118,6 +118,10 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page, cont
             await until_number(published, 12)
             delay = page.locator("#service div", has=page.get_by_text("Publish delay")).locator("dd")
             assert (await delay.inner_text()).endswith(" ms")
+            await page.get_by_role("tab", name="Checklist").click()
+            well = page.locator("#checks [data-state=ok] strong")
+            for title in ("Encoder connected", "First segment public", "Recording on", "Clock right"):
+                await expect(well.filter(has_text=title)).to_be_visible()
             await page.get_by_role("tab", name="Money").click()
             operations = page.locator("#money-tiles div", has=page.get_by_text("Class A operations")).locator(
                 "dd"

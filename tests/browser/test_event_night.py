@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,8 +131,9 @@ async def test_the_night_of_the_event(page: Page, tmp_path: Path) -> None:
         async with event_night() as (night, address):
             await page.goto(address)
             for name, shown in NIGHT.items():
-                night.inputs = TROUBLES[name]
+                night.inputs, began = TROUBLES[name], time.monotonic()
                 await expect(page.locator("#sentence")).to_contain_text(shown.sentence)
+                print(f"{name} is shown after {time.monotonic() - began:.1f} s")
                 await fits(page, pictures / f"night-{name}")
                 assert (await tiles_of(page)).items() >= shown.tiles.items()
                 lamps = await page.locator("#lamps li").all_inner_texts()

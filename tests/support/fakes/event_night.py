@@ -147,7 +147,7 @@ class EventNight:
                 "time": at,
                 "viewers": 412.0 if index == ROWS - 1 else round(viewers),
                 "failing": float(is_failing),
-                "backlog": float(now.waiting * (index - ROWS + 12) // 12 if is_recent else 1),
+                "backlog": float(now.waiting * (index - ROWS + 12) // 11 if is_recent else 1),
                 "spoolBytes": float(now.spool),
                 "latency50": 6.2 + 0.4 * math.sin(index / 9),
                 "latency95": 9.5 + 0.8 * math.sin(index / 5),

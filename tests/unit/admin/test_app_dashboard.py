@@ -127,7 +127,7 @@ async def test_the_picture(fixture: DashboardFixture, tmp_path: Path, aiohttp_cl
     answer = await client.get("/dashboard/picture.jpg")
     assert (answer.content_type, await answer.read()) == ("image/jpeg", b"jpeg")
     answer = await client.get("/dashboard/picture.jpg")
-    assert (answer.status, await answer.text()) == (502, "Owncast: it refuses connections.\n")
+    assert (answer.status, await answer.text()) == (502, "No picture: it refuses connections.\n")
 
 
 async def test_it_is_the_operators_alone(fixture: DashboardFixture, aiohttp_client: AiohttpClient) -> None:

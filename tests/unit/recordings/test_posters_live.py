@@ -103,6 +103,7 @@ async def test_one_each_ten_seconds(place: Place) -> None:
     assert place.frames.times() == [START + second * SECOND for second in range(0, 60, 10)]
     assert posters == [(second, b"%d bytes at None" % (second + 1)) for second in (0, 20, 40)]
     assert place.pictures.poster == URL
+    assert place.pictures.picture == place.poster
 
 
 async def test_there_is_none_after_the_end(place: Place) -> None:
@@ -111,7 +112,7 @@ async def test_there_is_none_after_the_end(place: Place) -> None:
     place.pictures(StreamEnded(START, going_on=True))
     assert place.pictures.poster == URL
     place.pictures(StreamEnded(START))
-    assert place.pictures.poster is None
+    assert (place.pictures.poster, place.pictures.picture) == (None, None)
     await place.publish(20)
     assert place.pictures.poster == URL
 

@@ -60,7 +60,7 @@ export function createPlots(place, chosen = PLOTS, light = matchMedia("(prefers-
 function box(place, title) {
   const legend = make("div", { className: "key" });
   const figure = make("div", { className: "figure" });
-  place.append(make("div", { className: "plot" }, make("h3", {}, title), legend, figure));
+  place.append(make("div", { className: "plot" }, make("div", { className: "head" }, make("h3", {}, title), legend), figure));
   return { figure, legend };
 }
 
@@ -87,7 +87,7 @@ function options({ figure, legend, curves }, theme, drawn) {
   return {
     width: figure.clientWidth,
     height: figure.clientHeight,
-    padding: [8, 8, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { mount: (_plot, table) => legend.replaceChildren(table) },
     axes: [{ ...axis, size: 30, values: times }, { ...axis, size: 48 }],
     // What goes on for long, or is so now, has its place; what was there for a moment is cut off, and told under the pointer.

@@ -42,12 +42,12 @@ export function audienceTiles({ rows }) {
   ];
 }
 
-export function serviceTiles({ rows, health, variants, listed }) {
+export function serviceTiles({ rows, health, listed, epoch }) {
   const last = rows.at(-1);
   const [delay, upload] = [latest(rows, "publishDelay50"), latest(rows, "uploadTime50")];
   return [
     ["Stream", health.stream],
-    ["Qualities", variants.join(" · ") || "–"],
+    ["Leads in the bucket", epoch === null ? "no" : "yes", epoch === null ? "" : `epoch ${epoch}`],
     ["Segments listed", whole(listed)],
     ["Publish delay", milliseconds(delay.value), withAge(most(milliseconds, latest(rows, "publishDelay95").value), delay)],
     ["Upload time", milliseconds(upload.value), withAge(most(milliseconds, latest(rows, "uploadTime95").value), upload)],

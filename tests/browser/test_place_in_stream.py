@@ -27,7 +27,7 @@ BACK = seconds(240, 12)  # so far back somebody goes, in a window that is a minu
 STAYS = seconds(60, 3)
 NEAR = 3000  # ms from where it was
 TOO_LATE = 18  # seconds, more than eight target durations: the picture jumps
-SPOKEN = re.compile(r"\d\d:\d\d:\d\d, (\d+ min )?(\d+ s )?behind live")
+SPOKEN = re.compile(r"\d?\d:\d\d:\d\d\s[AP]M, (\d+ minutes?)?(, )?(\d+ seconds?)? behind live")
 DOUBLE_TAP = """() => {
     const video = document.querySelector("video");
     const tap = { pointerType: "touch", clientX: 20, clientY: 60, bubbles: true };
@@ -120,7 +120,7 @@ async def check_outage(page: Page) -> None:
     over.set()
     await page.unroute_all(behavior="wait")
     jumped = await until(page, lambda s: s["missed"] is not None and not s["behind"])
-    offer = page.get_by_text(f"You missed {jumped['missed']['seconds']:.0f} s.")
+    offer = page.get_by_text(f"You missed {jumped['missed']['seconds']:.0f} second")
     await expect(offer).to_be_visible()
     await page.get_by_role("button", name="Watch it").click()
     date = jumped["missed"]["date"]

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { defaults, loadConfig, parseConfig } from "../public/js/config.js";
-import { defaultTexts } from "../public/js/texts.js";
 
 const base = "https://page.example/watch/";
 const prices = { storagePerGbMonth: 0.015, classAPerMillion: 4.5, classBPerMillion: 0.36, compareEgressPerGb: 0.2 };
@@ -11,12 +10,12 @@ test("without settings the service's own addresses are used, and nothing that ne
     const config = parseConfig(raw, base);
     assert.equal(config.playlistUrl, "https://page.example/live/playlist.m3u8");
     assert.equal(config.eventsUrl, "https://page.example/live/events");
-    assert.deepEqual([config.title, config.mode, config.fallbackAfterSeconds], ["Live stream", "low-delay", 20]);
+    assert.deepEqual([config.title, config.mode, config.fallbackAfterSeconds], [null, "low-delay", 20]);
     for (const name of ["trackerUrl", "beaconUrl", "fallbackUrl", "poster"]) assert.equal(config[name], null, name);
     assert.deepEqual(config.iceServers, []);
     assert.deepEqual(config.colors, defaults.colors);
     assert.equal(config.costs, null);
-    assert.deepEqual(config.texts, defaultTexts);
+    assert.deepEqual(config.texts, {});
   }
 });
 
@@ -71,7 +70,7 @@ test("each wrong value alone takes its default", () => {
   assert.deepEqual([config.mode, config.fallbackAfterSeconds], ["low-delay", 20]);
   assert.deepEqual(config.colors, { accent: "#5b4bdb", live: "#00AA00" });
   assert.deepEqual(config.costs, { ...prices, classAPerMillion: 5 });
-  assert.deepEqual(config.texts, { ...defaultTexts, offlineTitle: "Back on Sunday", endedTitle: "Back on Sunday" });
+  assert.deepEqual(config.texts, { offlineTitle: "Back on Sunday", endedTitle: "Back on Sunday" });
 });
 
 test("costs are told by prices that are all known: the service's, or the operator's own", () => {
@@ -95,7 +94,7 @@ test("a missing, broken or unreachable config.json means the defaults", async ()
     async () => ({ ok: true, json: async () => JSON.parse("{") }),
     async () => { throw new TypeError("offline"); },
   ];
-  for (const get of answers) assert.equal((await loadConfig(base, get)).title, "Live stream");
+  for (const get of answers) assert.equal((await loadConfig(base, get)).title, null);
 });
 
 test("config.json is looked for beside the page", async () => {
@@ -111,11 +110,11 @@ test("config.json is looked for beside the page", async () => {
 test("what an operator worded for an earlier page holds for the states that were told apart since", () => {
   const { texts } = parseConfig({ texts: { waitingTitle: "Pause", offlineText: "Bis bald", endedText: "Danke" } }, base);
   assert.deepEqual([texts.waitingTitle, texts.encoderTitle, texts.endedText], ["Pause", "Pause", "Danke"]);
-  assert.equal(texts.deliveryTitle, defaultTexts.deliveryTitle);
+  assert.equal(texts.deliveryTitle, undefined);
 });
 
 test("what the service has written into the page is taken, and nothing is asked for", async () => {
   const get = async () => assert.fail("asked");
   assert.equal((await loadConfig(base, get, '{"title": "Inside"}')).title, "Inside");
-  assert.equal((await loadConfig(base, get, "{")).title, "Live stream");
+  assert.equal((await loadConfig(base, get, "{")).title, null);
 });

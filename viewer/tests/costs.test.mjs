@@ -62,7 +62,8 @@ test("what comes from the streamer's own server is not the bucket's", () => {
 test("money is shown with two digits that say something", () => {
   const cases = [
     [0, "$0.00"], [1e-9, "$0.00"], [0.0000123, "$0.000012"], [0.00648, "$0.0065"], [0.0972, "$0.097"],
-    [0.5, "$0.50"], [96.552, "$96.55"], [-0.0123, "−$0.012"],
+    [0.5, "$0.50"], [96.552, "$96.55"], [-0.0123, "-$0.012"],
   ];
-  for (const [dollars, text] of cases) assert.equal(formatMoney(dollars), text);
+  for (const [dollars, text] of cases) assert.equal(formatMoney(dollars, "en"), text);
+  assert.equal(formatMoney(0.0972, "de"), "0,097\u00a0$");
 });

@@ -17,7 +17,7 @@ test("each key of the list asks for what the list says", () => {
 });
 
 test("a shifted letter is the same key, an unknown one is nobody's", () => {
-  assert.equal(press("I"), "Statistics");
+  assert.equal(press("I"), "stats");
   assert.equal(press("q"), null);
 });
 
@@ -27,7 +27,7 @@ test("the browser's own shortcuts stay the browser's", () => {
 
 test("a key that is held down acts once, the volume excepted", () => {
   assert.equal(press("f", {}, { repeat: true }), null);
-  assert.equal(press("ArrowUp", {}, { repeat: true }), "Louder");
+  assert.equal(press("ArrowUp", {}, { repeat: true }), "keyLouder");
 });
 
 test("what has the focus gets the keys it needs", () => {
@@ -38,19 +38,19 @@ test("what has the focus gets the keys it needs", () => {
     ["f", { tag: "input", type: "text" }, null],
     [" ", { tag: "button", type: "button" }, null],
     [" ", { tag: "input", type: "checkbox" }, null],
-    ["k", { tag: "button", type: "button" }, "Play or pause"],
+    ["k", { tag: "button", type: "button" }, "keyPlay"],
     ["ArrowUp", { tag: "input", type: "range" }, null],
     ["ArrowUp", { tag: "input", type: "radio" }, null],
     ["ArrowLeft", { tag: "input", type: "range" }, null],
-    ["ArrowLeft", { tag: "input", type: "range", seeks: true }, "10 s back"],
-    ["End", { tag: "input", type: "range", seeks: true }, "Go live"],
+    ["ArrowLeft", { tag: "input", type: "range", seeks: true }, "keyBack"],
+    ["End", { tag: "input", type: "range", seeks: true }, "goLive"],
     ["Home", { tag: "aside", scrolls: true }, null],
     ["ArrowDown", { tag: "aside", scrolls: true }, null],
-    ["i", { tag: "aside", scrolls: true }, "Statistics"],
-    ["m", { tag: "input", type: "range" }, "Sound on or off"],
-    ["ArrowUp", { tag: "button", type: "button" }, "Louder"],
+    ["i", { tag: "aside", scrolls: true }, "stats"],
+    ["m", { tag: "input", type: "range" }, "keyMute"],
+    ["ArrowUp", { tag: "button", type: "button" }, "keyLouder"],
     ["f", { tag: "button", type: "button", dialog: true }, null],
-    ["?", { tag: "button", type: "button", dialog: true }, "This list"],
+    ["?", { tag: "button", type: "button", dialog: true }, "keyList"],
   ];
   for (const [key, focus, what] of cases) assert.equal(press(key, focus), what, `${key} ${JSON.stringify(focus)}`);
 });

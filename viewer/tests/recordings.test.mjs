@@ -213,7 +213,7 @@ test("a recording plays part after part, from where it failed, and again when so
     return { reason: outcomes.shift() };
   };
   const alarm = { sleep: async () => {} };
-  const config = { recording: told, recordings: null, texts: defaultTexts };
+  const config = { recording: told, recordings: null };
   const page = { search: "?t=7", href: FOLDER };
   const done = watchRecording({ config, page, store, video, alarm, play, again: () => false });
   while (store.get().status !== "over") await soon();
@@ -228,7 +228,7 @@ test("a link to a moment begins there, in its part, and the next time at the sta
   const video = new EventTarget();
   const terms = [];
   const play = async ({ url, start }) => terms.push([url, start, store.get().part]) && { reason: "ended" };
-  const config = { recording: told, recordings: null, texts: defaultTexts };
+  const config = { recording: told, recordings: null };
   let rounds = 2;
   const page = { search: "?t=7&part=2", href: FOLDER };
   const done = watchRecording({ config, page, store, video, alarm: {}, play, again: () => (rounds -= 1) > 0 });
@@ -243,7 +243,7 @@ test("a link to a moment begins there, in its part, and the next time at the sta
 
 test("an address without a recording says so", async () => {
   const store = createStore();
-  const config = { recording: null, recordings: null, texts: defaultTexts };
+  const config = { recording: null, recordings: null };
   await watchRecording({ config, page: { search: "?watch=gone" }, store });
   assert.equal(phaseOf(store.get()), "missing");
 });

@@ -46,7 +46,7 @@ test("bytes add up by source and by the host they came from, and are shown when 
 test("figures are shown as far as they are known", () => {
   assert.equal(formatLevel(null), "–");
   assert.equal(formatLevel({ height: 720, bitrate: 0 }), "720p");
-  assert.equal(formatLevel({ height: 0, bitrate: 900000 }), "900 kbit/s");
-  assert.equal(formatLevel({ height: 720, bitrate: 2400000 }), "720p · 2.4 Mbit/s");
-  assert.equal(formatBytes(1500000), "1.5 MB");
+  assert.equal(formatLevel({ height: 0, bitrate: 900000 }, "en"), "900 kbit/s");
+  assert.equal(formatLevel({ height: 720, bitrate: 2400000 }, "en"), "720p · 2.4 Mbit/s");
+  assert.deepEqual(["en", "fr"].map((locale) => formatBytes(1500000, locale)), ["1.5 MB", "1,5\u202fMo"]);
 });

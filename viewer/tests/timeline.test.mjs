@@ -33,7 +33,11 @@ test("the window is played from where it stays while it loads", () => {
 });
 
 test("times are written as people read them", () => {
-  assert.match(formatClock(NOON + 3000), /^\d\d:00:03$/);
+  assert.match(formatClock(NOON + 3000, "de"), /^\d\d:00:03$/);
+  assert.match(formatClock(NOON + 3000, "en-US"), /^\d?\d:00:03.[AP]M$/);
   assert.deepEqual([0, 55.2, 245, 3609].map(formatSpan), ["0:00", "0:55", "4:05", "1:00:09"]);
-  assert.deepEqual([0, 55.2, 60, 245].map(saySpan), ["0 s", "55 s", "1 min", "4 min 5 s"]);
+  assert.deepEqual([0, 55.2, 60, 245, 3609].map((seconds) => saySpan(seconds, "en")), [
+    "0 seconds", "55 seconds", "1 minute", "4 minutes, 5 seconds", "1 hour, 9 seconds",
+  ]);
+  assert.equal(saySpan(245, "ja"), "4 分 5 秒");
 });

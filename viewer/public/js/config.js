@@ -16,7 +16,6 @@ const unpriced = Object.freeze({
 });
 
 export const defaults = Object.freeze({
-  title: "Live stream",
   playlistUrl: "/live/playlist.m3u8",
   eventsUrl: "events", // beside the playlist, wherever that is
   events: "held",
@@ -31,7 +30,8 @@ export function parseConfig(raw, base) {
   const playlistUrl = address(given.playlistUrl, base) ?? address(defaults.playlistUrl, base);
   const events = given.eventsUrl === null ? null : address(given.eventsUrl, base);
   return Object.freeze({
-    title: text(given.title) ?? defaults.title,
+    title: text(given.title), // null: the page's own word for a stream
+    language: text(given.language), // of every viewer; null: the viewer's own
     playlistUrl,
     eventsUrl: given.eventsUrl === null ? null : (events ?? address(defaults.eventsUrl, playlistUrl)),
     events: EVENTS.includes(given.events) ? given.events : defaults.events,

@@ -1,5 +1,7 @@
 // What the stream has cost and saved, as far as this page can tell: from what it watched, and R2's prices.
 
+import { formatNumber } from "./intl.js";
+
 const GB = 1e9; // bytes; R2 and AWS both charge for decimal gigabytes
 const MONTH = 30 * 24 * 3600; // seconds, as in R2's gigabyte-month
 
@@ -68,9 +70,9 @@ export function createMeter() {
 }
 
 /** "$0.0042": two digits that say something, however small. */
-export function formatMoney(dollars) {
+export function formatMoney(dollars, locale) {
   const size = Math.abs(dollars);
-  if (size < 0.000001) return "$0.00";
-  const digits = size >= 0.1 ? 2 : Math.min(6, 1 - Math.floor(Math.log10(size)));
-  return `${dollars < 0 ? "−" : ""}$${size.toFixed(digits)}`;
+  const digits = size >= 0.1 || size < 0.000001 ? 2 : Math.min(6, 1 - Math.floor(Math.log10(size)));
+  const how = { style: "currency", currency: "USD", currencyDisplay: "narrowSymbol", signDisplay: "negative" };
+  return formatNumber(locale, dollars, { ...how, minimumFractionDigits: digits, maximumFractionDigits: digits });
 }

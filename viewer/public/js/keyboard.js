@@ -1,24 +1,24 @@
-// Keys: which one asks for what. The list of help is drawn from the same table.
+// Keys: which one asks for what. The list of help is drawn from the same table; its words are names of texts.
 
 export const shortcuts = Object.freeze([
-  { keys: ["k", " "], label: ["Space", "K"], what: "Play or pause", ask: (requests) => requests.togglePlay() },
-  { keys: ["ArrowLeft"], label: ["←"], what: "10 s back", repeats: true, ask: (requests) => requests.seekBy(-10) },
-  { keys: ["ArrowRight"], label: ["→"], what: "10 s on", repeats: true, ask: (requests) => requests.seekBy(10) },
-  { keys: ["Home"], label: ["Home"], what: "As far back as it goes", ask: (requests) => requests.seekPart(0) },
-  { keys: ["l", "End"], label: ["L", "End"], what: "Go live", ask: (requests) => requests.goLive() },
-  { keys: [..."0123456789"], label: ["0", "…", "9"], what: "Tenths of the way", ask: (requests, key) => requests.seekPart(key / 10) },
-  { keys: [","], label: [","], what: "A picture back", repeats: true, ask: (requests) => requests.stepFrames(-1) },
-  { keys: ["."], label: ["."], what: "A picture on", repeats: true, ask: (requests) => requests.stepFrames(1) },
-  { keys: ["m"], label: ["M"], what: "Sound on or off", ask: (requests) => requests.toggleMute() },
-  { keys: ["ArrowUp"], label: ["↑"], what: "Louder", repeats: true, ask: (requests) => requests.changeVolume(0.05) },
-  { keys: ["ArrowDown"], label: ["↓"], what: "Quieter", repeats: true, ask: (requests) => requests.changeVolume(-0.05) },
-  { keys: ["c"], label: ["C"], what: "Captions", ask: (requests) => requests.nextCaption() },
-  { keys: ["x"], label: ["X"], what: "Make a clip of the last half minute", needs: "clipsUrl", ask: (requests) => requests.clip() },
-  { keys: ["f"], label: ["F"], what: "Full screen", ask: (requests) => requests.toggleFullscreen() },
-  { keys: ["p"], label: ["P"], what: "Picture in picture", ask: (requests) => requests.togglePip() },
-  { keys: ["i"], label: ["I"], what: "Statistics", ask: (requests) => requests.toggleStats() },
-  { keys: ["Escape"], label: ["Esc"], what: "Close the statistics", ask: (requests) => requests.closeStats() },
-  { keys: ["?"], label: ["?"], what: "This list", ask: (requests) => requests.toggleHelp() },
+  { keys: ["k", " "], label: ["capSpace", "K"], what: "keyPlay", ask: (requests) => requests.togglePlay() },
+  { keys: ["ArrowLeft"], label: ["←"], what: "keyBack", repeats: true, ask: (requests) => requests.seekBy(-10) },
+  { keys: ["ArrowRight"], label: ["→"], what: "keyOn", repeats: true, ask: (requests) => requests.seekBy(10) },
+  { keys: ["Home"], label: ["capHome"], what: "keyFirst", ask: (requests) => requests.seekPart(0) },
+  { keys: ["l", "End"], label: ["L", "capEnd"], what: "goLive", ask: (requests) => requests.goLive() },
+  { keys: [..."0123456789"], label: ["0", "…", "9"], what: "keyTenths", ask: (requests, key) => requests.seekPart(key / 10) },
+  { keys: [","], label: [","], what: "keyFrameBack", repeats: true, ask: (requests) => requests.stepFrames(-1) },
+  { keys: ["."], label: ["."], what: "keyFrameOn", repeats: true, ask: (requests) => requests.stepFrames(1) },
+  { keys: ["m"], label: ["M"], what: "keyMute", ask: (requests) => requests.toggleMute() },
+  { keys: ["ArrowUp"], label: ["↑"], what: "keyLouder", repeats: true, ask: (requests) => requests.changeVolume(0.05) },
+  { keys: ["ArrowDown"], label: ["↓"], what: "keyQuieter", repeats: true, ask: (requests) => requests.changeVolume(-0.05) },
+  { keys: ["c"], label: ["C"], what: "captions", ask: (requests) => requests.nextCaption() },
+  { keys: ["x"], label: ["X"], what: "keyClip", needs: "clipsUrl", ask: (requests) => requests.clip() },
+  { keys: ["f"], label: ["F"], what: "fullscreen", ask: (requests) => requests.toggleFullscreen() },
+  { keys: ["p"], label: ["P"], what: "pip", ask: (requests) => requests.togglePip() },
+  { keys: ["i"], label: ["I"], what: "stats", ask: (requests) => requests.toggleStats() },
+  { keys: ["Escape"], label: ["capEscape"], what: "statsClose", ask: (requests) => requests.closeStats() },
+  { keys: ["?"], label: ["?"], what: "keyList", ask: (requests) => requests.toggleHelp() },
 ]);
 
 const CHOOSING = new Set(["radio", "range"]); // inputs to which the arrow keys belong

@@ -2,6 +2,7 @@
 import { loadConfig } from "./config.js";
 import { dateOf, pageOf, readPage } from "./recordings.js";
 import { applyTheme } from "./theme.js";
+import { loadTexts, translate } from "./texts.js";
 import { formatSpan, saySpan } from "./timeline.js";
 
 const AT_ONCE = 48;
@@ -15,15 +16,15 @@ const make = (tag, name, ...children) => {
 };
 
 const config = await loadConfig(document.baseURI, fetch, at("config").textContent);
-const { texts, recordings } = config;
+const { recordings } = config;
+const texts = await loadTexts({ language: config.language, own: config.texts });
 let waiting = []; // of what was read, those that are not shown yet
 let older = recordings && recordings.newest; // where the next ones are
 
 applyTheme(document.documentElement, config.colors);
-at("title").textContent = document.title = texts.recordingsTitle;
-at("live").textContent = texts.watchLive;
+translate(document, texts);
+document.title = texts.recordingsTitle;
 if (recordings !== null) at("live").href = recordings.live;
-at("older").textContent = texts.olderRecordings;
 at("older").addEventListener("click", show);
 
 function cardOf(recording) {
@@ -39,10 +40,10 @@ function cardOf(recording) {
   }
   const length = make("span", "length figure", ended === null ? texts.liveBadge : formatSpan(duration));
   length.classList.toggle("on", ended === null);
-  if (ended !== null) length.setAttribute("aria-label", saySpan(duration));
+  if (ended !== null) length.setAttribute("aria-label", saySpan(duration, texts.locale));
   if (ended !== null) length.setAttribute("role", "img");
   picture.append(length);
-  const card = make("a", "recording", picture, make("span", "name", title || texts.untitled), make("span", "notice", dateOf(recording)));
+  const card = make("a", "recording", picture, make("span", "name", title || texts.untitled), make("span", "notice", dateOf(recording, texts.locale)));
   card.href = recordings.watch + encodeURIComponent(id);
   return make("li", "", card);
 }

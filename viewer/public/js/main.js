@@ -7,7 +7,7 @@
 //   what is on             live (wait, play, again) → session (one player) → player or native; fallback wraps both
 //   inside a player        engine (hls.js), recover, window, link, captions, quality
 //   where the viewer is    place: catch-up (rate, jumps), reserve (waiting), pace (the rate), timeline (clock times)
-//   how it does            watch, vitals → status; words makes a phase of it, phase keeps what is shown, texts the words
+//   how it does            watch, vitals → status; words makes a phase of it, phase keeps what is shown, texts and intl its words
 //   from the server        server-events: channel (held-events or events), outlook, clock, catalog, timings
 //   where bytes come from  segment-source: delivery (fragment-loader, playlist-loader), prefetch, p2p, sharing, modes
 //   what is shown          ui, ui/*, theme; frames, iframes (pictures on the seek bar) and stats-panel and its figures (stats, history, stages, costs) on demand
@@ -37,6 +37,7 @@ import { createServerEvents } from "./server-events.js";
 import { createStartOver } from "./start-over.js";
 import { createStore } from "./state.js";
 import { createLedger } from "./stats.js";
+import { loadTexts, textsOf } from "./texts.js";
 import { createUi } from "./ui.js";
 
 /** A recording needs nothing that tells of the stream. */
@@ -81,10 +82,12 @@ createMediaSession({ store, requests });
 
 const config = await loadConfig(document.baseURI, fetch, document.getElementById("config")?.textContent);
 const { engine, makePlayer } = chooseEngine();
-const { title, performer, startsAt, pageUrl, chatUrl, clipsUrl, texts, colors, costs, poster, recordings, keptUrl: kept } = config;
+const { title, performer, startsAt, pageUrl, chatUrl, clipsUrl, colors, costs, poster, recordings, keptUrl: kept } = config;
 const { mode = config.mode } = choices.load();
 const elsewhere = new URL(config.playlistUrl).pathname.startsWith("/t/") ? config.playlistUrl : null; // with the guest's token
-store.set({ elsewhere, title, performer, startsAt, pageUrl, chatUrl, clipsUrl, texts, colors, costs, poster, recordings, kept, engine, mode });
+store.set({ elsewhere, title, performer, startsAt, pageUrl, chatUrl, clipsUrl, texts: textsOf({ own: config.texts }), colors, costs, poster, recordings, kept, engine, mode });
+const worded = loadTexts({ language: config.language, own: config.texts });
+worded.then((texts) => store.set({ texts }));
 if (poster !== null && !config.accented) {
   const paint = (accent) => accent !== null && store.set({ colors: { ...colors, accent } });
   import("./accent.js").then(({ accentAt }) => accentAt(poster, document)).then(paint);
@@ -111,7 +114,7 @@ if (makePlayer === null) {
   const wait = (terms) => Promise.all([waitForStream({ ...terms, look: lookAround }), ready]); // at the same time: each is a way there and back
   if (watching) {
     const { watchRecording } = await import("./recording.js");
-    await watchRecording({ config, page: location, store, video, alarm, play, document });
+    await watchRecording({ config, page: location, store, video, alarm, play, document, worded });
   } else {
     await follow({ url, store, alarm, goesOn, play: startOver.wrap(fallback.wrap(play, url)), wait });
   }

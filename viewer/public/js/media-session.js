@@ -1,4 +1,5 @@
 // What the lock screen, a headset's buttons and the system's own player show and ask for.
+import { titleOf } from "./words.js";
 
 const STEP = 10; // seconds
 
@@ -24,9 +25,11 @@ export function createMediaSession({
       // this browser does not know the action
     }
   }
-  store.subscribe(({ title, performer, poster, paused }, before) => {
+  store.subscribe((state, before) => {
+    const { performer, poster, paused } = state;
+    const title = titleOf(state);
     session.playbackState = paused ? "paused" : "playing";
-    if (session.metadata && title === before.title && performer === before.performer && poster === before.poster) return;
+    if (session.metadata && title === titleOf(before) && performer === before.performer && poster === before.poster) return;
     const artwork = poster === null ? [] : [{ src: poster }];
     session.metadata = new Metadata({ title, artist: performer ?? "", artwork });
   });

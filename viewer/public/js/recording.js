@@ -31,16 +31,16 @@ export function partOf(search, count) {
   return Number.isInteger(given) && given >= 1 && given <= count ? given - 1 : 0;
 }
 
-/** Plays what the page is for, and again whenever the viewer wants it after the end. `play` is playWith's. */
-export async function watchRecording({ config, page, store, video, alarm, play, document, find = findRecording, again = () => true }) {
-  const { recordings, texts } = config;
+/** Plays what the page is for, and again whenever the viewer wants it after the end. `play` is playWith's; `worded` brings the texts. */
+export async function watchRecording({ config, page, store, video, alarm, play, document, worded, find = findRecording, again = () => true }) {
+  const { recordings } = config;
   const recording = await find({ recording: config.recording, recordings, search: page.search, base: page.href });
   if (recording === null) {
-    store.set({ status: "missing", title: texts.missingTitle, poster: null });
+    store.set({ status: "missing", title: null, poster: null });
     return;
   }
-  store.set({ recording, title: recording.title || texts.untitled, poster: recording.poster });
-  if (document !== undefined) offerDownload({ document, recording, texts });
+  store.set({ recording, title: recording.title || null, poster: recording.poster });
+  worded?.then((texts) => offerDownload({ document, recording, texts }));
   const start = startOf(page.search);
   let at = start ?? (recording.ended === null ? 0 : null);
   let first = partOf(page.search, recording.parts.length);

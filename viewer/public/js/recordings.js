@@ -1,5 +1,7 @@
 // What is told of recordings and clips: by the service, or on a static host by the index in the bucket.
 
+import { formatDate } from "./intl.js";
+
 const ID = /^[\w-]{1,100}$/;
 const text = (value) => (typeof value === "string" ? value.trim().slice(0, 200) : "");
 const time = (value) => (Number.isFinite(Date.parse(value)) ? Date.parse(value) : null); // ms since the epoch
@@ -61,4 +63,4 @@ export function wantedBy(search) {
 }
 
 /** "22 Nov 2026, 09:12" on the viewer's own clock, in the viewer's own way. */
-export const dateOf = ({ started }) => new Date(started).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+export const dateOf = ({ started }, locale) => formatDate(locale, started, { dateStyle: "medium", timeStyle: "short" });

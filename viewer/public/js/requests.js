@@ -4,6 +4,7 @@ import { addressOf, share } from "./share.js";
 import { createSeeking } from "./seeking.js";
 import { nextOf } from "./quality.js";
 import { startPlaying } from "./session.js";
+import { titleOf } from "./words.js";
 
 /** `playback` reaches the player that is on; `choices` keeps what should hold for the next visit. */
 export function createRequests({ document, video, root, store, playback, pace, choices, startOver }) {
@@ -43,15 +44,15 @@ export function createRequests({ document, video, root, store, playback, pace, c
       store.set({ mode });
       choices.keep({ mode });
     },
-    share: () => share({ title: store.get().title, url: addressOf(store.get(), document.location) }),
-    shareMoment: () => share({ title: store.get().title, url: addressOf(store.get(), document.location, { moment: true }) }),
+    share: () => share({ title: titleOf(store.get()), url: addressOf(store.get(), document.location) }),
+    shareMoment: () => share({ title: titleOf(store.get()), url: addressOf(store.get(), document.location, { moment: true }) }),
     clip: () => {
       if (store.get().clipsUrl === null) return;
       const failed = () => store.set({ clip: { stage: "clipFailed", url: null } }); // the module did not come
       import("./clip.js").then(({ clip }) => clip({ store })).catch(failed);
     },
     copyElsewhere: async () => (await share({ url: store.get().elsewhere }, { navigator: { clipboard: navigator.clipboard } })) === "copied",
-    shareClip: () => share({ title: store.get().title, url: store.get().clip.url }),
+    shareClip: () => share({ title: titleOf(store.get()), url: store.get().clip.url }),
     forgetClip: () => store.set({ clip: null }),
     toggleStats: () => store.set({ statsOpen: !store.get().statsOpen }),
     closeStats: () => store.set({ statsOpen: false }),

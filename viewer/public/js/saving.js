@@ -40,7 +40,7 @@ function intoBlob({ name, type, window }) {
     anywhere: false,
     write: async ({ data }) => {
       size += data.byteLength;
-      if (size > MOST) throw new Error("it is too large for this browser");
+      if (size > MOST) throw new Error("too large for a Blob", { cause: "downloadLarge" });
       parts.push(new Blob([data]));
     },
     close: async () => {

@@ -7,7 +7,7 @@ export const initialState = Object.freeze({
   // connecting | offline | live | buffering | waiting (nothing new comes) | reconnecting | blocked | unsupported
   // and of a recording: over | missing
   status: "connecting",
-  title: "Live stream",
+  title: null, // the operator's, or a recording's; null: words of the page's own
   engine: null, // "hls.js" or "native"
   paused: true, // by the viewer, from one player to the next; or nothing has begun
   muted: true,

@@ -1,4 +1,5 @@
 // Where the bytes come from, and how figures are shown.
+import { formatFixed, formatNumber, formatUnit } from "./intl.js";
 
 /** Adds up bytes by where they come from: "bucket" (over HTTP) or "peers", and those given to peers, "uploaded". */
 export function createLedger(store) {
@@ -30,25 +31,23 @@ export function hostOf(url) {
   }
 }
 
-export function formatBytes(bytes) {
-  if (bytes < 1e6) return `${Math.round(bytes / 1e3)} kB`;
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
+export function formatBytes(bytes, locale) {
+  if (bytes < 1e6) return formatUnit(locale, bytes / 1e3, "kilobyte");
+  const [value, unit, digits] = bytes < 1e9 ? [bytes / 1e6, "megabyte", 1] : [bytes / 1e9, "gigabyte", 2];
+  return formatUnit(locale, value, unit, { digits });
 }
 
-export function formatBitrate(bits) {
-  return bits < 1e6 ? `${Math.round(bits / 1e3)} kbit/s` : `${(bits / 1e6).toFixed(1)} Mbit/s`;
-}
+export const formatBitrate = (bits, locale) =>
+  bits < 1e6 ? `${formatNumber(locale, Math.round(bits / 1e3))} kbit/s` : `${formatFixed(locale, bits / 1e6, 1)} Mbit/s`;
 
 /** "720p · 2.4 Mbit/s", as much of it as is known. */
-export function formatLevel(level) {
+export function formatLevel(level, locale) {
   if (!level) return "–";
-  const parts = [level.height ? `${level.height}p` : "", level.bitrate ? formatBitrate(level.bitrate) : ""];
+  const parts = [level.height ? `${level.height}p` : "", level.bitrate ? formatBitrate(level.bitrate, locale) : ""];
   return parts.filter(Boolean).join(" · ") || "–";
 }
 
 /** From the camera to the screen where the stream tells its time, else from the playlist's end. */
 export const behindLive = ({ delay, latency }) => delay ?? latency;
 
-export function formatLatency(seconds) {
-  return seconds === null ? "–" : `${seconds.toFixed(1)} s`;
-}
+export const formatLatency = (seconds, locale) => (seconds === null ? "–" : `${formatFixed(locale, seconds, 1)} s`);

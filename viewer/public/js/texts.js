@@ -1,107 +1,75 @@
-// What the page says in words of its own. config.json may put others in their place, in any language.
+// What the page says in words of its own: in the language of the viewer, or the operator's. config.json may put others
+// in their place.
+import english from "../languages/en.json" with { type: "json" };
+import { say } from "./intl.js";
 
-export const defaultTexts = Object.freeze({
-  connectingBadge: "Connecting",
-  connectingTitle: "Connecting…",
-  connectingText: "Getting the stream.",
-  startingBadge: "Starting",
-  startingTitle: "The stream is starting",
-  startingText: "The first picture is on its way.",
-  offlineBadge: "Offline",
-  offlineTitle: "The stream is offline",
-  offlineText: "Leave this page open: it starts by itself.",
-  endedBadge: "Ended",
-  endedTitle: "The stream has ended",
-  endedText: "Thank you for watching.",
-  restBadge: "Ended",
-  restText: "The stream has ended. This is the rest of it.",
-  liveBadge: "Live",
-  liveText: "The stream is live.",
-  goLive: "Go live",
-  behindBadge: "Behind live",
-  goneBadge: "Paused",
-  goneTitle: "That was too long ago",
-  goneText: "Where you paused can no longer be played. It goes on as far back as it can.",
-  bufferingBadge: "Buffering",
-  bufferingTitle: "One moment…",
-  bufferingText: "The next part of the video is on its way.",
-  slowBadge: "Buffering",
-  slowTitle: "Your connection is slower than the lowest quality",
-  slowText: "So the picture has to wait now and then. It goes on by itself.",
-  waitingBadge: "Waiting",
-  waitingTitle: "One moment…",
-  waitingText: "Nothing new has come; it goes on by itself.",
-  encoderBadge: "Paused",
-  encoderTitle: "The encoder has paused",
-  encoderText: "No picture is being sent. It goes on by itself.",
-  deliveryBadge: "Interrupted",
-  deliveryTitle: "The video cannot be delivered at the moment",
-  deliveryText: "Your connection is fine. It goes on by itself.",
-  reconnectingBadge: "Reconnecting",
-  reconnectingTitle: "Reconnecting…",
-  reconnectingText: "There is no answer. Trying again; nothing for you to do.",
-  blockedBadge: "Ready",
-  blockedTitle: "Ready to play",
-  blockedText: "Your browser wants a click before it starts.",
-  unsupportedBadge: "Sorry",
-  unsupportedTitle: "No player for this browser",
-  unsupportedText: "A current version of any browser will do.",
-  startsIn: "Starts in", // and how long
-  startOver: "Watch from the start",
-  watchRecording: "Watch the recording",
-  allRecordings: "All recordings",
-  watchLive: "To the live page",
-  loadingBadge: "Recording",
-  loadingTitle: "One moment…",
-  loadingText: "Getting the recording.",
-  recordedBadge: "Recording",
-  recordedText: "The recording is playing.",
-  overBadge: "Recording",
-  overTitle: "The recording is over",
-  overText: "Thank you for watching.",
-  watchAgain: "Watch again",
-  missingBadge: "Sorry",
-  missingTitle: "There is no such recording",
-  missingText: "It may have been removed.",
-  download: "Download",
-  downloadCancel: "Cancel",
-  downloadDone: "Saved",
-  downloadFailed: "It could not be saved.",
-  recordingsTitle: "Recordings",
-  untitled: "Recording",
-  olderRecordings: "Older recordings",
-  noRecordings: "There are no recordings yet.",
-  recordingsAway: "The list cannot be had at the moment. Please try again.",
-  watching: "watching", // after their number
-  share: "Share",
-  shareCopied: "Link copied",
-  shareFailed: "Copy the address above",
-  shareMoment: "Share this moment",
-  clip: "Clip",
-  clipWhat: "Keep the last half minute",
-  clipMaking: "Making the clip…",
-  clipMade: "The clip is made.",
-  clipWatch: "Watch it",
-  clipShort: "There is not enough to make a clip of yet.",
-  clipGone: "No clip can be made of that part.",
-  clipOften: "That was a clip too many. Please wait a while.",
-  clipFailed: "The clip could not be made. Please try again.",
-  cast: "Play on a TV",
-  elsewhere: "Watch elsewhere",
-  elsewhereText: "For VLC, mpv and other players. This address is your invitation: keep it to yourself.",
-  elsewhereCopy: "Copy the address",
-  missedNotice: "You missed", // and how long
-  missedWatch: "Watch it",
-  sharingSwitch: "Help carry the stream",
-  lowDelayNotice: "Pass video on to other viewers: it comes a few seconds later.",
-  sharingNotice: "Viewers who share the video see each other’s network addresses.",
-  sharingPeers: "Connected:", // and a number, in the statistics
-  sharingTracker: "Nothing is shared for now: the server that introduces viewers to each other is away.",
-  sharingSaving: "Nothing is shared: your browser saves data.",
-  sharingMobile: "On a mobile connection you receive from other viewers and send them nothing.",
-  fallbackNotice: "The usual way to you is interrupted, so this comes straight from the streamer’s own server.",
-  fallbackOver: "The usual way is back.",
+/** English comes with the page; another language is a file that nothing waits for. */
+const FILES = Object.freeze({
+  de: new URL("../languages/de.json", import.meta.url),
+  es: new URL("../languages/es.json", import.meta.url),
+  fr: new URL("../languages/fr.json", import.meta.url),
+  ja: new URL("../languages/ja.json", import.meta.url),
+  pt: new URL("../languages/pt.json", import.meta.url),
 });
+const WITHIN = 20000; // ms
+
+const baseOf = (tag) => String(tag).toLowerCase().split("-")[0];
+const isKnown = (tag) => tag === "en" || Object.hasOwn(FILES, tag);
+
+/**
+ * {language: whose words are shown, locale: whose numbers and dates}, by what the viewer reads, the best first; the
+ * `language` of the operator holds for all.
+ */
+export function chooseLanguage(wanted, language = null) {
+  const tags = wanted.filter(isTag);
+  const own = isTag(language) && isKnown(baseOf(language)) ? language : null;
+  const found = baseOf(own ?? tags.find((tag) => isKnown(baseOf(tag))) ?? "en");
+  return { language: found, locale: tags.find((tag) => baseOf(tag) === found) ?? own ?? found };
+}
+
+function isTag(tag) {
+  try {
+    return Intl.getCanonicalLocales(tag).length === 1;
+  } catch {
+    return false;
+  }
+}
+
+/** All texts: English, where neither the language nor the operator has another one. */
+export const textsOf = ({ locale = "en", words = {}, own = {} } = {}) => Object.freeze({ ...english, ...words, ...own, locale });
+
+export const defaultTexts = textsOf();
+
+/** The texts in the language of the viewer; in English, where its words cannot be had. `own` is parseTexts's. */
+export async function loadTexts({ language, own, wanted = globalThis.navigator?.languages ?? [], get = fetch }) {
+  const chosen = chooseLanguage(wanted, language);
+  if (chosen.language === "en") return textsOf({ ...chosen, own });
+  try {
+    const answer = await get(FILES[chosen.language], { priority: "low", signal: AbortSignal.timeout(WITHIN) });
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    return textsOf({ ...chosen, words: await answer.json(), own });
+  } catch (error) {
+    console.warn(error);
+    return textsOf({ own });
+  }
+}
+
+/** Puts the words of the page's HTML in their places, and says which language they are in. */
+export function translate(document, texts) {
+  const each = (name, put) => {
+    for (const element of document.querySelectorAll(`[data-${name}]`)) put(element, texts[element.dataset[name]]);
+  };
+  each("text", (element, text) => element.textContent === text || (element.textContent = text));
+  each("label", (element, text) => element.setAttribute("aria-label", text));
+  each("title", (element, text) => {
+    const { key } = element.dataset;
+    element.title = key === undefined ? text : withKey(texts, text, key);
+  });
+  Object.assign(document.documentElement, { lang: texts.locale, dir: texts.direction });
+}
+
+/** "Play (k)" */
+export const withKey = (texts, name, key) => say(texts, "withKey", { name, key });
 
 /** Where an operator has worded only what an earlier page called both by, that holds for the newer one too. */
 const HEIRS = ["Badge", "Title", "Text"].flatMap((part) => [
@@ -110,13 +78,12 @@ const HEIRS = ["Badge", "Title", "Text"].flatMap((part) => [
 ]);
 const LONGEST = 300; // characters
 
-/** The defaults, each replaced by what `raw` has under its name, if that is a text. */
+/** The operator's own: of what `raw` has, the texts that the page knows. */
 export function parseTexts(raw) {
   const given = Object.entries(raw ?? {}).filter(
-    ([name, text]) => Object.hasOwn(defaultTexts, name) && typeof text === "string" && text.trim() !== "",
+    ([name, text]) => Object.hasOwn(english, name) && typeof text === "string" && text.trim() !== "",
   );
-  const texts = given.map(([name, text]) => [name, text.trim().slice(0, LONGEST)]);
-  const own = Object.fromEntries(texts);
+  const own = Object.fromEntries(given.map(([name, text]) => [name, text.trim().slice(0, LONGEST)]));
   for (const [name, older] of HEIRS) if (own[older] !== undefined) own[name] ??= own[older];
-  return Object.freeze({ ...defaultTexts, ...own });
+  return Object.freeze(own);
 }

@@ -1,5 +1,7 @@
 // The window as the viewer sees it: places in media time, in seconds, and the clock times that belong to them.
 
+import { formatDate, formatList, formatUnit } from "./intl.js";
+
 const SAME = 0.5; // seconds by which the times of two segments in a row may differ from their lengths
 
 /** Where the clock begins anew: {at: seconds, date: ms since the epoch}, of `segments` {start, date or null}. */
@@ -40,11 +42,8 @@ export const clampTo = ({ first, live }, position) => Math.min(live, Math.max(fi
 
 const two = (number) => String(number).padStart(2, "0");
 
-/** "14:03:20" on the viewer's own clock. */
-export function formatClock(date) {
-  const at = new Date(date);
-  return [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
-}
+/** "14:03:20", or "2:03:20 PM", on the viewer's own clock. */
+export const formatClock = (date, locale) => formatDate(locale, date, { timeStyle: "medium" });
 
 /** "0:55", "4:05", "1:00:09". */
 export function formatSpan(seconds) {
@@ -53,22 +52,21 @@ export function formatSpan(seconds) {
   return hours > 0 ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
 }
 
-/** "2 d 1:00:09", the days where there are any. */
-export function formatCountdown(milliseconds) {
+/** "2 days 1:00:09", the days where there are any. */
+export function formatCountdown(milliseconds, locale) {
   const seconds = Math.ceil(milliseconds / 1000);
   const days = Math.floor(seconds / 86400);
-  return `${days > 0 ? `${days} d ` : ""}${formatSpan(seconds % 86400)}`;
+  return `${days > 0 ? `${formatUnit(locale, days, "day", { display: "long" })} ` : ""}${formatSpan(seconds % 86400)}`;
 }
 
 /** The day and the time of it on the viewer's own clock, in the viewer's own language. */
-export function formatDay(date, locale = undefined) {
-  const how = { weekday: "long", day: "numeric", month: "long", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  return new Intl.DateTimeFormat(locale, how).format(date);
-}
+export const formatDay = (date, locale) =>
+  formatDate(locale, date, { weekday: "long", day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" });
 
-/** "55 s", "4 min 5 s", to be read aloud and in a sentence. */
-export function saySpan(seconds) {
+/** "55 seconds", "4 minutes, 5 seconds", to be read aloud and in a sentence. */
+export function saySpan(seconds, locale) {
   const all = Math.max(0, Math.round(seconds));
-  const parts = [[Math.floor(all / 60), "min"], [all % 60, "s"]].filter(([count]) => count > 0);
-  return parts.map(([count, unit]) => `${count} ${unit}`).join(" ") || "0 s";
+  const parts = [[Math.floor(all / 3600), "hour"], [Math.floor(all / 60) % 60, "minute"], [all % 60, "second"]];
+  const said = parts.filter(([count, unit]) => count > 0 || (all === 0 && unit === "second"));
+  return formatList(locale, said.map(([count, unit]) => formatUnit(locale, count, unit, { display: "long" })));
 }

@@ -10,6 +10,7 @@ import { watchPresence } from "./ui/presence.js";
 import { createSeek } from "./ui/seek.js";
 import { createSharing } from "./ui/sharing.js";
 import { createStatus } from "./ui/status.js";
+import { translate } from "./texts.js";
 
 const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createEvent, createElsewhere, createRecorded, createClip, createHelp];
 
@@ -18,6 +19,7 @@ export function createUi({ document, store, requests, can, meter, history }) {
   const at = (id) => document.getElementById(id);
   const draw = PARTS.map((make) => make({ document, at, requests, can }));
   store.subscribe((state, before) => {
+    if (state === before || state.texts !== before.texts) translate(document, state.texts);
     const changed = (...keys) => state === before || keys.some((key) => state[key] !== before[key]);
     for (const part of draw) part(state, changed, before);
   });

@@ -1,4 +1,4 @@
-// What is true at the moment, as one word: the state's own, made exact by what the server knows.
+// What is true at the moment, as one word: the state's own, made exact by what the server knows; and what is on.
 
 const STILL = new Set(["connecting", "buffering", "waiting", "reconnecting", "offline"]);
 const ON = new Set(["live", "starting"]);
@@ -23,4 +23,10 @@ export function phaseOf({ status, channel, trouble, behind, paused, gone, ended,
   if (trouble !== null) return trouble;
   if (status === "buffering" && slow) return "slow";
   return status === "offline" ? "connecting" : status; // what is on is never called offline
+}
+
+/** The title of what is on, in the page's words where nobody gave it one. */
+export function titleOf({ title, status, recording, texts }) {
+  if (status === "missing") return texts.missingTitle;
+  return title ?? (recording === null ? texts.liveTitle : texts.untitled);
 }

@@ -1,12 +1,14 @@
 // The buttons on the picture.
+import { formatPercent } from "../intl.js";
+import { withKey } from "../texts.js";
 import { formatSpan } from "../timeline.js";
 
 /** Each button is a picture, a name and a key. */
-function show(button, icon, name, key) {
+function show(button, icon, texts, name, key) {
   const use = button.querySelector("use");
   if (use.getAttribute("href") !== icon) use.setAttribute("href", icon);
-  if (button.ariaLabel !== name) button.setAttribute("aria-label", name);
-  button.title = `${name} (${key})`;
+  if (button.ariaLabel !== texts[name]) button.setAttribute("aria-label", texts[name]);
+  button.title = withKey(texts, texts[name], key);
 }
 
 export function createBar({ at, requests, can }) {
@@ -23,12 +25,12 @@ export function createBar({ at, requests, can }) {
 
   return function draw(state, changed) {
     const { paused, muted, volume, status, pip, fullscreen, texts } = state;
-    if (changed("paused")) show(at("play-pause"), paused ? "#i-play" : "#i-pause", paused ? "Play" : "Pause", "k");
-    if (changed("muted")) show(at("mute"), muted ? "#i-muted" : "#i-sound", muted ? "Sound on" : "Sound off", "m");
-    if (changed("muted", "volume")) showVolume(at("volume"), muted ? 0 : Math.round(100 * volume));
-    if (changed("fullscreen")) {
-      const name = fullscreen ? "Leave full screen" : "Full screen";
-      show(at("fullscreen"), fullscreen ? "#i-small" : "#i-full", name, "f");
+    if (changed("paused", "texts")) show(at("play-pause"), paused ? "#i-play" : "#i-pause", texts, paused ? "play" : "pause", "k");
+    if (changed("muted", "texts")) show(at("mute"), muted ? "#i-muted" : "#i-sound", texts, muted ? "soundOn" : "soundOff", "m");
+    if (changed("muted", "volume", "texts")) showVolume(at("volume"), muted ? 0 : Math.round(100 * volume), texts);
+    if (changed("fullscreen", "texts")) {
+      const name = fullscreen ? "fullscreenLeave" : "fullscreen";
+      show(at("fullscreen"), fullscreen ? "#i-small" : "#i-full", texts, name, "f");
     }
     if (changed("pip")) at("pip").setAttribute("aria-pressed", String(pip));
     at("unmute").hidden = !(muted && status === "live" && !paused);
@@ -48,8 +50,8 @@ function behindBy({ behind, timeline, position, recording }) {
   return behind && timeline !== null && position !== null ? `−${formatSpan(timeline.live - position)}` : "";
 }
 
-function showVolume(slider, percent) {
+function showVolume(slider, percent, { locale }) {
   if (slider.valueAsNumber !== percent) slider.value = percent;
   slider.style.setProperty("--filled", `${percent}%`);
-  slider.setAttribute("aria-valuetext", `${percent} percent`);
+  slider.setAttribute("aria-valuetext", formatPercent(locale, percent / 100));
 }

@@ -1,4 +1,5 @@
 // The button that keeps what was seen last, and what has become of that.
+import { withKey } from "../texts.js";
 
 const SEEN = new Set(["live", "behind", "rest", "recorded"]); // phases
 
@@ -16,14 +17,12 @@ export function createClip({ at, requests }) {
     shown = texts;
     at("clip").hidden = clipsUrl === null || fallback || !SEEN.has(state.phase);
     if (!changed("clip", "texts")) return;
-    at("clip").textContent = texts.clip;
-    at("clip").title = `${texts.clipWhat} (x)`;
+    at("clip").title = withKey(texts, texts.clipWhat, "x");
     at("clipped").hidden = clip === null;
     if (clip === null) return;
     const made = clip.url !== null;
     at("clip-text").textContent = texts[{ making: "clipMaking", made: "clipMade" }[clip.stage] ?? clip.stage];
     at("clip-link").hidden = at("share-clip").hidden = !made;
-    at("clip-link").textContent = texts.clipWatch;
     at("share-clip").textContent = texts.share;
     if (made) at("clip-link").href = clip.url;
   };

@@ -1,8 +1,11 @@
 // The way to a recording as a file: a link where there is one, else the page makes it.
+import { formatList, formatPercent } from "../intl.js";
+import { formatBytes } from "../stats.js";
 
 /** Puts it below the title. `load` brings what makes the file. */
 export function offerDownload({ document, recording, texts, load = () => import("../downloads.js") }) {
   if (recording.ended === null && recording.file === null) return;
+  const { locale } = texts;
   const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
   const box = make("div", { className: "actions", id: "download" });
   document.querySelector(".actions").after(box);
@@ -43,14 +46,14 @@ export function offerDownload({ document, recording, texts, load = () => import(
       const { download } = await load();
       const onProgress = (share, bytes) => {
         bar.value = share;
-        count.textContent = `${Math.floor(100 * share)} %, ${(bytes / 1e6).toFixed(1)} MB`;
+        count.textContent = formatList(locale, [formatPercent(locale, Math.floor(100 * share) / 100), formatBytes(bytes, locale)]);
       };
       const title = `${recording.title || recording.id}${number}`;
       const done = await download({ url, title, kind, signal: controller.signal, onProgress });
       show(false, done ? texts.downloadDone : "");
     } catch (error) {
       console.warn(error);
-      show(false, `${texts.downloadFailed} (${error.message})`);
+      show(false, [texts.downloadFailed, texts[error.cause]].filter(Boolean).join(" "));
     } finally {
       window.removeEventListener("beforeunload", leave);
     }

@@ -22,11 +22,6 @@ export function createElsewhere({ at, requests }) {
 
   return function draw({ elsewhere, texts: words }, changed) {
     texts = words;
-    if (changed("texts")) {
-      at("elsewhere").textContent = texts.elsewhere;
-      at("elsewhere-text").textContent = texts.elsewhereText;
-      at("elsewhere-copy").textContent = texts.elsewhereCopy;
-    }
     if (!changed("elsewhere")) return;
     at("elsewhere").hidden = elsewhere === null;
     at("elsewhere-url").value = elsewhere ?? "";

@@ -1,4 +1,5 @@
 // What is on beside its title: who performs, when it starts; the chat; and passing it on.
+import { say } from "../intl.js";
 import { formatCountdown, formatDay } from "../timeline.js";
 
 const SECOND = 1000; // ms
@@ -6,8 +7,8 @@ const THANKS = 3000; // ms
 const BEFORE = new Set(["offline", "connecting"]); // phases in which somebody waits for the start
 
 /** Owncast's chat or another one: it may run and remember its reader, and not lead this page elsewhere. */
-function chatAt(address, document) {
-  const frame = Object.assign(document.createElement("iframe"), { title: "Chat", loading: "lazy", src: address });
+function chatAt(address, document, title) {
+  const frame = Object.assign(document.createElement("iframe"), { title, loading: "lazy", src: address });
   frame.setAttribute("sandbox", "allow-scripts allow-same-origin allow-forms allow-popups");
   return frame;
 }
@@ -38,7 +39,7 @@ export function createEvent({ document, at, requests, now = Date.now }) {
     const left = startsAt === null ? 0 : startsAt - now();
     const waits = left > 0 && BEFORE.has(shown.phase);
     at("countdown").hidden = !waits;
-    if (waits) at("countdown").textContent = `${texts.startsIn} ${formatCountdown(left)}`;
+    if (waits) at("countdown").textContent = say(texts, "countdown", { time: formatCountdown(left, texts.locale) });
     at("starts").hidden = !(left > 0);
   }
   setInterval(() => shown !== null && showCountdown(), SECOND);
@@ -50,15 +51,14 @@ export function createEvent({ document, at, requests, now = Date.now }) {
       at("performer").hidden = performer === null;
       at("performer").textContent = performer ?? "";
     }
-    if (changed("startsAt") && startsAt !== null) at("starts").textContent = formatDay(startsAt);
+    if (changed("startsAt", "texts") && startsAt !== null) at("starts").textContent = formatDay(startsAt, texts.locale);
     if (changed("chatUrl") && chatUrl !== null && !document.documentElement.hasAttribute("data-embed")) {
-      at("chat").replaceChildren(chatAt(chatUrl, document));
+      at("chat").replaceChildren(chatAt(chatUrl, document, texts.chat));
       at("chat").hidden = false;
     }
     if (changed("recording")) at("share-moment").hidden = state.recording === null;
     if (changed("texts")) {
-      nameButtons();
-      at("cast").textContent = texts.cast;
+      for (const frame of at("chat").children) frame.title = texts.chat;
     }
     if (changed("castable")) at("cast").hidden = !castable;
     if (changed("startsAt", "phase", "texts")) showCountdown();

@@ -1,21 +1,25 @@
 // The figures of the statistics, each with its name.
+import { formatNumber, say } from "../intl.js";
 import { behindLive, formatLatency, formatLevel } from "../stats.js";
 
-const share = ({ dropped, total }) => (total > 0 ? ` of ${total.toLocaleString("en")}` : "");
+function share({ dropped, total }, texts) {
+  const count = formatNumber(texts.locale, dropped);
+  return total > 0 ? say(texts, "figureDroppedOf", { count, total }) : count;
+}
 
 const FIGURES = Object.freeze([
-  ["Latency", (state) => formatLatency(behindLive(state))],
-  ["Buffer", ({ buffer }) => formatLatency(buffer)],
-  ["Stalls", ({ stalls }) => `${stalls}`],
-  ["Dropped frames", ({ frames }) => `${frames.dropped.toLocaleString("en")}${share(frames)}`],
-  ["Picture", ({ level }) => formatLevel(level && { height: level.height })],
-  ["Bit rate", ({ level }) => formatLevel(level && { bitrate: level.bitrate })],
+  ["figureLatency", (state, { locale }) => formatLatency(behindLive(state), locale)],
+  ["figureBuffer", ({ buffer }, { locale }) => formatLatency(buffer, locale)],
+  ["figureStalls", ({ stalls }, { locale }) => formatNumber(locale, stalls)],
+  ["figureDropped", ({ frames }, texts) => share(frames, texts)],
+  ["figurePicture", ({ level }, { locale }) => formatLevel(level && { height: level.height }, locale)],
+  ["figureBitrate", ({ level }, { locale }) => formatLevel(level && { bitrate: level.bitrate }, locale)],
 ]);
 
-export function createFigures(document, list) {
+export function createFigures(document, list, texts) {
   const cells = FIGURES.map(([name, read]) => {
     const [row, term, value] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
-    term.textContent = name;
+    term.textContent = texts[name];
     row.append(term, value);
     list.append(row);
     return { value, read };
@@ -23,7 +27,7 @@ export function createFigures(document, list) {
   return Object.freeze({
     draw(state) {
       for (const { value, read } of cells) {
-        const text = read(state);
+        const text = read(state, texts);
         if (value.textContent !== text) value.textContent = text;
       }
     },

@@ -7,11 +7,13 @@ export function createHelp({ document, at, requests }) {
     element.append(...children);
     return element;
   };
-  const rows = shortcuts.map(({ label, what }) =>
-    make("div", make("dt", ...label.map((key) => make("kbd", key))), make("dd", what)),
-  );
-  const conditional = shortcuts.map(({ needs }, index) => [needs, rows[index]]).filter(([needs]) => needs);
-  at("help-list").append(...rows);
+  const rowsOf = (texts, state) =>
+    shortcuts.map(({ label, what, needs }) => {
+      const keys = label.map((key) => make("kbd", texts[key] ?? key));
+      const row = make("div", make("dt", ...keys), make("dd", texts[what]));
+      row.hidden = needs !== undefined && state[needs] === null;
+      return row;
+    });
   at("show-help").addEventListener("click", requests.toggleHelp);
   at("close-help").addEventListener("click", requests.toggleHelp);
   at("shortcuts").addEventListener("change", ({ target }) => requests.setShortcuts(target.checked));
@@ -20,8 +22,8 @@ export function createHelp({ document, at, requests }) {
     if (target === at("help")) requests.toggleHelp();
   });
 
-  return function draw(state) {
+  return function draw(state, changed) {
     at("shortcuts").checked = state.shortcuts;
-    for (const [needs, row] of conditional) row.hidden = state[needs] === null;
+    if (changed("texts", "clipsUrl")) at("help-list").replaceChildren(...rowsOf(state.texts, state));
   };
 }

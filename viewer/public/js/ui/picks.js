@@ -1,4 +1,5 @@
 // The choice of quality and of captions.
+import { say } from "../intl.js";
 import { levelKey } from "../quality.js";
 
 const OFF = "off"; // no caption's id: those come from the player with a number in them
@@ -10,32 +11,33 @@ export function createPicks({ at, requests }) {
   );
 
   return function draw(state, changed) {
-    if (changed("levels", "quality")) fillQualities(at("quality"), state);
-    if (changed("levels", "quality", "level")) at("quality").options[0].text = nameOfAuto(state);
-    if (changed("captions", "caption")) fillCaptions(at("caption"), state);
+    if (changed("levels", "quality", "texts")) fillQualities(at("quality"), state);
+    if (changed("levels", "quality", "level", "texts")) at("quality").options[0].text = nameOfAuto(state);
+    if (changed("captions", "caption", "texts")) fillCaptions(at("caption"), state);
     at("choice").hidden = state.levels.length < 2;
     at("caption-choice").hidden = state.captions.length === 0;
   };
 }
 
-function fillQualities(select, { levels, quality }) {
+function fillQualities(select, { levels, quality, texts }) {
   const best = [...levels].sort((a, b) => b.height - a.height || b.bitrate - a.bitrate);
   const options = best.map((level) => {
     const alike = best.filter(({ height }) => height === level.height);
-    const name = level.height ? `${level.height}p` : "Quality";
-    const which = alike.length === 1 ? "" : ` (${alike.indexOf(level) + 1} of ${alike.length})`;
-    return new Option(`${name}${which}`, levelKey(level));
+    const name = level.height ? `${level.height}p` : texts.quality;
+    const [index, count] = [alike.indexOf(level) + 1, alike.length];
+    return new Option(count === 1 ? name : say(texts, "qualityOf", { name, index, count }), levelKey(level));
   });
-  select.replaceChildren(new Option("Auto", "auto"), ...options);
+  select.replaceChildren(new Option(texts.qualityAuto, "auto"), ...options);
   select.value = quality;
   if (select.selectedIndex < 0) select.value = "auto"; // this stream has no such rendition
 }
 
 /** What the player chose by itself; with a choice of the viewer's own that would mislead. */
-const nameOfAuto = ({ quality, level }) => (quality === "auto" && level?.height ? `Auto ${level.height}p` : "Auto");
+const nameOfAuto = ({ quality, level, texts }) =>
+  quality === "auto" && level?.height ? say(texts, "qualityAutoNow", { name: `${level.height}p` }) : texts.qualityAuto;
 
-function fillCaptions(select, { captions, caption }) {
+function fillCaptions(select, { captions, caption, texts }) {
   const options = captions.map(({ id, label }) => new Option(label, id));
-  select.replaceChildren(new Option("No captions", OFF), ...options);
+  select.replaceChildren(new Option(texts.captionsOff, OFF), ...options);
   select.value = caption ?? OFF;
 }

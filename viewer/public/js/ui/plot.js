@@ -1,4 +1,5 @@
 // A moving plot of the last two minutes, by uPlot.
+import { formatFixed, formatList, formatUnit, say } from "../intl.js";
 
 const HEIGHT = 120;
 const SECONDS = 120;
@@ -28,7 +29,7 @@ export function keyOf(document, name, color) {
  * series = [{name, color: a custom property, value(columns, index), fill?, steps?, axis?: "right"}], `scale` times
  * the values on the left axis, which are in `unit`; with `right` there is another. Answers {draw(columns)}.
  */
-export async function createPlot(document, box, series, { unit, scale = 1, right = false }) {
+export async function createPlot(document, box, series, { unit, texts, scale = 1, right = false }) {
   const UPlot = await library(document);
   const { defaultView: window } = document;
   let plot = null;
@@ -38,7 +39,7 @@ export async function createPlot(document, box, series, { unit, scale = 1, right
     plot?.destroy();
     const style = window.getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(name).trim();
-    plot = new UPlot(options(UPlot, { series, right, color, width: box.clientWidth }), data, box);
+    plot = new UPlot(options(UPlot, { series, texts, right, color, width: box.clientWidth }), data, box);
   }
   make();
   box.setAttribute("role", "img");
@@ -55,16 +56,18 @@ export async function createPlot(document, box, series, { unit, scale = 1, right
       );
       data = [columns.at, ...values];
       plot.setData(data);
-      const last = series.map(({ name }, index) => `${name} ${(values[index].at(-1) ?? 0).toFixed(1)}`);
-      box.setAttribute("aria-label", `Plot of two minutes, in ${unit}. Now: ${last.join(", ")}.`);
+      const { locale } = texts;
+      const last = series.map(({ name }, index) => `${name} ${formatFixed(locale, values[index].at(-1) ?? 0, 1)}`);
+      box.setAttribute("aria-label", say(texts, "plot", { unit, values: formatList(locale, last) }));
     },
   });
 }
 
-function options(UPlot, { series, right, color, width }) {
+function options(UPlot, { series, texts, right, color, width }) {
   const quiet = color("--quiet");
   const axis = { stroke: quiet, font: "11px system-ui", ticks: { show: false }, grid: { stroke: color("--line"), width: 1 } };
   const range = (_plot, _low, high) => [0, Math.max(LEAST, high * 1.1)];
+  const ago = (minutes) => formatUnit(texts.locale, -minutes, "minute");
   const whole = (_plot, splits) => splits.map((value) => (Number.isInteger(value) ? `${value}` : ""));
   return {
     width,
@@ -74,7 +77,7 @@ function options(UPlot, { series, right, color, width }) {
     padding: [8, right ? 0 : 18, 0, 0],
     scales: { x: { time: false, range: [-SECONDS, 0] }, y: { range }, right: { range } },
     axes: [
-      { ...axis, size: 22, splits: () => [-120, -60, 0], values: () => ["−2 min", "−1 min", "now"] },
+      { ...axis, size: 22, splits: () => [-120, -60, 0], values: () => [ago(2), ago(1), texts.plotNow] },
       { ...axis, size: 30, space: 26 },
       ...(right ? [{ ...axis, scale: "right", side: 1, size: 26, space: 26, grid: { show: false }, values: whole }] : []),
     ],

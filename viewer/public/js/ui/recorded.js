@@ -10,15 +10,11 @@ export function createRecorded({ at, requests }) {
     if (!changed("recorded", "recording", "recordings", "replay", "texts", "phase")) return;
     const on = recorded !== null && recorded.ended === null && (phase === "live" || phase === "behind");
     at("start-over").hidden = !on || recording !== null;
-    at("start-over").textContent = texts.startOver;
     at("watch-recording").hidden = !((phase === "ended" || phase === "rest") && recorded !== null && recordings !== null);
-    at("watch-recording").textContent = texts.watchRecording;
     at("all-recordings").hidden = recordings === null || (recorded ?? recording) === null;
-    at("all-recordings").textContent = texts.allRecordings;
     at("to-live").hidden = recording === null || recordings === null;
-    at("to-live").textContent = texts.watchLive;
     at("when").hidden = recording === null;
-    if (recording !== null) at("when").textContent = dateOf(recording);
+    if (recording !== null) at("when").textContent = dateOf(recording, texts.locale);
     if (recordings !== null) {
       at("all-recordings").href = recordings.list;
       at("to-live").href = recordings.live;

@@ -1,4 +1,5 @@
 // The bar over the whole window: its right end is live, or of a recording its end.
+import { formatList, say } from "../intl.js";
 import { dateAt, formatClock, saySpan } from "../timeline.js";
 import { createPreview } from "./preview.js";
 
@@ -20,7 +21,7 @@ export function createSeek({ document, at, requests }) {
   /** What is at a place, over it. */
   function hint(position) {
     if (shown === null) return;
-    at("seek-hint").textContent = nameOf(shown, position, recorded);
+    at("seek-hint").textContent = nameOf(shown, position, recorded, state.texts);
     put("--hint", shareOf(position));
   }
   bar.addEventListener("pointerdown", () => (held = true));
@@ -45,9 +46,9 @@ export function createSeek({ document, at, requests }) {
   });
 
   return function draw(now, changed) {
-    const { timeline, position, behind, recording } = now;
+    const { timeline, position, behind, recording, texts } = now;
     state = now;
-    if (!changed("timeline", "position", "behind")) return;
+    if (!changed("timeline", "position", "behind", "texts")) return;
     const room = timeline !== null && timeline.live - timeline.first >= LEAST;
     at("seeking").hidden = !room;
     if (!room || held) return;
@@ -58,24 +59,27 @@ export function createSeek({ document, at, requests }) {
     bar.max = timeline.live;
     bar.value = place;
     put("--filled", shareOf(place));
-    at("clock").textContent = behind || recorded ? clockOf(timeline, position) : "";
+    at("clock").textContent = behind || recorded ? clockOf(timeline, position, texts.locale) : "";
     // Who stands on the bar hears of what they do, and not of every second that passes.
     const quiet = document.activeElement === bar && last !== null && Math.abs(place - last) < MOVED;
-    if (!quiet) bar.setAttribute("aria-valuetext", nameOf(timeline, place, recorded));
+    if (!quiet) bar.setAttribute("aria-valuetext", nameOf(timeline, place, recorded, texts));
     last = place;
   };
 }
 
-function clockOf({ anchors }, position) {
+function clockOf({ anchors }, position, locale) {
   const date = dateAt(anchors, position);
-  return date === null ? "" : formatClock(date);
+  return date === null ? "" : formatClock(date, locale);
 }
 
-/** "14:03:20, 55 s behind live"; of a recording, "4 min 5 s of 20 min, 14:03:20". */
-function nameOf(timeline, position, recorded) {
-  const length = timeline.live - timeline.start;
-  if (recorded) return [`${saySpan(position - timeline.start)} of ${saySpan(length)}`, clockOf(timeline, position)].filter(Boolean).join(", ");
-  const back = timeline.live - position;
-  const where = back < 1 ? "live" : `${saySpan(back)} behind live`;
-  return [clockOf(timeline, position), where].filter(Boolean).join(", ");
+/** "14:03:20, 55 seconds behind live"; of a recording, "5 minutes of 20 minutes, 14:03:20". */
+function nameOf({ start, live, anchors }, position, recorded, texts) {
+  const { locale } = texts;
+  const spanOf = (seconds) => saySpan(seconds, locale);
+  const clock = clockOf({ anchors }, position, locale);
+  const back = live - position;
+  const where = recorded ? say(texts, "seekOf", { span: spanOf(position - start), length: spanOf(live - start) })
+    : back < 1 ? texts.seekLive
+    : say(texts, "seekBehind", { span: spanOf(back) });
+  return formatList(locale, (recorded ? [where, clock] : [clock, where]).filter(Boolean));
 }

@@ -9,7 +9,6 @@ export function createSharing({ at, requests }) {
     const sharing = mode === SHARING;
     at("sharing").hidden = !p2p.available; // without a tracker, or a browser that can, there is nothing to choose
     at("p2p").checked = sharing;
-    at("sharing-name").textContent = texts.sharingSwitch;
     at("sharing-notice").textContent = sharing ? notice(p2p, texts) : texts.lowDelayNotice;
   };
 }

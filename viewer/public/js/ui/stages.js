@@ -1,10 +1,14 @@
 // Draws what stages.js laid out: a table, a row for each segment.
+import { formatFixed, formatList, formatNumber, say } from "../intl.js";
 import { layOut, STAGES } from "../stages.js";
 
-const ms = (value) => (value >= 1000 ? `${(value / 1000).toFixed(1)} s` : `${Math.round(value)} ms`);
-const scale = (value) => ms(value).replace(".0", "");
+const NAMES = Object.freeze({ upload: "wayUpload", tell: "wayTell", fetch: "wayFetch", wait: "wayWait" });
 
-export function createStages(document, box) {
+export function createStages(document, box, texts) {
+  const { locale } = texts;
+  const ms = (value) =>
+    value >= 1000 ? `${formatFixed(locale, value / 1000, 1)} s` : `${formatNumber(locale, Math.round(value))} ms`;
+  const scale = (value) => (value >= 1000 ? `${formatNumber(locale, value / 1000)} s` : ms(value));
   const make = (tag, name, ...children) => {
     const element = document.createElement(tag);
     if (name) element.className = name;
@@ -22,13 +26,13 @@ export function createStages(document, box) {
     "ul",
     "key",
     ...[...STAGES.map(({ name }) => name), "wait"].map((name) =>
-      make("li", "", make("i", name), name === "wait" ? "in the buffer" : name),
+      make("li", "", make("i", name), texts[NAMES[name]]),
     ),
   );
 
   const row = ({ label, parts, total, wait }) => {
     const way = make("td", "track", ...parts.map(({ name, left, width }) => bar(name, left, width)));
-    way.title = parts.map((part) => `${part.name} ${ms(part.ms)}`).join(", ");
+    way.title = formatList(locale, parts.map((part) => `${texts[NAMES[part.name]]} ${ms(part.ms)}`));
     const buffer = make("td", "track short", ...(wait ? [bar("wait", 0, wait.width)] : []));
     const head = make("th", "", label);
     head.scope = "row";
@@ -39,7 +43,7 @@ export function createStages(document, box) {
   return Object.freeze({
     draw(stages) {
       if (stages.length === 0) {
-        box.replaceChildren(make("p", "fine", "No segment yet."));
+        box.replaceChildren(make("p", "fine", texts.wayNone));
         return;
       }
       const { rows, most, longest } = layOut(stages);
@@ -49,7 +53,11 @@ export function createStages(document, box) {
         cell.colSpan = span;
         return cell;
       };
-      const heads = [head("No.", 1), head(`To the browser (≤ ${scale(most)})`, 2), head(`Buffer (≤ ${scale(longest)})`, 2)];
+      const heads = [
+        head(texts.wayNumber, 1),
+        head(say(texts, "wayTotal", { time: scale(most) }), 2),
+        head(say(texts, "wayBuffer", { time: scale(longest) }), 2),
+      ];
       const table = make("table", "", make("thead", "", make("tr", "", ...heads)), make("tbody", "", ...rows.map(row)));
       box.replaceChildren(table, key);
     },

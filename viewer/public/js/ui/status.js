@@ -1,7 +1,8 @@
 // Title, badge, the card over the picture, the poster, and what is read aloud.
+import { say } from "../intl.js";
 import { applyTheme } from "../theme.js";
 import { saySpan } from "../timeline.js";
-import { phaseOf } from "../words.js";
+import { phaseOf, titleOf } from "../words.js";
 
 /** A card covers the picture where there is none, or where it stands still. */
 const WITHOUT_CARD = new Set(["live", "behind", "rest", "recorded"]);
@@ -27,10 +28,11 @@ export function createStatus({ document, at, requests }) {
   }
 
   return function draw(state, changed, before) {
-    const { title, texts, poster, missed, phase } = state;
+    const { texts, poster, missed, phase } = state;
+    const title = titleOf(state);
     const moved = changed("texts", "phase");
     if (changed("colors")) applyTheme(document.documentElement, state.colors);
-    if (changed("title") || moved) {
+    if (changed("title", "recording") || moved) {
       at("title").textContent = title;
       document.title = phase === "live" ? `● ${title}` : title;
     }
@@ -42,13 +44,12 @@ export function createStatus({ document, at, requests }) {
     at("poster").hidden = !(both(WITHOUT_PICTURE) && at("poster").hasAttribute("src"));
     if (changed("viewers", "texts")) {
       at("viewers").hidden = state.viewers === null;
-      at("viewers").textContent = `${state.viewers?.toLocaleString("en")} ${texts.watching}`;
+      if (state.viewers !== null) at("viewers").textContent = say(texts, "viewers", { count: state.viewers });
     }
     if (changed("fallback", "texts")) showWay(state, before.fallback);
     if (changed("missed", "texts")) {
       at("missed").hidden = missed === null;
-      if (missed !== null) at("missed-text").textContent = `${texts.missedNotice} ${saySpan(missed.seconds)}.`;
-      at("watch-missed").textContent = texts.missedWatch;
+      if (missed !== null) at("missed-text").textContent = say(texts, "missed", { span: saySpan(missed.seconds, texts.locale) });
     }
   };
 }
@@ -59,7 +60,7 @@ function showWords(document, at, phase, texts) {
   document.body.dataset.status = phase;
   at("badge").textContent = texts[`${phase}Badge`];
   at("play").hidden = !WITH_BUTTON.has(phase);
-  at("play").textContent = phase === "over" ? texts.watchAgain : "Play";
+  at("play").textContent = phase === "over" ? texts.watchAgain : texts.play;
   if (card) {
     at("card-title").textContent = title;
     at("card-text").textContent = text;

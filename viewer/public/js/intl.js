@@ -1,0 +1,41 @@
+// Numbers, dates and durations as a language writes them, and texts with values in their places.
+
+const made = new Map(); // formatters, which are slow to make
+
+function formatter(kind, locale, options) {
+  const key = JSON.stringify([kind, locale, options]);
+  if (!made.has(key)) made.set(key, new Intl[kind](locale, options));
+  return made.get(key);
+}
+
+export const formatNumber = (locale, value, options = {}) => formatter("NumberFormat", locale, options).format(value);
+
+/** With so many decimal places. */
+export const formatFixed = (locale, value, digits) =>
+  formatNumber(locale, value, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+export const formatPercent = (locale, share) => formatNumber(locale, share, { style: "percent" });
+
+/** "1.2 MB" */
+export const formatUnit = (locale, value, unit, { digits = 0, display = "short" } = {}) =>
+  formatNumber(locale, value, {
+    style: "unit", unit, unitDisplay: display, minimumFractionDigits: digits, maximumFractionDigits: digits,
+  });
+
+export const formatDate = (locale, date, options) => formatter("DateTimeFormat", locale, options).format(date);
+
+/** "14:03:20, 55 seconds behind live" */
+export const formatList = (locale, parts) => formatter("ListFormat", locale, { type: "unit", style: "short" }).format(parts);
+
+/**
+ * The text of this name in `texts` (texts.js), with its values in the places of {their names}. Of several forms it is
+ * the one that the language has for `count`.
+ */
+export function say(texts, name, values = {}) {
+  const { locale, [name]: text } = texts;
+  const form = typeof text === "string" ? text : (text[formatter("PluralRules", locale, {}).select(values.count)] ?? text.other);
+  return form.replace(/\{(\w+)\}/g, (place, key) => {
+    const value = values[key] ?? place;
+    return typeof value === "number" ? formatNumber(locale, value) : value;
+  });
+}

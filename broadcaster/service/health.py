@@ -146,7 +146,7 @@ def _delivery_failures(now: HealthInputs, delivery: ViewerProblem | None) -> Ite
 
 
 def _silence(now: HealthInputs) -> str:
-    silent = f"the encoder has brought nothing new for {now.silence:.0f} s"
+    silent = f"the encoder has brought nothing new for {span_text(now.silence)}"
     if now.paused:
         return f"{silent}, and Owncast says that it has disconnected: start it again, or the stream ends"
     return f"{silent}: look at the encoder, its connection, and Owncast"
@@ -154,7 +154,9 @@ def _silence(now: HealthInputs) -> str:
 
 def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str]]:
     if _is_silent(now) and now.ended and not now.paused:
-        over = f"the source says that its stream is over, and has brought nothing for {now.silence:.0f} s"
+        over = (
+            f"the source says that its stream is over, and has brought nothing for {span_text(now.silence)}"
+        )
         act = "the stream ends after the grace time; if it was to go on, start the encoder again"
         yield "encoder", f"{over}: {act}"
     if now.journal:
@@ -214,7 +216,7 @@ def _silent_variants(now: HealthInputs) -> str:
         return ""
     names = ", ".join(sorted(silent))
     which = f"variant {names} has" if len(silent) == 1 else f"variants {names} have"
-    return f"{which} brought nothing new for {min(silent.values()):.0f} s"
+    return f"{which} brought nothing new for {span_text(min(silent.values()))}"
 
 
 def _is_still(now: HealthInputs) -> bool:
@@ -230,7 +232,7 @@ def _silent_after(now: HealthInputs) -> float:
 def _frozen(now: HealthInputs) -> str:
     """How long viewers have seen a still picture; empty if they do not."""
     is_frozen = now.state is State.LIVE and now.frozen > _silent_after(now)
-    return f"VIEWERS FROZEN for {now.frozen:.0f} s: " if is_frozen else ""
+    return f"VIEWERS FROZEN for {span_text(now.frozen)}: " if is_frozen else ""
 
 
 def seconds_of_room(free: float, limit: int, used: int, rate: float) -> float | None:

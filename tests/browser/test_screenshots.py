@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.encoder import DemoRendition
+from broadcaster.demo.encoder import DemoRendition, ffmpeg
 from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import is_played, until
 from tests.support.servers.end_to_end import end_to_end
@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 WIDTH, HEIGHT = 1120, 740
 LONGEST = 150_000  # bytes
 VARIANTS = (DemoRendition(960, 540, 1200), DemoRendition(320, 180, 300))
-PLOTTED = 40  # segments, until the dashboard has something to show
+PLOTTED = 180  # segments, until the dashboard has something to show
 
 
 async def take(page: Page, path: Path) -> None:
@@ -36,7 +36,12 @@ async def test_screenshots(
     owncast = SimulatedOwncast(
         tmp_path / "hls", tmp_path / "owncast", segment_seconds=1, variants=VARIANTS, fps=10, idle_overlap=0
     )
-    async with end_to_end(tmp_path, bucket, owncast=owncast, BROADCASTER_WINDOW_SECONDS="120") as on:
+    settings = {
+        "BROADCASTER_WINDOW_SECONDS": "120",
+        "BROADCASTER_RECORDINGS": "keep",
+        "BROADCASTER_PICTURES": ffmpeg()[0],
+    }
+    async with end_to_end(tmp_path, bucket, owncast=owncast, **settings) as on:
         await on.live_with(4)
         await page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
         await page.goto(f"{on.service.address}/")
@@ -46,8 +51,9 @@ async def test_screenshots(
         await dashboard.goto(f"{on.service.admin_address}/dashboard")
         await expect(dashboard.locator("#sentence")).to_contain_text("LIVE: 1 viewer")
         listed = dashboard.locator("#service div", has=dashboard.get_by_text("Segments listed")).locator("dd")
+        await expect(dashboard.locator("#picture")).to_be_visible()
         await eventually(
-            listed.text_content, lambda text: int(str(text).replace(",", "")) >= PLOTTED, within=120
+            listed.text_content, lambda text: int(str(text).replace(",", "")) >= PLOTTED, within=240
         )
         await page.mouse.move(WIDTH // 2, HEIGHT // 2)  # shows the controls
         await take(page, pictures / "page.jpg")

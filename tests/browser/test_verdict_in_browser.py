@@ -14,6 +14,7 @@ from playwright.async_api import Page, expect
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.faults.small_disk import SmallDisk, small_disk
+from tests.support.judges.dashboard import fits, tiles_of
 from tests.support.judges.page import barriers, no_complaints
 from tests.support.length import seconds
 from tests.support.servers.end_to_end import VARIANTS, end_to_end
@@ -48,10 +49,10 @@ class Desk:
         expected = [f"{signs[severity]} {part}" for part in parts]
         lamps = await self._page.locator("#lamps li").all_inner_texts()
         assert [lamp for lamp in lamps if lamp[0] in "!✕"] == expected
+        await tiles_of(self._page)
         if parts:
             assert await barriers(self._page) == []
-            name = f"verdict-{severity}-{parts[0].lower()}.png"
-            await self._page.screenshot(path=self._pictures / name, full_page=True)
+            await fits(self._page, self._pictures / f"verdict-{severity}-{parts[0].lower()}")
 
     async def says(self, severity: str, sentence: str, *parts: str) -> None:
         """The headline is so, and ``/health`` has the same words."""

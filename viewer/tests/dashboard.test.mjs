@@ -187,8 +187,9 @@ test("sizes and times are written as the service writes them in its sentences", 
 });
 
 test("in trouble the last segment is as old as the sentence says", () => {
-  const told = (severity) => lastSegment({ health: { silence: 30 }, came: 0, verdict: { severity } }, 4000);
+  const told = (severity, silence = 30) => lastSegment({ health: { silence }, came: 0, verdict: { severity } }, 4000);
   assert.deepEqual([told("ok"), told("failing")], ["34 s ago", "30 s ago"]);
+  assert.deepEqual([told("ok", 2.5), told("failing", 6.5), told("failing", 7200)], ["6.5 s ago", "7 s ago", "2 h ago"]);
 });
 
 test("a figure that is older than the others says so", () => {

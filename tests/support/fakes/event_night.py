@@ -41,6 +41,7 @@ WELL = HealthInputs(
     free=4e11,
     playing_pages=390,
 )
+OFFLINE = HealthInputs(State.OFFLINE, silence=900, spool_limit=20 * 2**30, free=4e11)
 FAULT = ViewerFault("the object stored just now is not found there (404)", ELSEWHERE)
 DENIED = (
     "since 2026-11-25T20:14:07Z: PUT to https://account.r2.cloudflarestorage.com, bucket 'event': the access"

@@ -184,7 +184,7 @@ def test_the_part_that_is_not_well() -> None:
         (
             1.0,
             {"0": 16.5, "1": 1.0, "2": 20.0},
-            "variants 0, 2 have brought nothing new for 16 s while others",
+            "variants 0, 2 have brought nothing new for 17 s while others",
         ),
         (1.0, {"0": 15.0, "1": 1.0}, None),
         (1.0, {"0": 17.0, "1": 1.0}, "variant 0 has brought nothing new for 17 s while others have"),

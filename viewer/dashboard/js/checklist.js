@@ -1,4 +1,5 @@
 // What has to be so before the event: findings of the service, as they are now.
+import { OFF } from "./headline.js";
 import { make } from "./row.js";
 
 const UNKNOWN = { sign: "–", word: "not known", state: "off" };
@@ -25,7 +26,10 @@ function entry(finding) {
   return item;
 }
 
-export function drawChecklist(find, { checklist }) {
+/** In its tab; and in the place of the plots while no stream is on. */
+export function drawChecklist(find, { checklist, health }) {
   find("checked").textContent = countOf(checklist);
-  find("checks").replaceChildren(...checklist.map(entry));
+  for (const id of ["checks", "now-checks"]) find(id).replaceChildren(...checklist.map(entry));
+  find("before").hidden = !OFF.has(health.stream);
+  find("plots-now").hidden = OFF.has(health.stream);
 }

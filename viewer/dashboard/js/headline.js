@@ -1,10 +1,10 @@
 // What is said above all, and how old the figures are. Pure.
-import { duration } from "./words.js";
+import { duration, span } from "./words.js";
 
 export const STALE = 15; // seconds; the service adds a row every five
 
 const SIGNS = { ok: "✓", warning: "!", failing: "✕", unknown: "?", off: "–" };
-const OFF = new Set(["offline", "ended"]); // streams without an encoder
+export const OFF = new Set(["offline", "ended"]); // streams without an encoder
 const ALWAYS = new Set(["service"]); // there is something to say of it without a stream
 const LABELS = { ok: "✓ OK", warning: "! Warning", failing: "✕ Failing", old: "✕ No answer" };
 
@@ -25,10 +25,10 @@ export function headline(answer, failed, moment) {
   return { state: severity, label: LABELS[severity], text: running ? `${text}, last segment ${lastSegment(answer, moment)}` : text };
 }
 
-/** How long ago the source brought it: that goes on while nothing is heard of the service. In trouble it is as old as the sentence beside it. */
+/** How long ago the source brought it: that goes on while nothing is heard of the service. In trouble it is what the sentence beside it says. */
 export function lastSegment({ health, came, verdict }, moment) {
-  const well = (verdict?.severity ?? "ok") === "ok";
-  const seconds = health.silence + (well ? (moment - came) / 1000 : 0);
+  if ((verdict?.severity ?? "ok") !== "ok") return `${span(health.silence)} ago`;
+  const seconds = health.silence + (moment - came) / 1000;
   return `${seconds < 10 ? `${seconds.toFixed(1)} s` : duration(seconds)} ago`;
 }
 

@@ -25,12 +25,19 @@ const PLOTS = [
   ["Stored in the bucket, MB", ["stored", asIs("storedBytes", 1e-6)]],
 ];
 
+/** Of what is counted there is no half. */
+const COUNTED = new Set([PLOTS[0], PLOTS[5]]);
+const COUNTS = [0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power));
+
 /** What matters during the event. */
 export const MAIN = [0, 1, 5].map((index) => PLOTS[index]);
 
 /** Makes plots inside `place`; the answer draws rows, as soon as there is room for them. */
 export function createPlots(place, chosen = PLOTS, light = matchMedia("(prefers-color-scheme: light)")) {
-  const made = chosen.map(([title, ...curves]) => ({ ...box(place, title), curves, plot: null }));
+  const made = chosen.map((which) => {
+    const [title, ...curves] = which;
+    return { ...box(place, title), curves, steps: COUNTED.has(which) ? COUNTS : null, plot: null };
+  });
   const drawn = { rows: [], bands: [] };
 
   function draw(rows) {
@@ -80,7 +87,7 @@ function drawBands({ ctx, bbox, valToPos }, bands, color) {
 const times = (_plot, splits) =>
   splits.map((seconds) => clock(1000 * seconds, splits.at(-1) - splits[0] < 600 ? undefined : {}));
 
-function options({ figure, legend, curves }, theme, drawn) {
+function options({ figure, legend, curves, steps }, theme, drawn) {
   const style = getComputedStyle(document.documentElement);
   const axis = { stroke: style.getPropertyValue("--quiet"), grid: { stroke: style.getPropertyValue("--line"), width: 1 } };
   const told = (_plot, seconds) => (seconds === null ? "–" : clock(1000 * seconds));
@@ -89,7 +96,7 @@ function options({ figure, legend, curves }, theme, drawn) {
     height: figure.clientHeight,
     padding: [8, 18, 0, 0],
     legend: { mount: (_plot, table) => legend.replaceChildren(table) },
-    axes: [{ ...axis, size: 30, values: times }, { ...axis, size: 48 }],
+    axes: [{ ...axis, size: 30, values: times }, { ...axis, size: 48, ...(steps && { incrs: steps }) }],
     // What goes on for long, or is so now, has its place; what was there for a moment is cut off, and told under the pointer.
     scales: { y: { range: ({ data: [, ...values] }) => [0, ceiling(values.flat(), values.map((curve) => curve.at(-1)))] } },
     series: [

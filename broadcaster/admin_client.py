@@ -503,10 +503,8 @@ def _request(options: argparse.Namespace) -> tuple[str, str, dict[str, Any] | No
     path = f"recordings/{getattr(options, 'id', '')}"
     method, body = "GET", None
     match options.what:
-        case "list":
-            path = "recordings"
-        case "bin":
-            path = "bin"
+        case "list" | "bin":
+            path = "bin" if options.what == "bin" else "recordings"
         case "restore":
             method, path = "POST", f"bin/{options.id}/restore"
         case "sweep":
@@ -523,12 +521,14 @@ def _request(options: argparse.Namespace) -> tuple[str, str, dict[str, Any] | No
         case "hide":
             visibility = "unlisted" if options.unlisted else "listed" if options.undo else "hidden"
             method, body = "PATCH", {"visibility": visibility}
+        case "open" | "close":
+            method, body = "PATCH", {"open": options.what == "open"}
     return method, path, body
 
 
 def _line(recording: dict[str, Any]) -> str:
     minutes, seconds = divmod(round(recording["duration"]), 60)
     length = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-    state = recording["visibility"] if recording["ended"] else "on"
+    state = ("open" if recording.get("open") else recording["visibility"]) if recording["ended"] else "on"
     size = f"{recording['size'] / 1e6:>9,.1f} MB"
     return printable(f"{recording['id']}  {length:>9}  {size}  {state:<8}  {recording['title']}".rstrip())

@@ -236,6 +236,8 @@ def _add_recordings_options(parser: argparse.ArgumentParser) -> None:
         "title": "set the title; an empty title restores the stream's title",
         "keep": "keep a recording for so many days from now, or for ever",
         "hide": "hide a recording from viewers",
+        "open": "let strangers watch a recording of a private event, by its page's address",
+        "close": "let guests alone watch it again",
         "delete": "put a recording or a clip into the bin, which deletes it after a day",
         "restore": "take a recording, a clip or a file out of the bin",
     }

@@ -93,6 +93,7 @@ class Recording(BinnedRecording):
     """A recording, and the address at which it is watched."""
 
     address: str | None
+    open: bool | None = Field(description="of a private event: whether strangers can watch it")
 
 
 class BinnedClip(Answer):
@@ -253,7 +254,7 @@ OPERATIONS: tuple[tuple[str, str, type[BaseModel] | None, int, type[BaseModel] |
         RecordingChange,
         200,
         Recording,
-        "Change title, visibility or time to keep",
+        "Change title, visibility or time to keep, or open it to strangers",
     ),
     ("delete", "/api/recordings/{id}", None, 202, None, "Move a recording to the bin"),
     ("get", "/api/recordings/{id}/file", None, 200, FileStatus, "Show a recording's file"),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+
+from broadcaster.ipc.messages import PublicRecording
 
 TOKEN = re.compile(r"(?P<expiry>[0-9a-f]{8,10})\.(?P<grant>[0-9a-f]{16})(?P<mac>[0-9a-f]{64})")
 
@@ -27,6 +29,29 @@ class Guest:
     def is_proxy(self) -> bool:
         """Whether it is a gate in front, which has let a guest pass; its token stands for that guest's."""
         return not self.grant
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether it is anybody who watches a recording that is opened."""
+        return not self.token
+
+
+STRANGER = Guest("", "", 0, in_path=False)
+# What strangers can ask for: the page of a recording that is opened, its playlists in a private bucket, and,
+# while there is one, the files of the page.
+OF_A_RECORDING = re.compile(r"/(?:watch/([\w-]+)|recordings/([\w-]+)/(?:[\w-]+/)*[\w-]+\.m3u8)")
+OF_THE_PAGE = re.compile(r"/(assets/[\w.-]+|icon-\w+\.png|manifest\.json)")
+
+
+def opened_of(recordings: Mapping[str, PublicRecording]) -> list[str]:
+    """The IDs of the recordings that strangers can watch."""
+    return [found.id for found in recordings.values() if found.opened]
+
+
+def is_opened(path: str, opened: Collection[str]) -> bool:
+    """Whether strangers can ask for a path, when the recordings with these IDs are opened."""
+    match = OF_A_RECORDING.fullmatch(path)
+    return (match[1] or match[2]) in opened if match else bool(opened and OF_THE_PAGE.fullmatch(path))
 
 
 def proxy_key(secret: bytes) -> str:

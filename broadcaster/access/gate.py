@@ -2,7 +2,7 @@
 
 The gate takes the token out of the path, so that everything behind it has one URL for all guests. A request
 without a valid token reaches three routes alone: the page that asks (401), ``/access`` for a passphrase, and
-``/health`` without particulars.
+``/health`` without particulars; besides, the page of a recording that is opened.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from urllib.parse import parse_qsl
 from aiohttp import hdrs, web
 from yarl import URL
 
-from broadcaster.access import Guest, guest_of, is_valid, proxy_key
+from broadcaster.access import STRANGER, Guest, guest_of, is_valid, proxy_key
 from broadcaster.http.connections import CONNECTIONS, Handle
 from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
 from broadcaster.tracker.tracker import TokenBucket, limited_networks
@@ -54,6 +54,7 @@ class Gate:
     """Lets guests pass. ``clock`` gives seconds since the epoch."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.opens: Callable[[str], bool] = lambda _: False  # a path, to strangers
         self._clock = clock
         self._secret = b""
         self._key = secrets.token_hex()  # of a gate in front
@@ -111,7 +112,10 @@ class Gate:
         token = match["token"] if match else request.cookies.get(COOKIE, "")
         guest = guest_of(token, self._secret, self._grants, self._clock(), in_path=match is not None)
         wanted = (match["path"] or "/") if match else path
-        if guest is None:
+        is_opened = guest is None and request.method in {hdrs.METH_GET, hdrs.METH_HEAD} and self.opens(path)
+        if is_opened:
+            target, query = path, ""
+        elif guest is None:
             target, query = OUTSIDE.get(path, ASK), ""
         elif match and _is_opened(request, wanted):
             target, query = ENTER, ""
@@ -121,7 +125,7 @@ class Gate:
         inner = request.clone(rel_url=URL.build(path=target, query_string=query, encoded=True))
         waits = not guest and guest_of(token, self._secret, self._waiting, self._clock())
         refused = "" if guest or not token else "closed" if waits else "over"
-        inner[GUEST], inner[WANTED], inner[REFUSED] = guest, wanted, refused
+        inner[GUEST], inner[WANTED], inner[REFUSED] = STRANGER if is_opened else guest, wanted, refused
         return inner, guest
 
     def _cut(self) -> None:

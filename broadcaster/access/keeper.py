@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 import unicodedata
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -24,11 +24,18 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from pydantic import TypeAdapter, ValidationError
 
-from broadcaster.access import make_token, proxy_key
+from broadcaster.access import make_token, opened_of, proxy_key
 from broadcaster.access.invitations import Invitation, Invitations
 from broadcaster.aio import OwnThread, Signal
 from broadcaster.errors import NotPossible
-from broadcaster.ipc.messages import AccessMode, Grants, GuestCount, PassphraseAnswer, PassphraseTry
+from broadcaster.ipc.messages import (
+    AccessMode,
+    Grants,
+    GuestCount,
+    PassphraseAnswer,
+    PassphraseTry,
+    PublicRecording,
+)
 from broadcaster.own_files import OTHERS, read_own, write_own
 from broadcaster.tracker.tracker import TokenBucket
 
@@ -314,11 +321,17 @@ class GateFile:
 
     def __init__(self, file: Path, grants: Grants) -> None:
         self._file, self._grants = file, grants
+        self._opened: list[str] = []
         self._changed = Signal()
 
     def update(self, grants: Grants) -> None:
         """Who may watch from now on."""
         self._grants = grants
+        self._changed.notify()
+
+    def show_recordings(self, found: Mapping[str, PublicRecording]) -> None:
+        """Strangers can watch those of them that are opened."""
+        self._opened = opened_of(found)
         self._changed.notify()
 
     async def run(self) -> None:
@@ -330,6 +343,7 @@ class GateFile:
                 "grants": dict(grants.ends),
                 "waiting": dict(grants.waiting),
                 "doors": grants.doors,
+                "opened": self._opened,
                 "key": proxy_key(bytes.fromhex(grants.secret)),
             }
             await asyncio.to_thread(write_own, self._file, json.dumps(known), 0o640)

@@ -316,6 +316,7 @@ class Recording:
     poster: bool = False  # the bucket has one
     thumbnails: bool = False  # recordings of version 0.1.0 have WebVTT thumbnails beside each part
     pictured: bool = False  # no more posters are to be made
+    opened: bool = False  # strangers to a private event can watch it, unless it is hidden
     deleted: datetime | None = None  # since when it is in the bin
     bin: str = ""  # a part of its address in the bin
 

@@ -208,7 +208,7 @@ def recording_of(row: sqlite3.Row) -> Recording:
         row,
         "id title secret size revision bin",
         times="started ended keep_until deleted",
-        flags="poster thumbnails pictured",
+        flags="poster thumbnails pictured opened",
     )
     return Recording(
         **same,

@@ -152,6 +152,8 @@ UPDATE clips SET deleted = 1000000 * strftime('%s', 'now'), bin = lower(hex(rand
 UPDATE clips SET keep_until = -1 WHERE viewer;
 ALTER TABLE clips DROP COLUMN removed;
 """
+# Of a private event, whether strangers can watch it.
+OPENED = "ALTER TABLE recordings ADD COLUMN opened INTEGER NOT NULL DEFAULT 0;\n"
 SCHEMA = f"""
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY,
@@ -183,6 +185,7 @@ CREATE TABLE facts (
 {FILES}
 {PICTURES}
 {BIN}
+{OPENED}
 """
 # The scripts from the first schema to this schema, in order.
 MIGRATIONS = (
@@ -249,6 +252,7 @@ MIGRATIONS = (
     FILES,
     PICTURES,
     BIN,
+    OPENED,
 )
 
 

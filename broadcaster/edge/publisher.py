@@ -19,6 +19,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+from broadcaster.access import opened_of
 from broadcaster.aio import Backoff, LogLimiter, Signal, wait_at_most
 from broadcaster.edge.client import VERSION, EdgeAnswer, EdgeClient, EdgeStatus, Report, encode, open_edge
 from broadcaster.errors import EdgeError
@@ -432,6 +433,7 @@ class EdgePublisher:
                 "grants": dict(self._grants.ends),
                 "waiting": dict(self._grants.waiting),
                 "doors": self._grants.doors,
+                "opened": opened_of(self._recordings),
                 "asking": asking,
             }
         if report.signaling:

@@ -418,6 +418,7 @@ class PublicRecording:
     listed: bool = True  # False: only viewers with its address find it
     clip: bool = False
     file: PublicFile | None = None
+    opened: bool = False  # strangers to a private event can watch it
 
     @property
     def path(self) -> str:

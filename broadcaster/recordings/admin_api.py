@@ -53,6 +53,7 @@ class RecordingsAdmin:
     page: Callable[[], Awaitable[str | None]]
     uploads: Uploads
     folder: str | None = None  # the public URL of the folder of all recordings; None for a private bucket
+    is_private: bool = False  # the event
 
 
 Call = Callable[[RecordingsAdmin, web.Request], Awaitable[web.Response]]
@@ -88,10 +89,11 @@ class Completion(_RequestBody):
 
 
 class RecordingChange(_RequestBody):
-    """Changes of a recording; ``keepDays`` are from now, None is for ever."""
+    """Changes of a recording; ``keepDays`` are from now, None is for ever. ``open``: to strangers."""
 
     title: Title | None = None
     visibility: Visibility | None = None
+    open: bool | None = None
     keepDays: int | None = Field(default=None, ge=1, le=MAX_DAYS)  # noqa: N815 - JSON
 
 
@@ -172,7 +174,7 @@ async def _show(admin: RecordingsAdmin, request: web.Request) -> web.Response:
 
 
 async def _change(admin: RecordingsAdmin, request: web.Request) -> web.Response:
-    """Change the title, visibility or keeping time of a recording."""
+    """Change the title, visibility or keeping time of a recording, or open it."""
     recording = await _recording(admin, request)
     change = RecordingChange.model_validate_json(await request.read())
     values: dict[str, str | int | None] = {}
@@ -183,6 +185,10 @@ async def _change(admin: RecordingsAdmin, request: web.Request) -> web.Response:
         change.visibility is not recording.visibility or not recording.secret
     ):
         values |= {"visibility": change.visibility, "secret": new_secret()}
+    if change.open is not None:
+        if not admin.is_private:
+            raise NotPossible("the event is public: who has its address can watch it")
+        values |= {"opened": change.open}
     keeps = "keepDays" in change.model_fields_set
     if keeps:
         _check_is_over(recording)
@@ -354,7 +360,8 @@ def _with_address(
 ) -> dict[str, Any]:
     page = page and urljoin(page, f"/watch/{recording.folder}")
     is_hidden = recording.visibility is Visibility.HIDDEN
-    return _addressed(admin, recording_details(recording, parts), None if is_hidden else page)
+    details = recording_details(recording, parts) | {"open": recording.opened if admin.is_private else None}
+    return _addressed(admin, details, None if is_hidden else page)
 
 
 def _addressed(admin: RecordingsAdmin, details: dict[str, Any], page: str | None) -> dict[str, Any]:

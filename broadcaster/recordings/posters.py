@@ -370,7 +370,7 @@ class LivePoster:
         if due is None:
             return
         streams = self._streams
-        is_turn = not (due.hidden or self._hidden()) and self._clock() - self._renewed >= RENEW
+        is_turn = self._clock() - self._renewed >= RENEW
         picture = await self._from_owncast() if is_turn else None
         media = await asyncio.to_thread(_head, due.file) if due.file else b""
         if media and self._ffmpeg and (self._frames or (is_turn and picture is None)):
@@ -379,6 +379,8 @@ class LivePoster:
         if is_turn and picture:
             self._renewed = self._clock()
             self.picture = picture
+            if due.hidden or self._hidden():
+                return
             await self._objects.put(self._key, picture, AGE)
             self.poster = self._url if self._is_on and streams == self._streams else None
 

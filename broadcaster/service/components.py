@@ -434,6 +434,8 @@ class Components:
             yield self.viewer_server
         if self.edge and self._settings.urls == "public":
             yield self.edge
+        if self.gate_file:
+            yield self.gate_file
 
 
 def lease_secret(settings: Settings) -> bytes:

@@ -75,6 +75,7 @@ def _public_recording(recording: Recording, parts: Sequence[Part], base: str) ->
         tuple(urljoin(base, path) for path in index["parts"]),
         poster=_unsigned(index["poster"], base),
         listed=recording.visibility is Visibility.LISTED,
+        opened=recording.opened,
         file=PublicFile(urljoin(base, file["url"]), file["size"], file["type"])
         if file and base != SIGNED
         else None,

@@ -159,6 +159,7 @@ def recordings_admin(components: Components, settings: Settings, address: str) -
         page=partial(asyncio.to_thread, page_address, settings, address),
         uploads=Uploads(store, catalog, prefix, components.recorder.write_soon),
         folder=f"{settings.public_url}/{prefix}/recordings/" if settings.urls == "public" else None,
+        is_private=settings.is_private,
     )
 
 

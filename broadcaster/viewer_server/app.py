@@ -90,6 +90,8 @@ class ViewerServer:
         self.gate = Gate() if setup.access != "public" else None
         self._asking: AskingPage | None = None
         self.app = self._make_app(setup)
+        if self.gate and self._recordings:
+            self.gate.opens = self._recordings.opens
         self._sources: list[Callable[[], Iterable[Metric]]] = [
             self.app[REQUEST_METRICS].metrics,
             self.app[BLOCKING_RELOADS].metrics,

@@ -16,6 +16,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from aiohttp import hdrs, web
 
+from broadcaster.access import is_opened, opened_of
 from broadcaster.access.gate import GUEST, TEXTS, AskingPage
 from broadcaster.http.static import ServedFile
 from broadcaster.ipc.messages import PublicRecording, RecordingsDelta
@@ -153,10 +154,16 @@ PLAYED = {"playlistUrl", "keptUrl", "playlist", "parts"}
 def for_guest(request: web.Request, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with the guest's token in the paths; whose token is in a cookie needs it in few."""
     guest = request.get(GUEST)
-    if guest is None:
+    if guest is None or guest.is_stranger:
         return dict(settings)
     prefix = f"/t/{guest.token}"
     return _with_prefixes(settings, prefix, prefix if guest.in_path else "")
+
+
+def for_strangers(operators: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an opened recording's page, of the operator's: nothing of the stream, and no lists."""
+    looks = {name: operators[name] for name in ("colors", "texts") if name in operators}
+    return {"recordings": None, "eventsUrl": None, **looks}
 
 
 # What a gate in front replaces in paths by the guest's token; the second only if the token is in the path.
@@ -204,14 +211,20 @@ class RecordingPages:
         }
         self._known: dict[str, PublicRecording] = {}  # by path
         self._listed: list[PublicRecording] = []  # newest first
+        self._opened: list[str] = []  # IDs
         # By path: the content, and what it was rendered from.
         self._rendered: OrderedDict[str, tuple[object, ServedFile]] = OrderedDict()
 
     def update(self, delta: RecordingsDelta) -> None:
         """Apply a delta of the list."""
         self._known = delta.apply_to(self._known)
+        self._opened = opened_of(self._known)
         listed = (recording for recording in self._known.values() if recording.listed)
         self._listed = sorted(listed, key=lambda recording: recording.started, reverse=True)
+
+    def opens(self, path: str) -> bool:
+        """Whether strangers to a private event can ask for a path."""
+        return is_opened(path, self._opened)
 
     def find(self, path: str) -> PublicRecording | None:
         """The recording or clip of a page."""
@@ -290,8 +303,12 @@ class RecordingPages:
     ) -> web.StreamResponse:
         if not self._templates[template]:
             return web.Response(status=404, text="There is no page.\n")
-        path = request.path
-        settings = for_guest(request, {**await self._page.settings(), **more})
+        path, guest = request.path, request.get(GUEST)
+        if guest and guest.is_stranger:
+            common = for_strangers(await self._page.operator_settings())
+        else:
+            common = await self._page.settings()
+        settings = for_guest(request, {**common, **more})
         before, file = self._rendered.pop(path, (None, None))
         if file is None or before != (settings, known):
             html = with_opengraph(self._templates[template], _preview(path, settings, known))
@@ -335,7 +352,9 @@ class PageTexts:
             self._rendered = (settings, recordings), [self._recording(one, settings) for one in newest]
         listed = self._tags(_preview("/recordings", settings, _known_list(settings)))
         page: dict[str, object] = {"settings": settings, "tags": self._tags(settings), "list": listed}
-        return page | ({"mark": f"{IN_PATH}/"} if self._is_private else {}), self._rendered[1]
+        if self._is_private:
+            page |= {"mark": f"{IN_PATH}/", "opened": for_strangers(await self._page.operator_settings())}
+        return page, self._rendered[1]
 
     async def asking(self) -> dict[str, object]:
         """The page for strangers by language, each also for a refused token, and for who waits for the doors.

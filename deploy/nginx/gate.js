@@ -6,6 +6,8 @@ import fs from 'fs';
 const TOKEN = /^([0-9a-f]{8,10})\.([0-9a-f]{16})([0-9a-f]{64})$/;
 const COOKIE = /(?:^|;\s*)broadcaster_access=([^;\s]*)/;
 const PAGES = /^\/(recordings|watch\/[^\/]+|c\/[^\/]+)?$/; // that open in a browser's window
+const OF_A_RECORDING = /^\/(?:watch\/([\w-]+)|recordings\/([\w-]+)\/(?:[\w-]+\/)*[\w-]+\.m3u8)$/;
+const OF_THE_PAGE = /^\/(assets\/[\w.-]+|icon-\w+\.png|manifest\.json)$/;
 const OWN = /^\/(access(\/.*)?|health)$/; // the service answers strangers there
 
 /** Compares digests of the texts, which takes as long for any two. */
@@ -30,21 +32,29 @@ function isOpened(r, path) {
     && (r.headersIn['Sec-Fetch-Dest'] || 'document') === 'document';
 }
 
+/** Whether strangers can ask for a path: the page of a recording that is opened, its playlists, the page's files. */
+function isFree(r, path, opened) {
+  if (r.uri !== path || !/^(GET|HEAD)$/.test(r.method) || !opened || opened.length === 0) return false;
+  const found = OF_A_RECORDING.exec(path);
+  return found ? opened.includes(found[1] || found[2]) : OF_THE_PAGE.test(path);
+}
+
 function known(file) {
   try { return JSON.parse(fs.readFileSync(file, 'utf8')); } catch (error) { return null; }
 }
 
 /**
  * Of a guest: where the token was, the key by which the service knows this gate, the token, how the doors are, and the
- * path without the token.
+ * path without the token. Of a stranger who asks for what is opened: the same, with "open" and without a key.
  * Of anybody else: "-" and the path for which the service is asked, in which a guest who waits for the doors has his
  * token; "/t/-" stands for a token that is refused.
  */
 function decide(r) {
   const asked = r.variables.request_uri.split('?')[0], inPath = /^\/t\/([^\/]*)(\/.*)?$/.exec(asked);
   const cookie = COOKIE.exec(r.headersIn.Cookie || ''), token = inPath ? inPath[1] : cookie ? cookie[1] : '';
-  const found = token && known(r.variables.gate_file);
-  if (!found || !isValid(token, found.secret, found.grants) || (inPath && !`${r.uri}/`.startsWith(`/t/${token}/`))) {
+  const found = known(r.variables.gate_file);
+  if (!found || !token || !isValid(token, found.secret, found.grants) || (inPath && !`${r.uri}/`.startsWith(`/t/${token}/`))) {
+    if (!inPath && found && isFree(r, asked, found.opened)) return `open - - ${found.doors} ${asked}`;
     if (!inPath && (!token || OWN.test(asked))) return `- ${asked}`;
     const waits = found && isValid(token, found.secret, found.waiting);
     return `- /t/${waits ? token : '-'}${inPath ? inPath[2] || '/' : asked}`;

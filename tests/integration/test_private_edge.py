@@ -20,14 +20,16 @@ from broadcaster.access.keeper import GateFile
 from broadcaster.http import listening
 from broadcaster.ipc.messages import AccessMode, PassphraseAnswer
 from tests.support import length
-from tests.support.fakes.private_site import LEAKS, Site, answer, check_table, grants_of
+from tests.support.fakes.private_site import LEAKS, Site, answer, check_opened, check_table, grants_of
 from tests.support.judges.gate_cases import (
     GRANT,
+    OPENED,
     SECRET,
     Case,
     bad_tokens,
     cases,
     cookie_cases,
+    opened_cases,
     page_cases,
     token,
 )
@@ -91,6 +93,22 @@ async def test_the_table(front: Front) -> None:
 
     table = [*cases(now), *cookie_cases(now), *page_cases(now)]
     await check_table(front.edge.address, table, refusal=refusal)
+
+
+async def test_a_recording_that_is_opened(front: Front) -> None:
+    """Strangers watch it, and nothing else, until it is closed again; nginx keeps one copy of its page."""
+    now = int(time.time())
+    front.file.show_recordings(front.site.open(OPENED))
+    await eventually(lambda: front.get(f"/watch/{OPENED}"), lambda found: found[0] == 200)
+    await check_table(front.edge.address, opened_cases(now))
+    for _ in range(2):
+        await check_opened(front.edge.address)
+    assert (await front.get(f"/watch/{OPENED}"))[2]["X-Cache"] == "HIT"
+    status, body, _ = await front.get(f"/t/{token(now=now)}/watch/{OPENED}")
+    assert (status, b"/live/playlist.m3u8" in body) == (200, True)
+    front.file.show_recordings(front.site.open())
+    await eventually(lambda: front.get(f"/watch/{OPENED}"), lambda found: found[0] == 401)
+    await check_table(front.edge.address, [case for case in opened_cases(now) if not case.passes])
 
 
 async def test_every_route_is_behind_it(front: Front) -> None:

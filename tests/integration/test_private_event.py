@@ -79,6 +79,17 @@ async def keys(bucket: SeaweedBucket) -> list[str]:
         return [one["Key"] for one in found.get("Contents", [])]
 
 
+async def open_and_close(service: Service, name: str) -> None:
+    """While a recording is opened, strangers have its page, without anything of the stream on it."""
+    page = f"{service.address}/watch/{name}"
+    for command, expected in (("open", 200), ("close", 401)):
+        said = json.loads(await asyncio.to_thread(run, service, "recordings", command, name))
+        assert said["open"] is (command == "open")
+        _, text = await eventually(lambda: read(page), lambda found: found[0] == expected)  # noqa: B023
+        assert (f"recordings/{name}/playlist.m3u8" in text) is (command == "open")
+        assert "/live/events" not in text
+
+
 @pytest.mark.takes(10)
 async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Nobody watches before the passphrase is set; who knows it does; every key in the bucket is random."""
@@ -128,6 +139,8 @@ async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: Seaw
         assert status == 200
         assert bucket.public_url in text
         assert (await read(f"{service.address}/recordings/newest.json"))[0] == 401
+        (name,) = [one["id"] for one in json.loads(text)["recordings"]]
+        await open_and_close(service, name)
         found = await keys(bucket)
         assert len(found) >= 15
         assert [key for key in found if not UNGUESSABLE.search(key)] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -16,18 +16,23 @@ from broadcaster.edge import encode
 from tests.integration.test_private_event import WORDS, enter, read, set_passphrase
 from tests.support.fakes.edge_pushes import PLAYLIST, push_of
 from tests.support.fakes.hls_writer import HlsWriter
-from tests.support.fakes.private_site import answer, check_table
+from tests.support.fakes.private_site import answer, check_opened, check_table
 from tests.support.judges.gate_cases import (
     FAULTS,
     GRANT,
+    OPENED,
     SECRET,
     WAITS,
     Case,
     bad_tokens,
     cases,
     cookie_cases,
+    opened_cases,
     page_cases,
     token,
+)
+from tests.support.judges.gate_cases import (
+    OTHER as OTHER_RECORDING,
 )
 from tests.support.servers.service import running_service
 from tests.support.servers.worker import Worker, running_worker
@@ -55,7 +60,13 @@ PATHS = (
 )
 
 
-def texts(*grants: str) -> dict[str, object]:
+def recording(name: str) -> dict[str, object]:
+    """An entry of the list."""
+    told = {"id": name, "parts": [f"https://v.example/{name}.m3u8"]}
+    return {"path": f"/watch/{name}", "listed": True, "tags": f"<title>Recorded {name}</title>", "told": told}
+
+
+def texts(*grants: str, opened: Sequence[str] = ()) -> dict[str, object]:
     """What the Worker is told of a private event besides its playlists."""
     told = {"id": "x", "playlist": "/t/-/recordings/x.m3u8"}
     pages = {
@@ -72,14 +83,19 @@ def texts(*grants: str) -> dict[str, object]:
             "tags": f"<title>{TITLE}</title>",
             "list": "<title>All</title>",
             "mark": "/t/+/",
+            "opened": {"recordings": None, "eventsUrl": None},
         },
-        "recordings": [{"path": "/watch/x", "listed": True, "tags": "<title>x</title>", "told": told}] * 50,
+        "recordings": [
+            *[{"path": "/watch/x", "listed": True, "tags": "<title>x</title>", "told": told}] * 50,
+            *map(recording, (OPENED, OTHER_RECORDING)),
+        ],
         "health": {"status": "ok", "stream": "live", "reason": None},
         "swarms": [],
         "gate": {
             "secret": SECRET.hex(),
             "grants": dict.fromkeys(grants),
             "waiting": {WAITS: None},
+            "opened": opened,
             "asking": {"pages": pages, "plain": "guests only\n", "policy": "default-src 'none'"},
         },
     }
@@ -94,11 +110,11 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
         yield worker
 
 
-async def tell(worker: Worker, serial: int, *grants: str) -> None:
+async def tell(worker: Worker, serial: int, *grants: str, opened: Sequence[str] = ()) -> None:
     """Push a view whose guests have these grants."""
     push = push_of(serial, serial, base=None)
     # The main playlist as well, which cases of the table ask for.
-    push["texts"] |= {**texts(*grants), "live/playlist.m3u8": push["texts"][PLAYLIST]}
+    push["texts"] |= {**texts(*grants, opened=opened), "live/playlist.m3u8": push["texts"][PLAYLIST]}
     async with worker.client() as client:
         assert (await client.push(encode(push))).is_taken
     await asyncio.sleep(1.1)  # what the Worker knows of grants is a second old at most
@@ -108,6 +124,19 @@ async def test_the_table(worker: Worker) -> None:
     """Each case of the table is answered as the service does, and nobody may keep an answer."""
     now = int(time.time())
     await check_table(worker.address, [*cases(now), *cookie_cases(now), *page_cases(now)], LEAKS)
+
+
+async def test_a_recording_that_is_opened(worker: Worker) -> None:
+    """Strangers watch it, and nothing else, until it is closed again."""
+    now = int(time.time())
+    await tell(worker, 2, GRANT, opened=[OPENED])
+    await check_table(worker.address, [*opened_cases(now, signs=False), *page_cases(now)], LEAKS)
+    await check_opened(worker.address)
+    _, body, _ = await answer(worker.address, Case("", f"/t/{token(now=now)}/watch/{OPENED}", passes=True))
+    assert b"/live/playlist.m3u8" in body
+    await tell(worker, 3, GRANT)
+    assert (await answer(worker.address, Case("", f"/watch/{OPENED}", passes=False)))[0] == 401
+    await check_table(worker.address, [case for case in opened_cases(now) if not case.passes], LEAKS)
 
 
 async def test_every_route_is_behind_it(worker: Worker) -> None:

@@ -131,7 +131,8 @@ async def test_changes(office: Office, ask: Ask) -> None:
     assert await ask("PATCH", path, json={"visibility": "unlisted"}) == (200, changed)  # its link stays
     await ask("PATCH", path, json={"keepDays": None, "visibility": "hidden"})
     hidden = await only(ask)
-    assert hidden["keepUntil"] is None
+    assert (hidden["keepUntil"], hidden["open"]) == (None, None)
+    assert (await ask("PATCH", path, json={"open": True}))[0] == 409  # the event is public
     assert hidden["playlist"] != recording["playlist"]
     (status, _) = await ask("DELETE", path)
     assert (status, office.told) == (202, 3)

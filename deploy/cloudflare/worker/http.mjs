@@ -16,9 +16,7 @@ export function negotiated(request, found) {
     const gzip = GZIP.test(request.cf?.clientAcceptEncoding ?? request.headers.get("accept-encoding") ?? ""), own = gzip ? `${tag.slice(0, -1)}-gz"` : tag;
     headers.set("etag", own), headers.set("vary", "Accept-Encoding");
     const known = (request.headers.get("if-none-match") ?? "").split(",").map((one) => one.trim().replace(/^W\//, ""));
-    const is304 = known.includes(own) || known.includes("*");
-    for (const name of is304 ? ["content-type", "last-modified"] : []) headers.delete(name);
-    if (is304) return new Response(null, { status: 304, headers });
+    if (known.includes(own) || known.includes("*")) return headers.delete("content-type"), headers.delete("last-modified"), new Response(null, { status: 304, headers });
     if (gzip) headers.set("content-encoding", "gzip"); // the runtime compresses
   }
   return new Response(request.method === "HEAD" ? null : found.body, { status: found.status, headers });

@@ -7,6 +7,7 @@ const MOST_PUSH = 4 * 2 ** 20, MOST_REPORT = 1024, SHORTEST_KEY = 43; // bytes; 
 const SHOWN = 48, SILENT = 30_000, KEPT = ["_HLS_msn", "_HLS_part", "_HLS_skip"]; // recordings of a list; ms until the service is said to be silent; of a query
 const PATHS = /^\/(|config\.json|health|recordings|recordings\/[^/]+\.json|(watch|c)\/[^/]+|live\/.+\.m3u8|live\/(events|segments)\/[^/]+)$/;
 const PAGES = /^\/(recordings|watch\/[^/]+|c\/[^/]+)?$/, UNTOLD = /^\/(live\/|health)/; // that open in a window; that have no paths of guests in them
+const OPENED = "edge-opened", OF_A_RECORDING = /^\/watch\/([\w-]+)$/, OF_THE_PAGE = /^\/(assets\/[\w.-]+|icon-\w+\.png|manifest\.json)$/; // what strangers can ask for: the host at which a cache keeps it, and the paths
 const ORIGIN = /^\/origin\/v1\/([a-z]{1,20})\/?(.*)$/; // channel, and what of it
 const PREFLIGHT = { "access-control-allow-methods": "GET, HEAD, OPTIONS", "access-control-allow-headers": "*", "access-control-max-age": "86400" }, HIDDEN = { "cache-control": "private, no-store", "referrer-policy": "no-referrer" };
 const takesPage = (headers) => headers.get("accept")?.includes("text/html");
@@ -14,10 +15,10 @@ const MISSING = (what) => answer(404, `There is no such ${what}.\n`, age(5));
 /** What viewers are shown. Workers Cache stands before it: of all who ask for the same thing, one is let through. */
 export class Shown extends WorkerEntrypoint {
   async fetch(request) {
-    const { pathname, search } = new URL(request.url), path = pathname.slice(1);
+    const { hostname, pathname, search } = new URL(request.url), path = pathname.slice(1);
     if (path.startsWith("live/")) return asked(this.env, "live", path + search);
     if (path === "health") return this.health();
-    const { settings, tags, list, mark = "/" } = (await this.text("page")) ?? {}; // the last: of a private event, for the begin of a guest's paths
+    const { settings, opened, tags, list, mark = "/" } = (await this.text("page")) ?? {}; // the last: of a private event, for the begin of a guest's paths
     if (!settings) return busy("The service has not told the edge anything yet.\n", age(1));
     if (path === "config.json") return json(settings, age(10));
     if (path === "") return this.page("index.html", settings, tags);
@@ -29,7 +30,7 @@ export class Shown extends WorkerEntrypoint {
     const place = listed.findIndex(({ id }) => path === `recordings/${id}.json`) + 1;
     if (path.endsWith(".json")) return place ? json(slice(place, place + SHOWN), age(5)) : MISSING("recording");
     const one = all.find((found) => found.path === pathname);
-    return this.page("index.html", { ...settings, recording: one?.told ?? {} }, one?.tags, one ? 200 : 404);
+    return this.page("index.html", { ...(hostname === OPENED ? opened : settings), recording: one?.told ?? {} }, one?.tags, one ? 200 : 404);
   }
   async text(name) { return asked(this.env, "live", name).then((found) => (found.ok ? found.json() : null)); }
   /** A file of the page with settings, and what link previews show, put in. */
@@ -72,7 +73,7 @@ async function report(request, env) {
   return taken ? answer(204, null, NO_STORE) : answer(429, null, NO_STORE, undefined, { "retry-after": "30" });
 }
 /** What a viewer gets under a path, in a public event or as a guest. The cache has nothing of before the doors opened, or closed. */
-async function shown(request, env, ctx, gate) {
+async function shown(request, env, ctx, host) {
   const url = new URL(request.url), { method, headers } = request, path = url.pathname;
   if (path === "/live/beacon" && method === "POST") return report(request, env);
   const isSocket = headers.get("upgrade")?.toLowerCase() === "websocket" && !headers.has("sec-websocket-protocol");
@@ -81,7 +82,7 @@ async function shown(request, env, ctx, gate) {
   if (method !== "GET" && method !== "HEAD") return answer(405, null, NO_STORE, undefined, { allow: "GET, HEAD" });
   if (!PATHS.test(path)) return env.ASSETS.fetch(request);
   const query = new URLSearchParams(KEPT.filter((name) => path.endsWith(".m3u8") && url.searchParams.has(name)).map((name) => [name, url.searchParams.get(name)]));
-  const found = negotiated(request, await ctx.exports.Shown.fetch(`https://edge-${gate?.doors ?? ""}${path}${query.size ? `?${query}` : ""}`));
+  const found = negotiated(request, await ctx.exports.Shown.fetch(`https://${host}${path}${query.size ? `?${query}` : ""}`));
   if (path === "/health") found.headers.set("x-client-address", headers.get("cf-connecting-ip") ?? "");
   return found;
 }
@@ -92,14 +93,15 @@ function asking({ headers }, { path, token, inPath, waits }, { pages, plain, pol
   const more = { ...(isPage && { "content-security-policy": policy, "content-language": language }), ...(waits && { refresh: "2" }) };
   return answer(401, isPage ? pages[language][waits ? 2 : token ? 1 : 0] : plain, NO_STORE, isPage ? HTML : undefined, { "www-authenticate": "Invitation", ...more });
 }
-/** A private event: guests get what is under the path without their token; a browser that opens a page has it as a cookie from then on. */
+/** A private event: guests get what is under the path without their token, strangers the recordings that are opened; a browser that opens a page has it as a cookie from then on. */
 async function gated(request, env, ctx, gate) {
-  const { method, headers } = request, url = new URL(request.url), guest = await visitor(request, url.pathname, gate), { path, token, inPath, grant, expires } = guest;
-  const isOpened = inPath && method === "GET" && PAGES.test(path) && takesPage(headers) && (headers.get("sec-fetch-dest") ?? "document") === "document";
+  const { method, headers } = request, url = new URL(request.url), guest = await visitor(request, url.pathname, gate), { path, token, inPath, grant, expires } = guest, { opened = [], doors } = gate;
+  const [, id] = path.match(OF_A_RECORDING) ?? [], isFree = !grant && !inPath && /^(GET|HEAD)$/.test(method) && (id ? opened.includes(id) : opened.length > 0 && OF_THE_PAGE.test(path));
+  const isEntered = inPath && method === "GET" && PAGES.test(path) && takesPage(headers) && (headers.get("sec-fetch-dest") ?? "document") === "document";
   const kept = () => `broadcaster_access=${token}; Max-Age=${Math.floor(expires - Date.now() / 1000)}; Path=/; HttpOnly; SameSite=Lax${url.protocol === "https:" ? "; Secure" : ""}`;
   const inner = new Request(Object.assign(url, { pathname: path }), request);
   inner.headers.set("x-guest", JSON.stringify({ grant, expires }));
-  const found = !grant ? asking(request, guest, gate.asking) : isOpened ? answer(303, null, NO_STORE, undefined, { location: path, "set-cookie": kept() }) : await shown(inner, env, ctx, gate);
+  const found = isFree ? await shown(inner, env, ctx, OPENED) : !grant ? asking(request, guest, gate.asking) : isEntered ? answer(303, null, NO_STORE, undefined, { location: path, "set-cookie": kept() }) : await shown(inner, env, ctx, `edge-${doors}`);
   const hasPaths = grant && found.body && PATHS.test(path) && !UNTOLD.test(path), own = `/t/${token}/`;
   const told = hasPaths ? (await found.text()).replaceAll("/t/-/", own).replaceAll("/t/+/", inPath ? own : "/") : found.body;
   return found.webSocket ? found : new Response(told, { status: found.status, headers: [...new Map([...found.headers, ...Object.entries(HIDDEN)])] });
@@ -108,6 +110,6 @@ export default {
   async fetch(request, env, ctx) {
     const own = new URL(request.url).pathname.match(ORIGIN), gate = own ? null : await gateOf(env);
     if (own || gate === undefined) return own ? origin(request, env, own) : busy("The edge is away.\n");
-    return gate ? gated(request, env, ctx, gate) : shown(request, env, ctx);
+    return gate ? gated(request, env, ctx, gate) : shown(request, env, ctx, "edge");
   },
 };

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
 from yarl import URL
 
-from broadcaster.ipc.messages import AccessMode, Grants, HealthReport, Ping, Setup, view_delta
+from broadcaster.ipc.messages import (
+    AccessMode,
+    Grants,
+    HealthReport,
+    Ping,
+    PublicRecording,
+    RecordingsDelta,
+    Setup,
+    view_delta,
+)
 from broadcaster.own_files import VIEWER
 from broadcaster.viewer_server.app import ViewerServer
 from broadcaster.viewer_server.pages import BLOCK
 from tests.support.fakes.viewer_app import ViewerApp
-from tests.support.judges.gate_cases import FAULTS, GRANT, NOW, SECRET, WAITS, Case
+from tests.support.judges.gate_cases import FAULTS, GRANT, NOW, OPENED, OTHER, SECRET, WAITS, Case
 
 TITLE = "The stream's own title"
+WHEN = datetime(2026, 1, 2, 12, tzinfo=UTC)
 LEAKS = (TITLE, "EXTM3U", "viewers", "recordings", "live", "offline", "0/playlist")
 Clock = Callable[[], float]
 
@@ -72,6 +83,23 @@ class Site:
     def _show(self) -> None:
         self.server.handle(view_delta(self.server.stream.view, self._source.channel.view))
 
+    def open(self, *opened: str) -> dict[str, PublicRecording]:
+        """There are two recordings, of which these are opened; returns them by path."""
+        found = [
+            PublicRecording(
+                name,
+                f"Recorded {name}",
+                WHEN,
+                WHEN,
+                9.0,
+                (f"https://v.example/{name}.m3u8",),
+                opened=name in opened,
+            )
+            for name in (OPENED, OTHER)
+        ]
+        self.server.handle(RecordingsDelta(tuple(found)))
+        return {recording.path: recording for recording in found}
+
     def admit(self, *grants: str) -> None:
         """Let these in, and no others; one waits for the doors."""
         self.server.handle(grants_of(*grants))
@@ -118,3 +146,16 @@ async def check_table(
                 assert is_said == {fault: fault == case.fault for fault in FAULTS}, case.name
             assert case.fault is None or ("Refresh" in headers) is (case.fault == "closed"), case.name
     assert wrong == []
+
+
+async def check_opened(address: str) -> None:
+    """Assert that strangers watch the recording that is opened, and find no more of the event on its page."""
+    headers = {"Accept": "text/html"}
+    status, body, answered = await answer(address, Case("", f"/watch/{OPENED}", passes=True, headers=headers))
+    assert status == HTTPStatus.OK
+    assert f"https://v.example/{OPENED}.m3u8" in body.decode()
+    assert f"<title>Recorded {OPENED}</title>" in body.decode()
+    for leak in (TITLE, OTHER, "/live/", "/t/", "newest", "playlistUrl", "oembed"):
+        assert leak not in body.decode(), leak
+    assert answered["Cache-Control"] == "private, no-store"
+    assert "Set-Cookie" not in answered

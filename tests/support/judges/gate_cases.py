@@ -12,9 +12,10 @@ SECRET, OTHER_SECRET = bytes(range(32)), bytes(range(1, 33))
 GRANT, REVOKED = "00112233445566aa", "ffeeddccbbaa9988"
 WAITS = "89abcdef01234567"  # a grant that is valid once the doors are open
 FAULTS = {"over": "Your access is over.", "closed": "The doors are still closed."}
+OPENED, OTHER = "2026-01-02-1200-abcdefghjkmnpq", "2026-01-01-1200-abcdefghjkmnpq"  # recordings
 NOW = 1_800_000_000
-# A key with 128 random bits in a folder or at the begin of a name: hexadecimal digits, or letters of which each is
-# one of 31. The secret of a recording that is hidden or in the bin can follow.
+# A key with 128 random bits in a folder or at the begin of a name: hexadecimal digits, or letters of which
+# each is one of 31. The secret of a recording that is hidden or in the bin can follow.
 UNGUESSABLE = re.compile(
     r"(^|/)([0-9a-f]{32}-[^/]+$|\d{4}-\d\d-\d\d-\d{4}-[a-z2-9]{26,}(-[0-9a-f]+)?[/.-]|check-[0-9a-f]{32}/)"
 )
@@ -35,8 +36,8 @@ ROUTES = (
     "/live/tracker",
     "/recordings",
     "/recordings/newest.json",
-    "/watch/2026-01-01-1200-abcdefghjkmnpq",
-    "/c/2026-01-01-1200-abcdefghjkmnpq",
+    f"/watch/{OTHER}",
+    f"/c/{OTHER}",
     "/assets/main.js",
     "/no/such/path",
 )
@@ -141,6 +142,38 @@ def page_cases(now: int = NOW) -> Iterator[Case]:
                 yield Case(f"{name}, path", f"/t/{found}/{path}", passes=False, headers=html, fault=fault)
                 html = html | {"Cookie": f"broadcaster_access={found}"}
             yield Case(f"{name}, cookie", f"/{path}", passes=False, headers=html, fault=fault)
+
+
+def opened_cases(now: int = NOW, *, signs: bool = True) -> Iterator[Case]:
+    """A recording that is opened: strangers get what its page needs, and nothing else of the event.
+
+    ``signs``: the gate has the playlists of a private bucket behind it.
+    """
+    valid, refused = token(now=now), token(grant=REVOKED, now=now)
+    page = f"/watch/{OPENED}"
+    for path in (
+        page,
+        f"{page}?t=5",
+        f"/recordings/{OPENED}/0/playlist.m3u8",
+        "/assets/main.js",
+        "/icon-180.png",
+    ):
+        for method in ("GET", "HEAD"):
+            passes = signs or not path.endswith(".m3u8")
+            yield Case(f"{method} {path}, opened", path, passes=passes, method=method)
+    for name in (valid, refused, "x"):
+        headers = {"Cookie": f"broadcaster_access={name}"}
+        yield Case(f"an opened recording with a cookie {name}", page, passes=True, headers=headers)
+    yield Case("an opened recording with a token", f"/t/{valid}{page}", passes=True)
+    yield Case("an opened recording with a token that is refused", f"/t/{refused}{page}", passes=False)
+    yield Case("an opened recording, POST", page, passes=False, method="POST")
+    ways = [f"/watch/{OTHER}", f"/recordings/{OTHER}/0/playlist.m3u8", f"/recordings/{OPENED}.json"]
+    ways += [f"/c/{OPENED}", f"{page}/", f"/{page}", f"{page}/../{OTHER}", f"{page}%2F", page[:-1]]
+    ways += [f"/recordings/{OPENED}/../{OTHER}/0/playlist.m3u8", "/assets/../config.json"]
+    ways += ["/oembed", "/access.html"]
+    for path in (*ROUTES, *ways):
+        if path != "/assets/main.js":
+            yield Case(f"{path} beside an opened recording", path, passes=False)
 
 
 def cookie_cases(now: int = NOW) -> Iterator[Case]:

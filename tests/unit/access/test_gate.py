@@ -17,9 +17,20 @@ from broadcaster.access import proxy_key
 from broadcaster.access.gate import IN_FRONT
 from broadcaster.http import listening
 from broadcaster.ipc.messages import GuestCount, HealthReport, PassphraseAnswer, Ping
-from tests.support.fakes.private_site import LEAKS, Site, answer, check_table
+from tests.support.fakes.private_site import LEAKS, Site, answer, check_opened, check_table
 from tests.support.judges import gate_cases
-from tests.support.judges.gate_cases import BAD, GRANT, SECRET, VALID, Case, cases, cookie_cases, page_cases
+from tests.support.judges.gate_cases import (
+    BAD,
+    GRANT,
+    OPENED,
+    SECRET,
+    VALID,
+    Case,
+    cases,
+    cookie_cases,
+    opened_cases,
+    page_cases,
+)
 from tests.support.waiting import eventually
 
 HTML = {"Accept": "text/html"}
@@ -38,6 +49,16 @@ async def test_the_table(private: Site) -> None:
     table = [*cases(), *cookie_cases(), *page_cases()]
     assert len(table) >= 60
     await check_table(private.address, table)
+
+
+async def test_a_recording_that_is_opened(private: Site) -> None:
+    """Strangers watch it, and nothing else, until it is closed again."""
+    private.open(OPENED)
+    await check_table(private.address, [*opened_cases(), *page_cases()])
+    await check_opened(private.address)
+    private.open()
+    await check_table(private.address, cases())
+    assert (await answer(private.address, Case("", f"/watch/{OPENED}", passes=False)))[0] == 401
 
 
 async def test_links_and_pages_are_counted_by_grant(private: Site) -> None:

@@ -46,7 +46,7 @@ export function keepWish({ value, badInput = false }, shown, now) {
 /** What takes a change back: the patch that makes it as it was. */
 export function reversal(one, patch, now) {
   const keepDays = one.keepUntil ? Math.max(1, daysUntil(dayOf(one.keepUntil), now)) : null;
-  const before = { title: one.title, visibility: one.visibility, keepDays };
+  const before = { title: one.title, visibility: one.visibility, open: one.open, keepDays };
   return Object.fromEntries(Object.keys(patch).map((field) => [field, before[field]]));
 }
 
@@ -57,10 +57,11 @@ const VISIBLE = {
 };
 
 /** What a change has done, in words. */
-export function changeText(one, { title, visibility, keepDays }, now = Date.now()) {
+export function changeText(one, { title, visibility, open, keepDays }, now = Date.now()) {
   const name = `“${one.title || one.id}”`;
   if (title !== undefined) return title ? `${name} is called “${title}” now.` : `${name} has no title any more.`;
   if (visibility !== undefined) return `${name} ${VISIBLE[visibility]}.`;
+  if (open !== undefined) return `${name} is ${open ? "open now: who has its link can watch it" : "for guests alone again"}.`;
   return keepDays === null ? `${name} is kept for ever.` : `${name} is kept until ${when(now + keepDays * DAY).split(",")[0]}.`;
 }
 

@@ -15,16 +15,19 @@ export function createRow(asks) {
   const title = make("input", { className: "record-title", maxLength: 200, placeholder: "Without a title", autocomplete: "off" });
   const facts = make("p", { className: "facts" });
   const visible = make("select", {}, ...VISIBLE.map(([value, text]) => make("option", { value }, text)));
+  const open = make("input", { type: "checkbox" });
+  const opened = make("label", { className: "keep" }, open, " Open to everybody"); // of a private event
   const until = make("input", { type: "date" });
   const forever = make("span", { className: "quiet" });
   const keep = make("label", { className: "keep" }, "Keep until ", until, " ", forever);
   const watch = make("a", { target: "_blank", rel: "noopener" }, "Watch");
   const copy = make("button", { type: "button" }, "Copy link");
   const remove = make("button", { type: "button", className: "danger" }, "Delete");
-  const element = make("li", { className: "record" }, title, facts, make("div", { className: "does" }, visible, keep, watch, copy, remove));
+  const element = make("li", { className: "record" }, title, facts, make("div", { className: "does" }, visible, opened, keep, watch, copy, remove));
 
   title.addEventListener("change", () => asks.change(one, { title: title.value }));
   visible.addEventListener("change", () => asks.change(one, { visibility: visible.value }));
+  open.addEventListener("change", () => asks.change(one, { open: open.checked }));
   // Each digit that is typed is a date of its own, so nothing is asked before the operator is done.
   let shown = "";
   const keepUntil = () => {
@@ -56,10 +59,12 @@ export function createRow(asks) {
     const text = factsOf(one, Date.now()).join(" · ");
     if (facts.textContent !== text) facts.textContent = text;
     put(title, one.title);
-    for (const [field, what] of [[title, "Title"], [visible, "Who finds it"], [until, "Keep until"], [watch, "Watch"], [copy, "Copy link"], [remove, "Delete"]]) {
+    for (const [field, what] of [[title, "Title"], [visible, "Who finds it"], [open, "Open to everybody"], [until, "Keep until"], [watch, "Watch"], [copy, "Copy link"], [remove, "Delete"]]) {
       field.ariaLabel = `${what}: ${name}`;
     }
     visible.hidden = keep.hidden = isClip;
+    opened.hidden = (one.open ?? null) === null;
+    open.checked = one.open === true;
     if (!isClip) {
       put(visible, one.visibility);
       if (document.activeElement !== until) until.min = tomorrow(Date.now()); // Chromium forgets half a date at this
@@ -67,7 +72,7 @@ export function createRow(asks) {
       put(until, shown);
       forever.textContent = one.keepUntil === null ? (on ? "is set at its end" : "for ever") : "";
     }
-    title.disabled = visible.disabled = going;
+    title.disabled = visible.disabled = open.disabled = going;
     until.disabled = remove.disabled = going || on;
     watch.hidden = one.address === null || going;
     copy.hidden = watch.hidden || isLocal(one.address);

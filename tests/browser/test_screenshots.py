@@ -36,12 +36,15 @@ async def test_screenshots(
     owncast = SimulatedOwncast(
         tmp_path / "hls", tmp_path / "owncast", segment_seconds=1, variants=VARIANTS, fps=10, idle_overlap=0
     )
-    settings = {
-        "BROADCASTER_WINDOW_SECONDS": "120",
-        "BROADCASTER_RECORDINGS": "keep",
-        "BROADCASTER_PICTURES": ffmpeg()[0],
-    }
-    async with end_to_end(tmp_path, bucket, owncast=owncast, **settings) as on:
+    on_air = end_to_end(
+        tmp_path,
+        bucket,
+        owncast=owncast,
+        BROADCASTER_WINDOW_SECONDS="120",
+        BROADCASTER_RECORDINGS="keep",
+        BROADCASTER_PICTURES=ffmpeg()[0],
+    )
+    async with on_air as on:
         await on.live_with(4)
         await page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
         await page.goto(f"{on.service.address}/")

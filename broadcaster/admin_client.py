@@ -377,6 +377,12 @@ def set_doors(options: argparse.Namespace) -> None:
     write(f"the doors are {options.what}")
 
 
+def take_lead() -> None:
+    """Ask for the lead, on the machine that stands by. Raises ConfigError without a token, AdminError."""
+    _ask_here("POST", "lead")
+    write("this broadcaster takes the lead as soon as the one that leads has uploaded what it has begun")
+
+
 def _ask_here(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """The answer of this machine's service."""
     settings = load()

@@ -345,6 +345,13 @@ def _doors(options: argparse.Namespace, _log_format: str) -> int:
     return 0
 
 
+def _lead(_options: argparse.Namespace, _log_format: str) -> int:
+    from broadcaster.admin_client import take_lead
+
+    take_lead()
+    return 0
+
+
 def _add_invitations_options(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("list", help="list the invitations").add_argument("--json", action="store_true")
@@ -427,6 +434,7 @@ COMMANDS = {
         ("invite", "make a link to a private event", _add_invite_options, _invite),
         ("invitations", "list and revoke invitations", _add_invitations_options, _invitations),
         ("doors", "let all guests in, or the crew alone", _add_doors_options, _doors),
+        ("lead", "take the lead from another broadcaster, in good order", lambda _: None, _lead),
         ("relay", "serve another broadcaster's stream from a cache", _add_relay_options, _relay),
         ("export", "write a recording, clip or live window into a file", _add_export_options, _export),
     )

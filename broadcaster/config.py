@@ -109,6 +109,11 @@ class Settings(BaseSettings):
         alias="BROADCASTER_LEASE_SECONDS",
         description="Seconds without a sign of the leader until another one leads. Without a stream 180.",
     )
+    standby: bool = Field(
+        default=False,
+        alias="BROADCASTER_STANDBY",
+        description="`true` on each of two broadcasters of one stream: one leads, the other one takes over.",
+    )
     account_id: AccountId | None = Field(
         default=None,
         alias="R2_ACCOUNT_ID",
@@ -457,6 +462,8 @@ class Settings(BaseSettings):
         if self.is_private and (self.mirror or self.tracker_url):
             open_ways = "BROADCASTER_MIRROR and BROADCASTER_TRACKER_URL have no gate"
             raise ValueError(f"{open_ways}: remove them, or set BROADCASTER_ACCESS=public")
+        if self.is_private and self.standby:
+            raise ValueError("BROADCASTER_STANDBY: guests' links and the passphrase are on one machine alone")
         if self.viewer_clips and not self.has_pages:
             raise ValueError("BROADCASTER_VIEWER_CLIPS needs BROADCASTER_RECORDINGS")
         return self

@@ -37,6 +37,10 @@ class CatalogError(BroadcasterError):
     """The catalog is foreign, broken, too new or in use. The message says what to do."""
 
 
+class LeadLost(BroadcasterError):  # noqa: N818 - reads as what happened
+    """Another broadcaster leads: this process has to end, and its next one stands by."""
+
+
 class EdgeError(BroadcasterError):
     """The edge's Worker gives no answer, or none that can be read. The message is one line and says why."""
 

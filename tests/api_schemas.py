@@ -246,6 +246,7 @@ class Rebuilt(Answer):
 
 # Method and path, the model of the request's body, the status and the model of the answer, and what it does.
 OPERATIONS: tuple[tuple[str, str, type[BaseModel] | None, int, type[BaseModel] | None, str], ...] = (
+    ("post", "/api/lead", None, 202, Nothing, "Ask for the lead, of a broadcaster that stands by"),
     ("get", "/api/recordings", None, 200, RecordingList, "List the recordings"),
     ("get", "/api/recordings/{id}", None, 200, Recording, "Show a recording"),
     (

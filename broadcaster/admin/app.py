@@ -33,7 +33,7 @@ from broadcaster.http.server import ADMIN_HEADERS, HEALTH, Health, allow_hosts, 
 from broadcaster.http.static import StaticFiles
 from broadcaster.ipc.messages import HealthPart, HealthReport
 from broadcaster.own_files import LARGEST, OTHERS, READ, read_own, write_own
-from broadcaster.recordings.admin_api import Call, RecordingsAdmin, add_recordings, authorized
+from broadcaster.recordings.admin_api import Call, RecordingsAdmin, add_recordings, authorized, refusal
 
 MAX_CONNECTIONS = 100
 MAX_BODY_BYTES = 65_536
@@ -67,6 +67,14 @@ class Dashboard:
         return {**R2_PRICES, "compareEgressPerGb": self.egress_price}
 
 
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The request for the lead, which needs the operator's token. ``want`` raises NotPossible."""
+
+    token: str
+    want: Callable[[], None]
+
+
 REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
 ASK_OWNCAST: web.AppKey[Callable[[], None]] = web.AppKey("ASK_OWNCAST")
 DASHBOARD = web.AppKey("DASHBOARD", Dashboard)
@@ -82,11 +90,13 @@ def make_operator_app(  # noqa: PLR0913 - the parts that the service has and tes
     refresh: Callable[[], Awaitable[None]] | None = None,
     recordings: RecordingsAdmin | None = None,
     access: Access | None = None,
+    lead: Lead | None = None,
 ) -> web.Application:
     """The application: ``/metrics``, ``/health``, the dashboard, the recordings' API, Owncast's webhook.
 
     ``ask_owncast`` queries Owncast at once; without it there is no webhook. ``names`` are further host names
     that requests may have. ``refresh`` fetches the viewer server's metrics. ``access`` is of a private event.
+    ``lead`` asks for the lead.
     """
     middlewares = [allow_hosts(names), *([_refreshing(refresh)] if refresh else [])]
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=middlewares)
@@ -100,6 +110,8 @@ def make_operator_app(  # noqa: PLR0913 - the parts that the service has and tes
     if ask_owncast:
         app[ASK_OWNCAST] = ask_owncast
         app.router.add_post("/owncast/webhook", _webhook, name="owncast_webhook")
+    if lead:
+        app.router.add_post("/api/lead", partial(_lead, lead))
     if recordings:
         add_recordings(app, recordings)
         for method, path, call in (
@@ -114,6 +126,17 @@ def make_operator_app(  # noqa: PLR0913 - the parts that the service has and tes
             guarded: Call = partial(call, access or Access(None))
             app.router.add_route(method, f"/api/{path}", partial(authorized, guarded, recordings))
     return app
+
+
+async def _lead(lead: Lead, request: web.Request) -> web.Response:
+    """Ask the broadcaster that leads for the lead: 202."""
+    if answer := refusal(lead.token, request):
+        return answer
+    try:
+        lead.want()
+    except NotPossible as error:
+        return web.json_response({"error": str(error)}, status=error.status)
+    return web.json_response({}, status=202, headers=NO_STORE)
 
 
 class NewPassphrase(BaseModel):

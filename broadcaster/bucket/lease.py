@@ -16,19 +16,21 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from broadcaster.aio import Signal
 from broadcaster.bucket.client import ObjectStore
-from broadcaster.catalog.records import unguessable
+from broadcaster.catalog.records import Numbers, unguessable
 from broadcaster.errors import NotLeading, ObjectNotFound, StorageError
 from broadcaster.metrics import Metric
 from broadcaster.own_files import read_own, write_own
 
 logger = logging.getLogger(__name__)
 
+MARGIN = 10_000  # above the numbers of a lease: more than a leader lists between two renewals
 LIVE_TTL = 10.0  # seconds
 IDLE_TTL = 180.0  # seconds: 1,440 renewals a day
 ALIVE = IDLE_TTL  # seconds after its latest write for which a broadcaster counts as running
@@ -37,7 +39,9 @@ DOUBT = 2 / 3  # of the TTL: then the leader has to renew before it changes anyt
 TICK = 0.5  # seconds, at most, between two questions whether something is due
 DEADLINE = 10.0  # seconds for one request
 STEPS = 4  # of one renewal: a look, a write, and another look after a lost race
+NO_NUMBERS = Numbers()
 FILE = "owner"  # in the state folder
+LARGEST_NUMBER = 2**52  # that JavaScript can count on from
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class LeaseRecord:
     """The content of the lease object. ``at`` is for people: nothing is decided by it.
 
     Earlier releases wrote ``owner`` and ``at`` alone. ``standby`` says that the writer does not take the lead
-    from others, ``run`` names its process, ``beat`` counts its writes.
+    from others, ``run`` names its process, ``beat`` counts its writes. ``numbers`` are those of the playlists
+    at that time. ``wanted`` names a standby that asks for the lead, ``free`` says that the writer gave it up.
     """
 
     owner: str
@@ -55,6 +60,9 @@ class LeaseRecord:
     standby: bool = False
     run: str = ""
     beat: int = 0
+    numbers: Numbers = NO_NUMBERS
+    wanted: str = ""
+    free: bool = False
 
     def render(self) -> bytes:
         """The content as JSON."""
@@ -67,6 +75,10 @@ class LeaseRecord:
                 "standby": self.standby,
                 "run": self.run,
                 "beat": self.beat,
+                "sequence": self.numbers.sequence,
+                "discontinuity": self.numbers.discontinuity,
+                "wanted": self.wanted,
+                "free": self.free,
             }
         ).encode()
 
@@ -78,14 +90,21 @@ class LeaseRecord:
             return LeaseRecord(
                 str(found["owner"]),
                 datetime.fromisoformat(found["at"]).astimezone(),
-                min(max(int(found.get("epoch", 0)), 0), 2**53),
+                _number(found.get("epoch", 0)),
                 min(max(float(found.get("ttl", IDLE_TTL)), 1.0), IDLE_TTL),
                 bool(found.get("standby", False)),
                 str(found.get("run", "")),
                 int(found.get("beat", 0)),
+                Numbers(_number(found.get("sequence", 1)), _number(found.get("discontinuity", -1))),
+                str(found.get("wanted", "")),
+                bool(found.get("free", False)),
             )
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
             raise ValueError("not an owner's object") from None
+
+
+def _number(value: float | str) -> int:
+    return min(max(int(value), -1), LARGEST_NUMBER)
 
 
 FOREIGN = LeaseRecord("", datetime.fromtimestamp(0, UTC))  # for an object that is no record
@@ -133,10 +152,17 @@ class Election:
     def __init__(self, owner: str, run: str, *, standby: bool = False) -> None:
         self.etag: str | None = None  # of the latest known version
         self.found: LeaseRecord | None = None  # its content, None without an object
+        self._latest: LeaseRecord | None = None  # content that was ever seen
         self.record: LeaseRecord  # that is written
         self.epoch: int | None = None  # while it leads, as far as it knows
         self.takeovers = 0  # from another broadcaster
         self.confirmed = -math.inf  # when the latest write was sent that the bucket has confirmed
+        self.floor: Numbers | None = (
+            None  # of a lead that was taken from another: all of its numbers are lower
+        )
+        self.must_hand_over = False  # whether a standby asks for the lead
+        self.wants = False  # whether to ask for it
+        self.gives_up = False  # whether to give it up, for good
         self._owner, self._run, self._standby = owner, run, standby
         self._highest = 0  # epoch that was ever seen
         self._known = False  # whether the latest known version may still be the bucket's
@@ -166,59 +192,94 @@ class Election:
             self._highest = max(self._highest, epoch)
             self.epoch, self._may_take = None, True
 
-    def next(self, now: float, ttl: float, at: datetime) -> Step | None:
-        """The step that is due. ``ttl`` is the TTL that a record of now has, ``at`` the wall time."""
+    def next(self, now: float, ttl: float, at: datetime, numbers: Numbers = NO_NUMBERS) -> Step | None:
+        """The step that is due.
+
+        ``ttl`` is the TTL of a record that is written now, ``at`` the wall time, ``numbers`` are those of the
+        playlists.
+        """
         if not self._known:
             return Step.LOOK
-        if self.epoch is None and not self._may_take:
-            often = min(ttl, self.found.ttl if self.found else ttl) / LOOKS
-            return Step.LOOK if now - self._looked >= often else None
+        if self.epoch is None and (self.gives_up or not self._may_take):
+            return self._wait(now, ttl)
         every = ttl / (RENEWALS if ttl < IDLE_TTL else IDLE_RENEWALS)
-        if self.epoch is not None and now - self.confirmed < every and ttl == self._ttl:
+        if self.epoch is not None and now - self.confirmed < every and ttl == self._ttl and not self.gives_up:
             return None
         # The wall time is a floor alone, for a lease that was lost: an epoch rises past each that was seen.
         epoch = self.epoch or max(self._highest + 1, int(1000 * at.timestamp()))
         self._beat += 1
-        self.record = LeaseRecord(self._owner, at, epoch, ttl, self._standby, self._run, self._beat)
+        seen = self._latest.numbers if self._latest else NO_NUMBERS
+        if self.epoch is None and self._is_anothers(self._latest):
+            seen = seen.plus(MARGIN)  # where this leader begins: the next one has to begin after it
+        self.record = LeaseRecord(
+            *(self._owner, at, epoch, ttl, self._standby, self._run, self._beat),
+            numbers=numbers.at_least(seen),
+            free=self.gives_up,
+        )
         self._ttl = min(self._ttl, ttl)  # the write may arrive without an answer
         self._known = self._may_take = False
         return Step.WRITE
 
+    def _wait(self, now: float, ttl: float) -> Step | None:
+        found = self.found
+        if self.wants and found and found.wanted != self._owner:
+            self.record = replace(found, wanted=self._owner)
+            self._known = False
+            return Step.WRITE
+        often = min(ttl, found.ttl if found else ttl) / LOOKS
+        return Step.LOOK if now - self._looked >= min(often, TICK if self.wants else often) else None
+
     def note_version(self, sent: float, now: float, etag: str | None, found: LeaseRecord | None) -> None:
         """The bucket has this version; the request was sent at ``sent`` and answered ``now``."""
-        before = self.found
         if etag != self.etag:
             self.etag, self.found, self._seen = etag, found, now
         self._known, self._looked = True, sent
         self._highest = max(self._highest, found.epoch if found else 0)
-        if found and found.run == self._run:
-            self._lead(found.epoch, before)  # perhaps by a write whose answer was lost
+        if found and found.run == self._run and not found.free:
+            self._lead(found.epoch)  # perhaps by a write whose answer was lost
+            self.must_hand_over |= bool(found.wanted)
         else:
             self.epoch = None
             self._may_take = found is None or self._is_free(sent, found)
+        self._latest = found or self._latest
 
     def note_write(self, sent: float, etag: str | None) -> None:
         """The write that was sent at ``sent`` is stored; with None, the bucket had another version."""
-        if etag is not None:
-            self._lead(self.record.epoch, self.found)
-            self.etag, self.found, self._known = etag, self.record, True
+        if etag is None:
+            return
+        self.etag, self.found, self._known = etag, self.record, True
+        if self.record.run != self._run:
+            self._seen = sent  # a leader that is asked has its whole TTL again
+        elif self.record.free:
+            self.epoch = None
+        else:
+            self._lead(self.record.epoch)
             self.confirmed, self._ttl = sent, self.record.ttl
+        self._latest = self.record
 
     def _is_free(self, sent: float, found: LeaseRecord) -> bool:
+        if found.free:
+            return True
         if not self._has_led and (found.owner == self._owner or not (self._standby or found.standby)):
             return True  # of our last process, or of a state folder that was lost: no stream waits for that
         return sent - self._seen >= found.ttl
 
-    def _lead(self, epoch: int, before: LeaseRecord | None) -> None:
-        self.takeovers += self.epoch is None and before is not None and before.owner != self._owner
+    def _lead(self, epoch: int) -> None:
+        if self.epoch is None and (before := self._latest) and self._is_anothers(before):
+            self.takeovers += 1
+            self.floor = before.numbers.plus(MARGIN)
         self.epoch, self._has_led = epoch, True
+
+    def _is_anothers(self, record: LeaseRecord | None) -> bool:
+        return record is not None and record.owner != self._owner
 
 
 class PrefixLease:
     """Takes and renews the lease of the broadcaster ``name``, and says for each write whether it leads.
 
-    ``ttl`` gives the TTL in seconds, ``clock`` the wall time, ``steady`` a clock that goes on while the
-    machine is suspended.
+    ``ttl`` gives the TTL in seconds, ``numbers`` those of the playlists, ``clock`` the wall time, ``steady``
+    a clock that goes on while the machine is suspended. A ``standby`` takes the lead from no broadcaster that
+    renews it.
     """
 
     def __init__(  # noqa: PLR0913 - the bucket, whose lease it is, and the clocks
@@ -238,7 +299,10 @@ class PrefixLease:
         self._prefix = prefix
         self._clock = clock
         self._steady = steady
-        self._ttl = ttl
+        self.ttl = ttl
+        self.numbers: Callable[[], Numbers] = Numbers
+        self.changed = Signal()  # after each look and write
+        self.is_standby = standby
         self._election = Election(name, secrets.token_hex(8), standby=standby)
         self._lock = asyncio.Lock()
         self._tried = asyncio.Event()
@@ -253,6 +317,25 @@ class PrefixLease:
     def leads(self) -> bool:
         """Whether it leads, and has renewed the lease in time."""
         return self._election.leads(self._steady())
+
+    @property
+    def floor(self) -> Numbers | None:
+        """Of a lead that was taken from another broadcaster: its playlists have used lower numbers alone."""
+        return self._election.floor
+
+    @property
+    def must_hand_over(self) -> bool:
+        """Whether a standby asks for the lead."""
+        return self._election.must_hand_over
+
+    def want(self) -> None:
+        """Ask the broadcaster that leads for the lead."""
+        self._election.wants = True
+
+    async def give_up(self) -> None:
+        """Give the lead to whoever waits for it, for good; raises StorageError."""
+        self._election.gives_up = True
+        await self.renew()
 
     @property
     def takeovers(self) -> int:
@@ -291,20 +374,21 @@ class PrefixLease:
                 await self.renew()
             except StorageError as error:
                 logger.debug("the lease is not renewed: %s", error)
-            await asyncio.sleep(min(TICK, self._ttl() / LOOKS))
+            await asyncio.sleep(min(TICK, self.ttl() / LOOKS))
 
     async def renew(self) -> None:
         """Do what is due; raises StorageError."""
         try:
             async with self._lock:
                 for _ in range(STEPS):
-                    step = self._election.next(self._steady(), self._ttl(), self._clock())
+                    step = self._election.next(self._steady(), self.ttl(), self._clock(), self.numbers())
                     if step is None:
                         break
                     await (self._look() if step is Step.LOOK else self._write())
         finally:
             self._tried.set()
             self._tell()
+            self.changed.notify()
 
     async def ask(self, *, surely: bool = False) -> int:
         """The epoch, for a write that follows at once. With ``surely``, the bucket is asked in any case.
@@ -349,7 +433,9 @@ class PrefixLease:
         """Log that another one leads, or does no more."""
         if bool(self.warning) is not self._has_told:
             self._has_told = not self._has_told
-            if self.warning:
+            if self.warning and not self.is_standby:
                 logger.error("%s", self.warning)
+            elif self.warning:
+                logger.info("another broadcaster leads under %s/: this one stands by", self._prefix)
             else:
                 logger.warning("no other broadcaster leads under %s/ any more: this one does", self._prefix)

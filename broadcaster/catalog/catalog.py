@@ -22,6 +22,7 @@ from broadcaster.catalog.records import (
     Clip,
     FileIdentity,
     NumberedSegment,
+    Numbers,
     PlaylistState,
     PlaylistUpdate,
     Recording,
@@ -54,6 +55,8 @@ WITH RECURSIVE names (variant) AS (
 )
 SELECT variant FROM names WHERE variant IS NOT NULL
 """
+GIVEN_UP_TARGET_DURATIONS = 10  # for which players may still ask for what was listed
+FIRST = "first numbers"  # of playlists, since another broadcaster has led
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 NOTE_SIZE = """
 UPDATE segments SET size = :size WHERE (key = :key OR shared_key = :key) AND fault IS NULL AND size = 0
@@ -72,10 +75,18 @@ def load(connection: sqlite3.Connection) -> CatalogSnapshot:
     )
     variants = [row["variant"] for row in connection.execute(VARIANTS)]
     positions = {variant: _position(connection, variant, runs) for variant in variants}
-    known = {variant: position for variant, position in positions.items() if position}
+    stream = _stream(connection)
+    first_run = stream.first.discontinuity + 1
+    known = {
+        name: position
+        for name, position in positions.items()
+        if position and position.run.number >= first_run
+    }
     return CatalogSnapshot(
-        source=SourceSnapshot(tuple(runs.values()), known),
-        stream=_stream(connection),
+        source=SourceSnapshot(
+            tuple(run for run in runs.values() if run.number >= first_run), known, next_run=first_run
+        ),
+        stream=stream,
         pending=[rows.segment_of(row, runs) for row in pending],
     )
 
@@ -150,6 +161,7 @@ def _stream(connection: sqlite3.Connection) -> StreamSnapshot:
         described=rows.described_of(rows.NOT_DESCRIBED | facts),
         shifts={row["number"]: row["shift"] * rows.MICROSECOND for row in newest if row["shift"] is not None},
         runs=[row["id"] for row in reversed(newest)],
+        first=Numbers(*map(int, facts[FIRST].split())) if FIRST in facts else Numbers(),
     )
 
 
@@ -288,6 +300,31 @@ class Catalog:
         if over:
             statements += self.recordings.end()
         return self.writer.write(*statements, sync=is_new)
+
+    def begin_after(self, numbers: Numbers) -> None:
+        """Let all playlists begin after these numbers: another broadcaster has led meanwhile.
+
+        What was listed here is listed no more, what was on its way is given up, the recording has ended.
+        Call it before ``load``; raises CatalogError.
+        """
+        states = [rows.playlist_of(row) for row in self._connection.execute("SELECT * FROM playlists")]
+        statements = [
+            statement
+            for state in states
+            for statement in self._unlist(
+                state.variant,
+                state.next_media_sequence,
+                GIVEN_UP_TARGET_DURATIONS * timedelta(seconds=state.target_duration),
+            )
+        ]
+        first = f"{numbers.sequence} {numbers.discontinuity}"
+        statements += [
+            ("DELETE FROM playlists", {}),
+            ("UPDATE runs SET identity = identity || ' before ' || :first", {"first": first}),
+            (rows.GIVE_UP, {"now": self._policy.now}),
+            rows.fact(FIRST, first),
+        ]
+        self.writer.write(*statements, *self.recordings.end(), sync=True)
 
     def described(self, described: MultivariantPlaylist) -> Transaction:
         """Write the source's variants."""

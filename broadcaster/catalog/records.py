@@ -21,6 +21,22 @@ LARGEST = 256 * 2**20  # bytes of a segment: the limit of relays and exports; an
 
 
 @dataclass(frozen=True, slots=True)
+class Numbers:
+    """What playlists have reached: the highest next media sequence number, and the highest discontinuity."""
+
+    sequence: int = 1
+    discontinuity: int = -1
+
+    def at_least(self, other: Numbers) -> Numbers:
+        """The higher of both."""
+        return Numbers(max(self.sequence, other.sequence), max(self.discontinuity, other.discontinuity))
+
+    def plus(self, margin: int) -> Numbers:
+        """Both numbers, raised."""
+        return Numbers(self.sequence + margin, self.discontinuity + margin)
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One uninterrupted run of the encoder; a new run is a discontinuity in every variant."""
 
@@ -236,6 +252,7 @@ class SourceSnapshot:
 
     runs: tuple[Run, ...] = ()
     positions: dict[str, SourcePosition] = field(default_factory=dict)  # by variant
+    next_run: int = 0  # no new run has a lower number
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +265,7 @@ class StreamSnapshot:
     runs: Sequence[str] = ()  # IDs of the latest runs, newest last
     # By variant: segments that have left the window, and were in the DVR playlist.
     kept: Mapping[str, Sequence[NumberedSegment]] = field(default_factory=dict)
+    first: Numbers = Numbers()
 
 
 @dataclass(frozen=True, slots=True)

@@ -400,6 +400,11 @@ WHERE step = 'listed' AND variant = :variant AND number < :below
 UNLIST_GAPS = """
 DELETE FROM segments WHERE step = 'listed' AND variant = :variant AND number < :below AND key IS NULL
 """
+# Of an earlier process: what had been uploaded is deleted.
+GIVE_UP = """
+UPDATE segments SET step = iif(step = 'stored', 'unlisted', 'deleted'), unlisted = :now, delete_at = :now
+WHERE step IN ('noticed', 'stored', 'lost')
+"""
 # The clock of an earlier process may have been wrong: its segments wait for their availability again.
 DUE = """
 SELECT key FROM segments WHERE step = 'unlisted' AND delete_at <= :now

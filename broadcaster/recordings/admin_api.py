@@ -144,13 +144,20 @@ def add_recordings(app: web.Application, admin: RecordingsAdmin) -> None:
         app.router.add_route(method, f"/api/{path}", partial(authorized, call, admin))
 
 
-async def authorized(call: Call, admin: RecordingsAdmin, request: web.Request) -> web.Response:
-    """Answer a request with the token. Browsers do not send it for pages of other sites."""
+def refusal(token: str, request: web.Request) -> web.Response | None:
+    """The answer to a request without the token, which browsers send for no page of another site."""
     given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
-    if not hmac.compare_digest(given, f"Bearer {admin.token}".encode()):
-        return web.json_response(
-            {"error": "the operator's token is needed"}, status=401, headers={hdrs.WWW_AUTHENTICATE: "Bearer"}
-        )
+    if hmac.compare_digest(given, f"Bearer {token}".encode()):
+        return None
+    return web.json_response(
+        {"error": "the operator's token is needed"}, status=401, headers={hdrs.WWW_AUTHENTICATE: "Bearer"}
+    )
+
+
+async def authorized(call: Call, admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    """Answer a request with the token."""
+    if answer := refusal(admin.token, request):
+        return answer
     try:
         return await call(admin, request)
     except ValidationError as error:

@@ -113,13 +113,15 @@ class Components:
     Raises ConfigError if the state folder cannot be written, CatalogError if the catalog cannot be read.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what outlives them
         self,
         settings: Settings,
         catalog: Catalog,
         store: ObjectStore,
         observe: Observer,
         supervisor: Supervisor,
+        *,
+        lease: PrefixLease,
     ) -> None:
         self.keeper: Keeper | None = None
         if settings.is_private:
@@ -132,7 +134,7 @@ class Components:
         if self.keeper and settings.gate_file:
             self.gate_file = GateFile(settings.gate_file, self.keeper.grants())
         names = self.keeper.names if self.keeper else b""
-        memory = self._resume(settings, catalog, names)
+        memory = self._resume(settings, catalog, names, is_takeover=lease.floor is not None)
         self._settings = settings
         self._supervisor = supervisor
         self.catalog = catalog
@@ -178,14 +180,9 @@ class Components:
             behind=lambda: self.viewer_server.pong.max_viewer_delay if self.viewer_server else 0.0,
             rewrites=self.push is None,
         )
-        self.lease = store.fence = PrefixLease(
-            store,
-            settings.prefix,
-            own_name(settings.state_dir),
-            now,
-            ttl=lambda: settings.lease if self.is_working else IDLE_TTL,
-            secret=lease_secret(settings),
-        )
+        self.lease = lease
+        lease.ttl = lambda: settings.lease if self.is_working else IDLE_TTL
+        lease.numbers = lambda: self.stream.numbers
         self.deleter = RetentionDeleter(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self._view, settings.prefix, wall=now) if settings.mirror else None
         self.recorder = Recorder(
@@ -214,8 +211,13 @@ class Components:
             names=names,
         )
 
-    def _resume(self, settings: Settings, catalog: Catalog, names: bytes) -> CatalogSnapshot:
-        """Restore the spool; returns the state of the stream in the catalog."""
+    def _resume(
+        self, settings: Settings, catalog: Catalog, names: bytes, *, is_takeover: bool
+    ) -> CatalogSnapshot:
+        """Restore the spool; returns the state of the stream in the catalog.
+
+        ``is_takeover``: another broadcaster has led meanwhile, and what waits in the spool is of before.
+        """
         memory = catalog.load()
         keys = {key for segment in memory.pending for key in (segment.key, segment.map_key) if key}
         folder = settings.state_dir / "spool"
@@ -223,7 +225,7 @@ class Components:
             self.spool = Spool(folder, settings.spool_limit)
             unknown = set[str]()
             for key in self.spool.resume(keys):
-                if catalog.knows(key):  # the last process ended before it released the file
+                if is_takeover or catalog.knows(key):  # the last process ended before it released the file
                     self.spool.discard(folder / key)
                 else:
                     unknown.add(key)
@@ -441,6 +443,19 @@ class Components:
 def lease_secret(settings: Settings) -> bytes:
     """The secret of the lease's name in a private event: whoever writes into the bucket knows it."""
     return settings.secret_access_key.get_secret_value().encode() if settings.is_private else b""
+
+
+def lease_of(settings: Settings, store: ObjectStore) -> PrefixLease:
+    """The lease of the settings' prefix, which fences all that changes the bucket."""
+    lease = store.fence = PrefixLease(
+        store,
+        settings.prefix,
+        own_name(settings.state_dir),
+        now,
+        standby=settings.standby,
+        secret=lease_secret(settings),
+    )
+    return lease
 
 
 def bucket_of(settings: Settings, signed_for: timedelta = LONGEST_SIGNATURE) -> Bucket:

@@ -11,7 +11,7 @@ import logging
 import math
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -64,12 +64,14 @@ from broadcaster.recordings.writer import Recorder
 from broadcaster.service.components import (
     Components,
     bucket_of,
+    lease_of,
     lease_secret,
     now,
     open_catalog,
     state_folder,
 )
 from broadcaster.service.health import seconds_of_room
+from broadcaster.service.standby import hand_over, stand_by, want_lead, watch_lead
 from broadcaster.service.supervisor import Part, Supervisor
 from broadcaster.service.viewer_process import ViewerProcess, message_of
 from broadcaster.upload.deleter import FileDeleter, sweep
@@ -280,10 +282,10 @@ async def serve(
 
     ``log_format`` is the format of the viewer server's log. ``on_ready`` is called with the public and the
     admin address, ``on_event`` with each event. Raises ConfigError if an address cannot be bound or the state
-    folder cannot be written, CatalogError if the catalog cannot be read.
+    folder cannot be written, CatalogError if the catalog cannot be read, LeadLost if a standby leads instead.
     """
     asyncio.get_running_loop().set_exception_handler(LoopErrorHandler())
-    registry = process_registry()
+    registry, stop = process_registry(), stop or asyncio.Event()
     history, variants = History(registry, now), VariantTable(now)
     dashboard = Dashboard(
         settings.dashboard_dir.absolute(),
@@ -298,82 +300,96 @@ async def serve(
         for observer in observers:
             observer(event)
 
-    with open_catalog(settings) as catalog, _public_sockets(settings) as sockets:
-        async with open_store(bucket_of(settings)) as store:
-            components = Components(settings, catalog, store, observe, supervisor)
-            viewer_server = components.viewer_server = ViewerProcess(
-                _setup(settings, dashboard, log_format or default_format()),
-                sockets,
-                components.pipeline.view,
-                supervisor.contained("health", public_health(components.health_of_ingest), UNKNOWN),
-                supervisor.contained("viewers' clips", components.viewer_clips, None),
+    async with AsyncExitStack() as stack:
+        catalog = stack.enter_context(open_catalog(settings))
+        store = await stack.enter_async_context(open_store(bucket_of(settings)))
+        lease = lease_of(settings, store)
+        if settings.standby and not await stand_by(settings, catalog, lease, registry, stop):
+            return
+        sockets = stack.enter_context(_public_sockets(settings))
+        components = Components(settings, catalog, store, observe, supervisor, lease=lease)
+        viewer_server = components.viewer_server = ViewerProcess(
+            _setup(settings, dashboard, log_format or default_format()),
+            sockets,
+            components.pipeline.view,
+            supervisor.contained("health", public_health(components.health_of_ingest), UNKNOWN),
+            supervisor.contained("viewers' clips", components.viewer_clips, None),
+        )
+        if components.keeper:
+            viewer_server.admit(components.keeper.grants(), components.keeper)
+            components.keeper.on_change = partial(_admit, components)
+            components.keeper.on_open = components.open_doors
+            viewer_server.on_guests = supervisor.contained("access", components.keeper.count, None)
+        own: dict[str, Observer] = {
+            "metrics": Metrics(registry),
+            "history": history,
+            "variant table": variants,
+            "events": on_event,
+        }
+        for name, observer in (_observers(components, viewer_server) | own).items():
+            observers.append(supervisor.contained(name, observer, None))
+        if settings.edge_url:
+            components.edge = edge = _edge(settings, components, viewer_server, supervisor)
+            observers.append(supervisor.contained("edge", partial(_send_to_edge, edge), None))
+        registry.register(
+            MetricsCollector(partial(metrics_of, components), viewer_server.metrics, supervisor.metrics)
+        )
+        ProcessCollector("broadcaster_audience", viewer_server.pid, registry=registry)
+        dashboard = replace(
+            dashboard,
+            picture=partial(latest_picture, components.posters, settings.owncast_url),
+            own=partial(dashboard_fields, components, settings, variants),
+        )
+        async with (
+            catalog.writer,
+            _admin_listener(settings, components, dashboard, registry, address_of(sockets)) as admin_address,
+            _push_listener(settings, components),
+            asyncio.TaskGroup() as group,
+        ):
+            parts = _parts(components, settings) | {"history": history.run, "audience": viewer_server.run}
+            parts |= _signing(settings, store, viewer_server, supervisor)
+            for name, run in parts.items():
+                supervisor.start(group, name, run)
+            # The 100,000 objects that exist now stay, most for the S3 client: a garbage collection of all
+            # would stop everything for 50 ms.
+            gc.collect()
+            gc.enable()
+            gc.freeze()
+            logger.info("following %s, serving %s", settings.hls_dir, address_of(sockets))
+            log_admin_address(settings, admin_address)
+            on_ready(address_of(sockets), admin_address)
+            watch = group.create_task(watch_lead(lease, stop)) if settings.standby else None
+            await components.pipeline.run(
+                components.source.run,
+                stop,
+                settings.drain,
+                on_stop=partial(_stopping, components.pipeline, settings.drain),
             )
-            if components.keeper:
-                viewer_server.admit(components.keeper.grants(), components.keeper)
-                components.keeper.on_change = partial(_admit, components)
-                components.keeper.on_open = components.open_doors
-                viewer_server.on_guests = supervisor.contained("access", components.keeper.count, None)
-            own: dict[str, Observer] = {
-                "metrics": Metrics(registry),
-                "history": history,
-                "variant table": variants,
-                "events": on_event,
-            }
-            for name, observer in (_observers(components, viewer_server) | own).items():
-                observers.append(supervisor.contained(name, observer, None))
-            if settings.edge_url:
-                components.edge = edge = _edge(settings, components, viewer_server, supervisor)
-                observers.append(supervisor.contained("edge", partial(_send_to_edge, edge), None))
-            registry.register(
-                MetricsCollector(partial(metrics_of, components), viewer_server.metrics, supervisor.metrics)
-            )
-            ProcessCollector("broadcaster_audience", viewer_server.pid, registry=registry)
-            dashboard = replace(
-                dashboard,
-                picture=partial(latest_picture, components.posters, settings.owncast_url),
-                own=partial(dashboard_fields, components, settings, variants),
-            )
-            async with (
-                catalog.writer,
-                _admin_listener(
-                    settings, components, dashboard, registry, address_of(sockets)
-                ) as admin_address,
-                _push_listener(settings, components),
-                asyncio.TaskGroup() as group,
-            ):
-                parts = _parts(components, settings) | {"history": history.run, "audience": viewer_server.run}
-                if settings.urls == "presigned":
-                    bucket = bucket_of(settings)
-                    signing = Signing(
-                        store,
-                        lambda when: Signer(bucket, when, LONGEST_SIGNATURE).url,
-                        settings.prefix,
-                        viewer_server.send,
-                        now,
-                    )
-                    parts["signing"] = signing.run
-                    viewer_server.on_wanted = supervisor.contained("signing", signing.want, None)
-                for name, run in parts.items():
-                    supervisor.start(group, name, run)
-                # The 100,000 objects that exist now stay, most for the S3 client: a garbage collection of all
-                # would stop everything for 50 ms.
-                gc.collect()
-                gc.enable()
-                gc.freeze()
-                logger.info("following %s, serving %s", settings.hls_dir, address_of(sockets))
-                log_admin_address(settings, admin_address)
-                on_ready(address_of(sockets), admin_address)
-                await components.pipeline.run(
-                    components.source.run,
-                    stop or asyncio.Event(),
-                    settings.drain,
-                    on_stop=partial(_stopping, components.pipeline, settings.drain),
-                )
-                if components.mirror:
-                    await components.mirror.flush()
-                await supervisor.stop("recorder")
-                await _write_last(components.recorder)
-                supervisor.stop_all()
+            if components.mirror:
+                await components.mirror.flush()
+            await supervisor.stop("recorder")
+            await _write_last(components.recorder)
+            supervisor.stop_all()
+            if watch:
+                await hand_over(lease, watch)
+
+
+def _signing(
+    settings: Settings, store: ObjectStore, viewer_server: ViewerProcess, supervisor: Supervisor
+) -> dict[str, Part]:
+    """The part that signs playlists of recordings in a private bucket."""
+    if settings.urls != "presigned":
+        return {}
+    bucket = bucket_of(settings)
+    signing = Signing(
+        store,
+        lambda when: Signer(bucket, when, LONGEST_SIGNATURE).url,
+        settings.prefix,
+        viewer_server.send,
+        now,
+    )
+    viewer_server.on_wanted = supervisor.contained("signing", signing.want, None)
+    return {"signing": signing.run}
 
 
 def _stopping(pipeline: Pipeline, drain: float) -> None:
@@ -496,6 +512,7 @@ async def _admin_listener(
         refresh=components.viewer_server.refresh if components.viewer_server else None,
         recordings=recordings_admin(components, settings, public_address),
         access=Access(components.keeper, partial(configured_event, settings), public_address),
+        lead=want_lead(settings, None),
     )
     names = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
     async with listening(app, settings.admin_host, settings.admin_port, names) as address:

@@ -83,6 +83,7 @@ class EncoderRunTracker:
         self._clock = clock
         self._since = clock() - SLOW_START
         self._draw = draw
+        self._next_run = memory.next_run
         self._runs = [_Known(run) for run in sorted(memory.runs, key=lambda run: run.number)]
         self._current: dict[str, _Known] = {}  # by variant
         self._spots: dict[str, deque[tuple[str, TimelinePosition]]] = defaultdict(
@@ -174,7 +175,8 @@ class EncoderRunTracker:
         return "" if known.encoder in self._no_ids else known.encoder
 
     def _begin(self, encoder: str) -> _Known:
-        number = max((known.run.number for known in self._runs), default=-1) + 1
+        number = max((known.run.number + 1 for known in self._runs), default=0)
+        number = max(number, self._next_run)
         counts = [
             int(known.run.identity.rpartition("#")[2]) for known in self._runs if known.encoder == encoder
         ]

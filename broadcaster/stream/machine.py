@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 
-from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Segment, StreamSnapshot
+from broadcaster.catalog.records import Numbers, PlaylistState, PlaylistUpdate, Segment, StreamSnapshot
 from broadcaster.events import (
     SegmentDiscovered,
     SegmentLost,
@@ -134,6 +134,11 @@ class StreamMachine:
     def target_duration(self) -> int | None:
         """Seconds; None before the first stream."""
         return self._playlists.target_duration
+
+    @property
+    def numbers(self) -> Numbers:
+        """What the playlists have reached."""
+        return self._playlists.numbers
 
     @property
     def on_the_way(self) -> list[Segment]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import ceil, log2
 
-from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Segment, StreamSnapshot
+from broadcaster.catalog.records import Numbers, PlaylistState, PlaylistUpdate, Segment, StreamSnapshot
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, Rendition, Variant, bit_rate
 from broadcaster.hls.manifest import DvrBacklog, ManifestGenerator
 from broadcaster.ipc.messages import MaxViewerDelay, Version
@@ -91,11 +91,12 @@ class Playlists:
         self._window = window
         self.dvr = dvr
         self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
+        self._first = Numbers()  # of variants that have no position
         self._timeline = Timeline({})
 
     def restore(self, memory: StreamSnapshot, now: float) -> bool:
         """Restore what an earlier process listed; returns whether its stream had ended."""
-        self._timeline = recalled_timeline(memory)
+        self._timeline, self._first = recalled_timeline(memory), memory.first
         ended = all(state.ended for state, _ in memory.playlists if state.current)
         for state, listed in memory.playlists:
             self._positions[state.variant] = (state.next_media_sequence, state.current_discontinuity)
@@ -120,6 +121,14 @@ class Playlists:
         if self.current:
             self.dvr.hold(now)
         return ended
+
+    @property
+    def numbers(self) -> Numbers:
+        """What the playlists have reached."""
+        numbers = self._first
+        for position in self._positions.values():
+            numbers = numbers.at_least(Numbers(*position))
+        return numbers
 
     @property
     def target_duration(self) -> int | None:
@@ -155,7 +164,7 @@ class Playlists:
         playlist = self.current.get(variant)
         if is_first := playlist is None:
             # Numbers go on from this variant's last playlist: at one URL they never fall (§6.2.2).
-            position = self._positions.get(variant, (1, segment.run.number))
+            position = self._position(segment)
             playlist = self.current[variant] = self._new_playlist(target_duration, *position)
         generator, first = playlist.generator, playlist.generator.next_media_sequence
         run = max(segment.run.number, generator.current_discontinuity)
@@ -214,9 +223,14 @@ class Playlists:
 
     def _take_main_address(self, segment: Segment) -> None:
         """Give this variant the main address, at which numbers must not fall either (§6.2.2)."""
-        _, discontinuity = self._positions.get(segment.variant, (1, segment.run.number))
-        sequence = max((number for number, _ in self._positions.values()), default=1)
+        _, discontinuity = self._position(segment)
+        sequence = max((number for number, _ in self._positions.values()), default=self._first.sequence)
         self._positions[segment.variant] = (sequence, discontinuity)
+
+    def _position(self, segment: Segment) -> tuple[int, int]:
+        """Where a new playlist of the segment's variant begins."""
+        discontinuity = max(segment.run.number, self._first.discontinuity)
+        return self._positions.get(segment.variant, (self._first.sequence, discontinuity))
 
     def _new_playlist(self, target_duration: int, sequence: int, discontinuity: int) -> VariantPlaylist:
         backlog = DvrBacklog()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ TTL = 3  # seconds
 CUTS = (Fault.HANG, Fault.REFUSE, Fault.RESET, Fault.LATE, Fault.UNAVAILABLE)
 EVERY = 0.5  # seconds between two segments
 SETTINGS = {
+    "BROADCASTER_STANDBY": "true",
     "BROADCASTER_MIRROR": "true",
     "BROADCASTER_LEASE_SECONDS": str(TTL),
 }
@@ -40,6 +42,11 @@ class Watch:
     epochs: list[int] = field(default_factory=list)  # of the playlist
     segments: set[str] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
+    numbers: dict[int, str] = field(default_factory=dict)  # each media sequence number, and its address
+    first, discontinuity = 0, 0  # the highest media sequence, and the highest number of a last segment
+    violations: list[str] = field(default_factory=list)
+    longest: float = 0.0  # seconds without a new segment
+    since: float | None = None  # the newest segment (monotonic)
 
     def has_more(self, epochs: int) -> bool:
         return len(set(self.epochs)) > epochs
@@ -56,8 +63,24 @@ class Watch:
                         self.epochs.append(int(response.headers["x-amz-meta-epoch"]))
                         playlist = parse(await response.text())
                         assert isinstance(playlist, MediaPlaylist)
-                        await self.look_at(session, [urljoin(address, one.uri) for one in playlist.segments])
+                        uris = [urljoin(address, segment.uri) for segment in playlist.segments]
+                        self.note(playlist, uris)
+                        await self.look_at(session, uris)
                 await asyncio.sleep(0.1)
+
+    def note(self, playlist: MediaPlaylist, uris: list[str]) -> None:
+        """Note whether numbers go on: each has one address, and none falls."""
+        last = playlist.discontinuity_sequence + sum(segment.discontinuity for segment in playlist.segments)
+        newest, reached = max(self.numbers, default=0), (self.first, self.discontinuity)
+        self.first, self.discontinuity = playlist.media_sequence, last
+        if min(self.first - reached[0], last - reached[1]) < 0:
+            self.violations.append(f"{reached} fall to {self.first, last}")
+        for number, uri in enumerate(uris, playlist.media_sequence):
+            if self.numbers.setdefault(number, uri) != uri:
+                self.violations.append(f"{number} means {uri} and {self.numbers[number]}")
+        if max(self.numbers) > newest:
+            now = time.monotonic()
+            self.longest, self.since = max(self.longest, now - (self.since or now)), now
 
     async def look_at(self, session: aiohttp.ClientSession, found: list[str]) -> None:
         for uri in found:
@@ -138,27 +161,38 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
                 await leader.proxy.switch(chance.choice(CUTS))
             await eventually(partial(leads, other))
             await eventually(partial(watch.has_more, before))
-            if kind == "kill":
-                await leader.service.start()
-                continue
             await asyncio.sleep(chance.uniform(0, seconds(10, 0)))
             if kind == "freeze":
                 resume(leader.service.child)
-            else:
+            elif kind == "cut":
                 await leader.proxy.switch(Fault.NONE)
-            await eventually(leader.service.health, is_warned)
+            await ended(leader.service)
+            await leader.service.start()
+            assert str((await leader.service.health())["warning"]).startswith("stands by")
             assert await leads(other)
+        for _ in range(seconds(20, 1)):
+            leader = await eventually(partial(one_of, links))
+            assert leader
+            (standby,) = (link.service for link in links if link is not leader)
+            before = len(set(watch.epochs))
+            await standby.manage("lead")
+            await eventually(partial(leads, standby))
+            await eventually(partial(watch.has_more, before))
+            assert await ended(leader.service) == 1
+            await leader.service.start()
+        print(f"at most {watch.longest:.1f} s without a new segment")
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     assert watch.leases == sorted(watch.leases)
     assert watch.epochs == sorted(watch.epochs)
     assert len(set(watch.epochs)) > seconds(100, 2)
-    assert watch.missing == []
+    assert (watch.missing, watch.violations) == ([], [])
 
 
-def is_warned(health: dict[str, object]) -> bool:
-    """Whether the operator is told that another one leads."""
-    return "another broadcaster writes under live/" in str(health["warning"])
+async def ended(service: Service) -> int:
+    """Wait until a service that has lost the lead has ended; returns its exit status."""
+    assert service.child
+    return await service.child.wait()
 
 
 async def one_of(links: list[Link]) -> Link | None:

@@ -3,9 +3,7 @@
 In ``make soak`` it lasts ten minutes, and has a segment that no live playlist can list.
 """
 
-import asyncio
 import itertools
-import os
 import re
 import shutil
 import time
@@ -19,7 +17,6 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.encoder import ffmpeg
-from broadcaster.demo.processes import find_program
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.own_files import VIEWER
 from tests.browser.conftest import running_chromium
@@ -153,12 +150,12 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         assert on.watcher.violations == []
         assert on.watcher.missing == []
         await lose_the_state(on, tmp_path / "state")
-        assert '"recordings": 1,\n  "clips": 1' in await managed(on.service, "rebuild")
-        assert recording["id"] in await managed(on.service, "list")
+        assert '"recordings": 1,\n  "clips": 1' in await on.service.manage("recordings", "rebuild")
+        assert recording["id"] in await on.service.manage("recordings", "list")
         await check_poster(bucket.public_url, (await index_at(bucket.public_url))[0])
         found = await read(bucket.public_url, (await index_at(bucket.public_url))[0])
         check(found, owncast.finished)
-        assert '"objects": 0' in await managed(on.service, "sweep")
+        assert '"objects": 0' in await on.service.manage("recordings", "sweep")
         await delete(on.service, bucket, recording["id"], file)
         assert set((await read(bucket.public_url, recording)).answers.values()) == {404}
         await is_playable(url, tmp_path)
@@ -233,7 +230,7 @@ async def lose_the_state(on: EndToEnd, state: Path) -> None:
 async def uploaded(service: Service, bucket: SeaweedBucket, recording: str, folder: Path) -> str:
     """Give it a file; returns where the index says that it is."""
     path = folder / "best.mp4"
-    await managed(service, recording, str(path), "--upload", command="export")
+    await service.manage("export", recording, str(path), "--upload")
     (entry,) = await eventually(lambda: index_at(bucket.public_url), lambda entries: entries[0]["file"])
     url = urljoin(f"{bucket.public_url}/live/recordings/", str(entry["file"]["url"]))
     async with aiohttp.ClientSession() as session, session.get(url) as response:
@@ -243,13 +240,13 @@ async def uploaded(service: Service, bucket: SeaweedBucket, recording: str, fold
 
 async def delete(service: Service, bucket: SeaweedBucket, recording: str, file: str) -> None:
     """The only recording waits in the bin, and comes back; deleted for good it goes, and its file with it."""
-    await managed(service, "delete", recording)
+    await service.manage("recordings", "delete", recording)
     await listed(bucket, 0)
     await answers(file)
-    assert f"{recording}  recording  until" in await managed(service, "bin")
-    await managed(service, "restore", recording)
+    assert f"{recording}  recording  until" in await service.manage("recordings", "bin")
+    await service.manage("recordings", "restore", recording)
     await listed(bucket, 1)
-    await managed(service, "delete", recording, "--now")
+    await service.manage("recordings", "delete", recording, "--now")
     await listed(bucket, 0)
     await answers(file, 404)
 
@@ -293,19 +290,6 @@ async def answers(url: str, status: int = 200) -> None:
             return response.status
 
     await eventually(found, lambda found: found == status)
-
-
-async def managed(service: Service, *arguments: str, command: str = "recordings") -> str:
-    """What the command line says, as the operator runs it."""
-    child = await asyncio.create_subprocess_exec(
-        *(find_program("broadcaster"), command, *arguments),
-        env={**os.environ, **service.environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await child.communicate()
-    assert child.returncode == 0
-    return output.decode()
 
 
 async def listed(bucket: SeaweedBucket, count: int) -> list[dict[str, Any]]:

@@ -12,11 +12,11 @@ from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.admin import make_operator_app, own_token
+from broadcaster.admin import Lead, make_operator_app, own_token
 from broadcaster.admin_client import address_of
 from broadcaster.cli import main
 from broadcaster.config import load
-from broadcaster.errors import AdminError
+from broadcaster.errors import AdminError, NotPossible
 from broadcaster.ipc.messages import HealthReport
 from broadcaster.recordings.admin_api import RecordingsAdmin
 from broadcaster.recordings.file_uploads import Uploads, etag_of
@@ -51,9 +51,20 @@ class Office:
             "https://video.example.com/live/recordings/",
         )
         self.report = HealthReport("offline", 0, None)
-        self.app = make_operator_app(lambda: self.report, CollectorRegistry(), recordings=self.admin)
+        self.stands_by = True
+        self.app = make_operator_app(
+            lambda: self.report,
+            CollectorRegistry(),
+            recordings=self.admin,
+            lead=Lead(self.admin.token, self.want_lead),
+        )
 
     def tell(self) -> None:
+        self.told += 1
+
+    def want_lead(self) -> None:
+        if not self.stands_by:
+            raise NotPossible("this broadcaster serves viewers")
         self.told += 1
 
     async def sweep(self, dry_run: bool) -> dict[str, Any]:  # noqa: FBT001
@@ -74,6 +85,16 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     made.studio.channel.end()
     yield made
     made.studio.catalog.close()
+
+
+async def test_the_lead_is_asked_for(office: Office, ask: Ask) -> None:
+    """With the token alone, and of a broadcaster that stands by."""
+    assert (await ask("POST", "lead", headers={}))[0] == 401
+    assert office.told == 0
+    assert await ask("POST", "lead") == (202, {})
+    assert office.told == 1
+    office.stands_by = False
+    assert await ask("POST", "lead") == (409, {"error": "this broadcaster serves viewers"})
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The service as an operator runs it: a process of its own, settings in its environment."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -62,6 +63,18 @@ class Service:
         """SIGKILL."""
         assert self.child
         await self.child.kill()
+
+    async def manage(self, *arguments: str) -> str:
+        """What the command line says, as the operator runs it."""
+        process = await asyncio.create_subprocess_exec(
+            *(find_program("broadcaster"), *arguments),
+            env={**os.environ, **self.environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output
+        return output.decode()
 
     async def health(self) -> dict[str, object]:
         """What ``/health`` tells the operator; the HTTP status is under ``http``."""

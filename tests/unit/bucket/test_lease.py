@@ -12,11 +12,13 @@ from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.lease import (
     IDLE_TTL,
     LIVE_TTL,
+    MARGIN,
     LeaseRecord,
     PrefixLease,
     own_name,
     stored_name,
 )
+from broadcaster.catalog.records import Numbers
 from broadcaster.errors import NotLeading, ObjectNotFound, StorageUnavailable
 from tests.support.fakes.pipeline_parts import START
 
@@ -163,6 +165,55 @@ async def test_a_standby_waits() -> None:
     await bucket.goes_by(30, back, standby)
     assert (back.leads, standby.leads) == (False, True)
     assert back.warning
+
+
+async def test_numbers_go_on() -> None:
+    """Whoever takes the lead begins after all numbers of earlier leaders, renewed or not."""
+    bucket = Bucket()
+    names = [bucket.owner(name, standby=True) for name in "abab"]
+    names[0].numbers = lambda: Numbers(70, 3)
+    await bucket.goes_by(5, names[0])
+    assert names[0].floor is None
+    floors = []
+    for owner in names[1:]:
+        while not owner.leads:
+            await bucket.goes_by(1, owner)
+        floors.append(owner.floor)
+    assert floors == [Numbers(70, 3).plus(count * MARGIN) for count in (1, 2, 3)]
+    last = bucket.owner("a", standby=True)
+    await bucket.goes_by(1, names[3], last)
+    bucket.body = None  # somebody has cleaned the bucket
+    await bucket.goes_by(1, last)
+    assert (last.leads, last.floor) == (True, Numbers(70, 3).plus(4 * MARGIN))
+
+
+async def test_the_lead_is_moved_in_good_order() -> None:
+    """A standby asks for it; the leader gives it up when it is ready, and never takes it again."""
+    bucket = Bucket()
+    first, standby = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
+    await bucket.goes_by(5, first, standby)
+    standby.want()
+    await bucket.goes_by(4, standby, first)
+    assert (first.must_hand_over, first.leads, standby.leads) == (True, True, False)
+    await first.give_up()
+    assert not first.leads
+    await bucket.goes_by(1, standby)
+    assert standby.leads
+    await bucket.goes_by(60, first, standby)
+    assert (first.leads, standby.leads, standby.takeovers) == (False, True, 1)
+    assert not bucket.record.wanted
+
+
+async def test_a_leader_that_dies_when_it_is_asked() -> None:
+    """The standby waits for the TTL, as if it had not asked."""
+    bucket = Bucket()
+    first, standby = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
+    await bucket.goes_by(5, first, standby)
+    standby.want()
+    await bucket.goes_by(LIVE_TTL - 1, standby)
+    assert not standby.leads
+    await bucket.goes_by(4, standby)
+    assert standby.leads
 
 
 async def test_who_leads_asks_in_doubt() -> None:

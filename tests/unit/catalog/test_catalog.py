@@ -17,7 +17,7 @@ import pytest
 from broadcaster.catalog import Catalog
 from broadcaster.catalog import schema as database
 from broadcaster.catalog.catalog import MARGIN
-from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Run, Segment, SourceFile
+from broadcaster.catalog.records import Numbers, PlaylistState, PlaylistUpdate, Run, Segment, SourceFile
 from broadcaster.catalog.rows import fact
 from broadcaster.catalog.schema import MIGRATIONS, SCHEMA, open_database
 from broadcaster.catalog.writer import Transaction
@@ -451,6 +451,25 @@ def test_numbers_after_a_power_cut(
             ((playlist, listed),) = catalog.load().stream.playlists
             assert playlist == state(first=1 + margin, following=3 + margin)
             assert [number for number, _, _ in listed] == [1 + margin, 2 + margin]
+
+
+async def test_another_broadcaster_has_led(book: Book) -> None:
+    """What was listed goes, what waited is given up, and runs and playlists begin after its numbers."""
+    book.catalog.listed([listing(1), listing(2)])
+    book.catalog.stored(source_segment(3))
+    book.catalog.noticed(source_segment(4))
+    book.catalog.begin_after(Numbers(10_002, 10_003))
+    for _ in range(2):
+        memory = book.reopen().load()
+        assert (memory.stream.playlists, memory.pending) == ([], [])
+        assert (memory.source.runs, memory.source.positions, memory.source.next_run) == ((), {}, 10_004)
+        assert memory.stream.first == Numbers(10_002, 10_003)
+    assert await book.catalog.due(9) == ["live/r/0/3.ts"]
+    book.now += 41 * SECOND  # 10 target durations, and time for the last readers
+    assert await book.catalog.due(9) == [f"live/r/0/{number}.ts" for number in (3, 1, 2)]
+    run = replace(RUN, number=10_004, id="later")
+    book.catalog.listed([replace(listing(5), segment=replace(source_segment(5), run=run))])
+    assert book.reopen().load().source.runs == (run,)
 
 
 def test_odd_names(book: Book) -> None:

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 )
 
 from broadcaster.bucket.lease import Election, LeaseRecord, Step
+from broadcaster.catalog.records import Numbers
 from tests.support.length import SOAK
 
 TTLS = (10.0, 180.0)
@@ -61,7 +62,7 @@ class Model(RuleBasedStateMachine):
     """Two broadcasters, a bucket, an edge. Subclasses take fences away."""
 
     lease_is_conditional = mirror_is_conditional = mirror_has_epoch = edge_has_epoch = asks = doubts = True
-    waits = falls_at_once = True
+    waits = falls_at_once = begins_after = True
     fates, things = FATES, THINGS
     times = (0.5, 2.0, 4.0, 7.0, 11.0)  # seconds
     are_disturbed = True  # killed, and their clocks set
@@ -76,6 +77,8 @@ class Model(RuleBasedStateMachine):
         self.leases = Thing()
         self.mirror, self.edge = Thing(), Thing()
         self.late: list[Callable[[], object]] = []
+        self.reached = [0, 0]  # by owner, in its state folder: the number of the newest segment
+        self.listed = set[int]()
         self.processes = [self.started(0), self.started(1)]
 
     def started(self, number: int) -> Process:
@@ -119,6 +122,16 @@ class Model(RuleBasedStateMachine):
             if process.writes or (thing == "mirror" and process.mirror is None):
                 break
             thing = "lease" if thing == "deletion" else thing
+
+    @precondition(lambda self: self.are_standbys)
+    @rule(number=PROCESSES)
+    def lists_a_segment(self, number: int) -> None:
+        process = self.processes[number]
+        if self.leads(process):
+            floor = process.election.floor if self.begins_after else None
+            self.reached[number] = max(self.reached[number], floor.sequence if floor else 0) + 1
+            assert self.reached[number] not in self.listed, "a number has two addresses"
+            self.listed.add(self.reached[number])
 
     @precondition(lambda self: any(process.answer for process in self.processes))
     @rule(number=PROCESSES)
@@ -177,7 +190,8 @@ class Model(RuleBasedStateMachine):
     ) -> tuple[Callable[[], Any], Callable[[Any], None]] | None:
         election, sent = process.election, self.now
         before = election._ttl  # noqa: SLF001 - a rule is taken away
-        step = election.next(sent, self.ttl, START + timedelta(seconds=sent) + process.ahead)
+        numbers = Numbers(self.reached[self.processes.index(process)], 0)
+        step = election.next(sent, self.ttl, START + timedelta(seconds=sent) + process.ahead, numbers)
         if not self.falls_at_once:
             election._ttl = before  # noqa: SLF001
         process.writes = step is Step.WRITE
@@ -259,6 +273,7 @@ LEASE = ("lease",)
         (Model, "lease_is_conditional", LEASE, ("done", "late")),
         (Model, "doubts", LEASE, ("done",)),
         (Model, "waits", LEASE, ("done",)),
+        (Model, "begins_after", LEASE, ("done",)),
         pytest.param(
             *(Model, "falls_at_once", LEASE, ("done", "unanswered")),
             marks=pytest.mark.skipif(not SOAK, reason="takes 10 s to find"),
@@ -272,7 +287,7 @@ LEASE = ("lease",)
 def test_each_fence_is_needed(
     model: type[Model], fence: str, things: tuple[str, ...], fates: tuple[str, ...]
 ) -> None:
-    """Without it, there is a history in which two lead, or an earlier leader is taken."""
+    """Without it, there is a history in which two lead, use one number, or an earlier leader is taken."""
     without = type(
         "Without", (model,), {fence: False, "things": things, "fates": fates, "are_disturbed": False}
     )

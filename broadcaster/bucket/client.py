@@ -429,8 +429,7 @@ class ObjectStore:
 
     def _note_date(self, date: str) -> None:
         with suppress(ValueError):
-            theirs = parsedate_to_datetime(date)
-            self.clock_skew = (self._clock() - theirs).total_seconds() - HALF
+            self.clock_skew = self._clock().timestamp() - parsedate_to_datetime(date).timestamp() - HALF
 
     def _note_sent(self, size: int) -> None:
         self.sent += size

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,3 +72,14 @@ async def test_who_does_not_lead(name: str) -> None:
     with pytest.raises(NotLeading):
         await call(store)
     assert fence.asked == [surely]
+
+
+def test_each_answer_says_how_late_the_clock_is() -> None:
+    """The Date header of an answer is compared with the clock; an answer without one changes nothing."""
+    bucket = Bucket("http://127.0.0.1:9", "b", "k", "s", None)
+    now = datetime(2026, 11, 25, 20, 0, 31, tzinfo=UTC)
+    store = ObjectStore(cast("Any", NoClient()), bucket, lambda: now)
+    assert store.clock_skew is None
+    for headers in ({"date": "Wed, 25 Nov 2026 20:00:00 GMT"}, {"date": "today"}, {}):
+        store.note_answer({"ResponseMetadata": {"HTTPHeaders": headers}})
+        assert store.clock_skew == 30.5

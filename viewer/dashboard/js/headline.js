@@ -1,7 +1,7 @@
 // What is said above all, and how old the figures are. Pure.
 import { duration, span } from "./words.js";
 
-export const STALE = 15; // seconds; the service adds a row every five
+const STALE = 15; // seconds; the service adds a row every five
 
 const SIGNS = { ok: "✓", warning: "!", failing: "✕", unknown: "?", off: "–" };
 export const OFF = new Set(["offline", "ended"]); // streams without an encoder

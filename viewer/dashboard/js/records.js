@@ -76,7 +76,7 @@ export function binOf({ recordings = [], clips = [], files = [] }) {
 }
 
 /** "of 22 Nov 2026, 09:12", of what has a time. */
-export const dateOf = ({ started, begin }) => (started ?? begin ? ` of ${when(started ?? begin)}` : "");
+const dateOf = ({ started, begin }) => (started ?? begin ? ` of ${when(started ?? begin)}` : "");
 
 /** What it is called in a question. */
 export const nameOf = (one) => `“${one.title || one.id}”${dateOf(one)}`;

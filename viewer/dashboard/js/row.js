@@ -10,7 +10,7 @@ export function make(tag, given = {}, ...children) {
 }
 
 /** {element, update(one)}; `asks` = {change(one, patch), remove(one), copy(one), complain(text)}. */
-export function createRow(asks) {
+function createRow(asks) {
   let one = null;
   const title = make("input", { className: "record-title", maxLength: 200, placeholder: "Without a title", autocomplete: "off" });
   const facts = make("p", { className: "facts" });

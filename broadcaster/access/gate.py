@@ -19,6 +19,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from html import escape
 from pathlib import Path
 from string import Template
@@ -30,6 +31,7 @@ from yarl import URL
 
 from broadcaster.access import STRANGER, Guest, guest_of, is_valid, proxy_key
 from broadcaster.http.connections import CONNECTIONS, Handle
+from broadcaster.http.static import ENGLISH, choose_language, date_of, text_of
 from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
 from broadcaster.tracker.tracker import TokenBucket, limited_networks
 
@@ -177,7 +179,6 @@ ANSWER_WITHIN = 8.0  # seconds
 OPENS_WITHIN = "2"  # seconds after which a waiting guest's page is loaded again
 MAX_BYTES, MAX_PASSPHRASE = 4096, 200
 STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
-LANGUAGE = re.compile(r"([a-z]{2})(?:-[a-z0-9-]+)?(?:\s*;\s*q=([0-9.]+))?", re.IGNORECASE)
 NO_PAGE = "<!doctype html><title>$title</title><h1>$title</h1><p>$fault</p>$form<p>$invited</p>"
 FORM = Template(
     '<form method="post" action="/access"><input type="hidden" name="to" value="$to">'
@@ -185,52 +186,7 @@ FORM = Template(
     ' autocomplete="current-password" maxlength="200" required autofocus aria-describedby="fault"$invalid>'
     '<button type="submit">$button</button></form>'
 )
-TEXTS: dict[str, dict[str, str]] = {
-    "en": {
-        "title": "Private event",
-        "label": "Passphrase",
-        "button": "Watch",
-        "invited": "This event is for its guests. Open the link of your invitation.",
-        "wrong": "This is not the passphrase. Please try again.",
-        "often": "Too many tries. Please wait a minute, and try again.",
-        "over": "Your access is over.",
-        "closed": "The doors are still closed. This page opens by itself.",
-        "starts": "Begins",
-    },
-    "de": {
-        "title": "Private Veranstaltung",
-        "label": "Passwort",
-        "button": "Ansehen",
-        "invited": "Diese Veranstaltung ist für geladene Gäste. Öffnen Sie den Link Ihrer Einladung.",
-        "wrong": "Das ist nicht das Passwort. Bitte versuchen Sie es noch einmal.",
-        "often": "Zu viele Versuche. Bitte warten Sie eine Minute, und versuchen Sie es dann noch einmal.",
-        "over": "Ihr Zugang ist abgelaufen.",
-        "closed": "Die Türen sind noch geschlossen. Diese Seite öffnet sich von selbst.",
-        "starts": "Beginn",
-    },
-    "es": {
-        "title": "Evento privado",
-        "label": "Contraseña",
-        "button": "Ver",
-        "invited": "Este evento es para sus invitados. Abra el enlace de su invitación.",
-        "wrong": "Esta no es la contraseña. Inténtelo de nuevo.",
-        "often": "Demasiados intentos. Espere un minuto e inténtelo de nuevo.",
-        "over": "Su acceso ha terminado.",
-        "closed": "Las puertas aún están cerradas. Esta página se abre sola.",
-        "starts": "Comienza",
-    },
-    "fr": {
-        "title": "Événement privé",
-        "label": "Mot de passe",
-        "button": "Regarder",
-        "invited": "Cet événement est réservé aux invités. Ouvrez le lien de votre invitation.",
-        "wrong": "Ce n'est pas le mot de passe. Veuillez réessayer.",
-        "often": "Trop d'essais. Veuillez patienter une minute, puis réessayer.",
-        "over": "Votre accès est terminé.",
-        "closed": "Les portes sont encore fermées. Cette page s'ouvre d'elle-même.",
-        "starts": "Début",
-    },
-}
+FAULTS = {"wrong": "gateWrong", "often": "gateOften", "over": "gateOver", "closed": "gateClosed"}
 
 
 class AskingPage:
@@ -365,50 +321,42 @@ class AskingPage:
             headers["Refresh"] = OPENS_WITHIN
         if retry_after:
             headers[hdrs.RETRY_AFTER] = str(retry_after)
-        language = _language(request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
-        texts = TEXTS[language]
         if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
-            text = texts["often"] if fault == "often" else TEXTS["en"]["invited"]
+            text = text_of(ENGLISH, "gateOften" if fault == "often" else "gateInvited")
             return web.Response(status=status, text=f"{text}\n", headers=headers)
+        own = (await self._settings()).get("language")
+        language = choose_language(request.headers.get(hdrs.ACCEPT_LANGUAGE, ""), own)
         body = await self.page(language, fault, to)
         headers |= {"Content-Security-Policy": self.policy, hdrs.CONTENT_LANGUAGE: language}
         return web.Response(status=status, text=body, content_type="text/html", headers=headers)
 
     async def page(self, language: str, fault: str, to: str) -> str:
-        """The page in a language, which leads to a path; ``fault`` is a key of the texts, or empty."""
-        own, texts = await self._settings(), TEXTS[language]
-        title, starts = own.get("title"), _time(own.get("startsAt"))
+        """The page in a language, which leads to a path; ``fault`` is of FAULTS, or empty."""
+        own, text = await self._settings(), partial(text_of, language)
+        title, starts = own.get("title"), _time(language, own.get("startsAt"))
         invalid = ' aria-invalid="true"' if fault == "wrong" else ""
         local = to if LOCAL.fullmatch(to) else "/"
         asks = self._takes_passphrase and fault != "closed"
-        form = FORM.substitute(texts, to=escape(local), invalid=invalid) if asks else ""
+        label, button = text("gateLabel"), text("gateButton")
+        form = FORM.substitute(to=escape(local), label=label, button=button, invalid=invalid) if asks else ""
         return self._page.safe_substitute(
             lang=language,
-            title=escape(title if isinstance(title, str) and title.strip() else texts["title"]),
-            starts=f"{texts['starts']}: {starts}" if starts else "",
-            fault=texts.get(fault, ""),
+            direction=text("direction"),
+            title=escape(title if isinstance(title, str) and title.strip() else text("gateTitle")),
+            starts=text("gateStarts", time=starts) if starts else "",
+            fault=text(FAULTS[fault]) if fault else "",
             form=form,
-            invited="" if self._takes_passphrase or fault == "closed" else texts["invited"],
+            invited="" if self._takes_passphrase or fault == "closed" else text("gateInvited"),
         )
 
 
-def _language(accepted: str) -> str:
-    """The first language of the header that the page has."""
-    wanted = sorted(
-        (-float(quality or 1), place, name.lower())
-        for place, part in enumerate(accepted.split(",")[:20])
-        if (match := LANGUAGE.fullmatch(part.strip())) and (name := match[1]) is not None
-        for quality in [match[2] if match[2] and match[2].count(".") <= 1 and match[2] != "." else None]
-    )
-    return next((name for _, _, name in wanted if name in TEXTS), "en")
-
-
-def _time(value: object) -> str | None:
+def _time(language: str, value: object) -> str | None:
     """A time in words, in the zone in which the operator gave it."""
     if not isinstance(value, str):
         return None
     with suppress(ValueError):
         when = datetime.fromisoformat(value.strip())
         zone = f"{when:%Z}"  # "UTC+01:00"; empty for a time without a zone
-        return f'<time datetime="{escape(value.strip())}">{when:%Y-%m-%d, %H:%M} {zone}</time>'
+        text = f"{date_of(language, when)}, {when:%H:%M} {zone}"
+        return f'<time datetime="{escape(value.strip())}">{text}</time>'
     return None

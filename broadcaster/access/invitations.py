@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from broadcaster.errors import NotPossible
+from broadcaster.http.static import choose_language, text_of
 from broadcaster.own_files import OTHERS, read_own, write_own
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,8 @@ def _calendar(invitation: Invitation, link: str, event: Mapping[str, object], no
     local = "" if starts.tzinfo is None else "Z"  # a time without a zone is that of the reader's place
     starts = starts if starts.tzinfo is None else starts.astimezone(UTC)
     title = event.get("title")
+    if not isinstance(title, str) or not title.strip():
+        title = text_of(choose_language("", event.get("language")), "gateTitle")
     lines = (
         "BEGIN:VCALENDAR",
         "VERSION:2.0",
@@ -126,7 +129,7 @@ def _calendar(invitation: Invitation, link: str, event: Mapping[str, object], no
         f"UID:{invitation.grant}@broadcaster",
         f"DTSTAMP:{now.astimezone(UTC):%Y%m%dT%H%M%SZ}",
         f"DTSTART:{starts:%Y%m%dT%H%M%S}{local}",
-        f"SUMMARY:{_escaped(title if isinstance(title, str) and title.strip() else 'Private event')}",
+        f"SUMMARY:{_escaped(title)}",
         f"DESCRIPTION:{_escaped(link)}",
         f"URL:{link}",
         "END:VEVENT",

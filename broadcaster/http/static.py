@@ -1,4 +1,4 @@
-"""Files of a page, served from memory: slow downloads take no descriptors and no disk reads.
+"""Files of a page, served from memory: slow downloads take no descriptors and no disk reads; and its words.
 
 Answers are compressed by the client's choice, have validators, and are sent as fast as the client reads.
 """
@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import mimetypes
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import date
 from functools import cached_property, lru_cache
+from html import escape
 from pathlib import Path
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from broadcaster.http.connections import CONNECTIONS
+from broadcaster.own_files import VIEWER, VIEWER_DIR
 
 CHUNK = 8192  # bytes
 # In Accept-Encoding: a coding by its name or by *, unless it is refused (q=0).
@@ -101,9 +106,13 @@ class ServedFile:
 
 
 class StaticFiles:
-    """The files of folders by URL path; the first folder wins. They are read once, at the start."""
+    """The files of folders by URL path; the first folder wins. They are read once, at the start.
 
-    def __init__(self, *folders: tuple[str, Path]) -> None:
+    ``missing`` answers for other paths.
+    """
+
+    def __init__(self, *folders: tuple[str, Path], missing: Handler | None = None) -> None:
+        self._missing = missing or no_file
         self._files: dict[str, ServedFile] = {}
         left = MAX_FILES_BYTES
         for prefix, folder in folders:
@@ -120,11 +129,62 @@ class StaticFiles:
                     left -= size
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The file of the path, or the page for an empty path; else 404, to browsers with a page."""
+        """The file of the path, or the page for an empty path; else 404."""
         file = self._files.get(request.match_info["path"] or "index.html")
-        if file is not None:
-            return await file.answer(request)
-        page = self._files.get("404.html")
-        if page and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
-            return web.Response(status=404, body=page.body, content_type="text/html", charset="utf-8")
-        return web.Response(status=404, text="There is no such file.\n")
+        return await (file.answer(request) if file else self._missing(request))
+
+
+async def no_file(_: web.Request) -> web.StreamResponse:
+    """404 for a program."""
+    return web.Response(status=404, text="There is no such file.\n")
+
+
+# The words of the pages, by language: the catalogue in viewer/public/languages.
+ENGLISH = "en"
+ACCEPTED_LANGUAGE = re.compile(r"([a-z]{2})(?:-[a-z0-9-]+)?(?:\s*;\s*q=([0-9.]+))?", re.IGNORECASE)
+MAX_LANGUAGES = 20  # languages of a header that are looked at
+TEXT = re.compile(r'(<[^<>]*\sdata-text="(\w+)"[^<>]*>)[^<]*')
+CONTENT = re.compile(r'(data-content="(\w+)" content=")[^"]*')
+LANGUAGE = re.compile(r'<html lang="[^"]*"')
+
+
+def _read(*folders: Path) -> dict[str, dict[str, str]]:
+    """The texts by language, English first."""
+    found = next((files for folder in folders if (files := sorted(folder.glob("languages/*.json")))), [])
+    known = {file.stem: json.loads(file.read_text()) for file in found}
+    return {ENGLISH: known.pop(ENGLISH, {}), **known}
+
+
+# Read at once: later the viewer server may read no files but those of its page.
+TEXTS: Mapping[str, Mapping[str, str]] = _read(VIEWER / "public", VIEWER_DIR)
+
+
+def choose_language(accepted: str, own: object = None) -> str:
+    """The language of a reader: the operator's ``own``, else that of ``Accept-Language``, else English."""
+    if isinstance(own, str) and (name := own.strip().partition("-")[0].lower()) in TEXTS:
+        return name
+    wanted = sorted(
+        (-float(quality or 1), place, name.lower())
+        for place, part in enumerate(accepted.split(",")[:MAX_LANGUAGES])
+        if (match := ACCEPTED_LANGUAGE.fullmatch(part.strip())) and (name := match[1]) is not None
+        for quality in [match[2] if match[2] and match[2].count(".") <= 1 and match[2] != "." else None]
+    )
+    return next((name for _, _, name in wanted if name in TEXTS), ENGLISH)
+
+
+def text_of(language: str, name: str, **values: object) -> str:
+    """The text of this name with its values, in English where the language has none."""
+    return (TEXTS[language].get(name) or TEXTS[ENGLISH].get(name, "")).format(**values)
+
+
+def date_of(language: str, day: date) -> str:
+    """The date in words."""
+    months = dict(enumerate(text_of(language, "months").split(), 1))
+    return text_of(language, "date", day=day.day, month=months.get(day.month, day.month), year=day.year)
+
+
+def translated(html: str, language: str) -> str:
+    """A page whose elements name their texts, in a language."""
+    html = LANGUAGE.sub(f'<html lang="{language}" dir="{text_of(language, "direction")}"', html, count=1)
+    html = TEXT.sub(lambda found: found[1] + escape(text_of(language, found[2]), quote=False), html)
+    return CONTENT.sub(lambda found: found[1] + escape(text_of(language, found[2])), html)

@@ -276,9 +276,10 @@ class ViewerServer:
                 if setup.signed:
                     self._signed = SignedPlaylists(self._recordings.find)
                     self._signed.add_to(app)
+            files = StaticFiles(("", setup.viewer_dir), missing=page.missing)
             app.router.add_get("/config.json", page.config, name="page_config")
             app.router.add_get("/", page.answer, name="page")
-            app.router.add_get("/{path:.*}", StaticFiles(("", setup.viewer_dir)).answer, name="viewer")
+            app.router.add_get("/{path:.*}", files.answer, name="viewer")
         return app
 
 

@@ -9,6 +9,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,22 @@ from urllib.parse import quote, urljoin, urlsplit
 from aiohttp import hdrs, web
 
 from broadcaster.access import is_opened, opened_of
-from broadcaster.access.gate import GUEST, TEXTS, AskingPage
-from broadcaster.http.static import ServedFile
+from broadcaster.access.gate import GUEST, AskingPage
+from broadcaster.http.static import (
+    ENGLISH,
+    TEXTS,
+    ServedFile,
+    choose_language,
+    date_of,
+    no_file,
+    text_of,
+    translated,
+)
 from broadcaster.ipc.messages import PublicRecording, RecordingsDelta
 
 logger = logging.getLogger(__name__)
 
-TITLE = re.compile(r"<title>(?P<text>.*?)</title>", re.DOTALL | re.IGNORECASE)
+TITLE = re.compile(r"<title[^>]*>(?P<text>.*?)</title>", re.DOTALL | re.IGNORECASE)
 LONGEST = 200  # characters of a text, as on the page
 
 
@@ -91,8 +101,9 @@ class Page:
         self._file = folder / "config.json"
         self._version: tuple[int, int] | None = None  # its time and size when it was read
         self._from_file: dict[str, object] = {}
-        index = folder / "index.html"
+        index, missing = folder / "index.html", folder / "404.html"
         self._html = index.read_text() if index.is_file() else None
+        self._missing = missing.read_text() if missing.is_file() else None
         self._rendered: tuple[dict[str, object], ServedFile] | None = None
 
     async def config(self, request: web.Request) -> web.Response:
@@ -106,9 +117,20 @@ class Page:
             return web.Response(status=404, text="There is no page.\n")
         settings = for_guest(request, await self.settings())
         if self._rendered is None or self._rendered[0] != settings:
-            html = with_settings(settings, with_opengraph(self._html, settings))
+            html = translated(self._html, _language(settings))
+            html = with_settings(settings, with_opengraph(html, settings))
             self._rendered = settings, ServedFile(html.encode(), "index.html")
         return await self._rendered[1].answer(request)
+
+    async def missing(self, request: web.Request) -> web.StreamResponse:
+        """404, to browsers with a page in their language."""
+        if self._missing is None or "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
+            return await no_file(request)
+        own = (await self.operator_settings()).get("language")
+        language = choose_language(request.headers.get(hdrs.ACCEPT_LANGUAGE, ""), own)
+        headers = {hdrs.CONTENT_LANGUAGE: language, hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
+        html = translated(self._missing, language)
+        return web.Response(status=404, text=html, content_type="text/html", headers=headers)
 
     async def settings(self) -> dict[str, object]:
         """The present settings."""
@@ -162,7 +184,7 @@ def for_guest(request: web.Request, settings: Mapping[str, Any]) -> dict[str, An
 
 def for_strangers(operators: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of an opened recording's page, of the operator's: nothing of the stream, and no lists."""
-    looks = {name: operators[name] for name in ("colors", "texts") if name in operators}
+    looks = {name: operators[name] for name in ("colors", "language", "texts") if name in operators}
     return {"recordings": None, "eventsUrl": None, **looks}
 
 
@@ -261,7 +283,8 @@ class RecordingPages:
         found = self._known.get(request.path)
         if found is None:
             return await self._missing_page(request)
-        return await self._answer(request, "index.html", _known(found), {"recording": _fields(found)})
+        known = _known(found, await self._page.settings())
+        return await self._answer(request, "index.html", known, {"recording": _fields(found)})
 
     async def oembed(self, request: web.Request) -> web.Response:
         """The player of a recording or clip for other sites (oembed.com), by the address of its page."""
@@ -279,7 +302,7 @@ class RecordingPages:
         frame = (
             f'<iframe src="{escape(url)}?embed=1" width="{width}" height="{height}" allowfullscreen></iframe>'
         )
-        told = {"version": "1.0", "type": "video", "title": _known(found)["title"], "html": frame}
+        told = {"version": "1.0", "type": "video", "title": _known(found, settings)["title"], "html": frame}
         return _json({**told, "width": width, "height": height})
 
     async def _missing_page(self, request: web.Request) -> web.Response:
@@ -287,7 +310,7 @@ class RecordingPages:
         if not self._templates["index.html"]:
             return missing_recording()
         settings = for_guest(request, {**await self._page.settings(), "recording": {}})
-        html = with_settings(settings, self._templates["index.html"])
+        html = with_settings(settings, translated(self._templates["index.html"], _language(settings)))
         return web.Response(status=404, text=html, content_type="text/html")
 
     def _slice(self, begin: int) -> dict[str, object]:
@@ -311,7 +334,8 @@ class RecordingPages:
         settings = for_guest(request, {**common, **more})
         before, file = self._rendered.pop(path, (None, None))
         if file is None or before != (settings, known):
-            html = with_opengraph(self._templates[template], _preview(path, settings, known))
+            html = translated(self._templates[template], _language(settings))
+            html = with_opengraph(html, _preview(path, settings, known))
             if (url := _page_url(settings, path)) and path in self._known:
                 place = escape(f"{urljoin(url, '/oembed')}?url={quote(url, safe='')}")
                 link = f'<link rel="alternate" type="application/json+oembed" href="{place}">'
@@ -368,33 +392,43 @@ class PageTexts:
             network=lambda _: "",
         )
         faults = ("", "over", "closed")
-        pages = {one: [await asking.page(one, fault, "/") for fault in faults] for one in TEXTS}
-        return {"pages": pages, "plain": f"{TEXTS['en']['invited']}\n", "policy": asking.policy}
+        own = (await self._page.operator_settings()).get("language")
+        names = dict.fromkeys(choose_language(name, own) for name in TEXTS)
+        pages = {name: [await asking.page(name, fault, "/") for fault in faults] for name in names}
+        return {"pages": pages, "plain": f"{text_of(ENGLISH, 'gateInvited')}\n", "policy": asking.policy}
 
     def _recording(self, found: PublicRecording, settings: Mapping[str, object]) -> dict[str, object]:
-        tags = self._tags(_preview(found.path, settings, _known(found)))
+        tags = self._tags(_preview(found.path, settings, _known(found, settings)))
         told = _fields(found)
         if self._is_private:
             told = _with_prefixes(told, IN_ANY, IN_PATH)
         return {"path": found.path, "listed": found.listed, "tags": tags, "told": told}
 
     def _tags(self, settings: Mapping[str, object]) -> str:
-        return with_opengraph(self._title, settings)
+        return with_opengraph(translated(self._title, _language(settings)), settings)
 
 
-def _known(found: PublicRecording) -> dict[str, str | None]:
+def _language(settings: Mapping[str, object]) -> str:
+    """Of what is written for all viewers, and for link previews: the operator's, else English."""
+    return choose_language("", settings.get("language"))
+
+
+def _known(found: PublicRecording, settings: Mapping[str, object]) -> dict[str, str | None]:
     """What is said of a recording besides the settings."""
-    when = f"{found.started:%d %B %Y}".lstrip("0")
+    language = _language(settings)
+    when = date_of(language, found.started)
     return {
-        "title": found.title or f"{'Clip' if found.clip else 'Recording'} of {when}",
+        "title": found.title
+        or text_of(language, "previewClip" if found.clip else "previewRecording", date=when),
         "description": f"{_length(found.duration)}, {when}",
         "poster": found.poster,
     }
 
 
 def _known_list(settings: Mapping[str, object]) -> dict[str, str | None]:
-    title = f"Recordings: {settings.get('title') or 'Live stream'}"
-    return {"title": title, "description": "What was live, and can be watched now."}
+    text = partial(text_of, _language(settings))
+    title = text("previewList", title=settings.get("title") or text("liveTitle"))
+    return {"title": title, "description": text("previewListText")}
 
 
 def _page_url(settings: Mapping[str, object], path: str) -> str | None:

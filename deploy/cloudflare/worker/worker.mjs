@@ -36,7 +36,7 @@ export class Shown extends WorkerEntrypoint {
   /** A file of the page with settings, and what link previews show, put in. */
   async page(name, settings, tags, status = 200) {
     const html = await (await this.env.ASSETS.fetch(`https://assets/${name}`)).text(), block = '<script id="config" type="application/json">';
-    const whole = html.replace(/\b(src|href)="(?![a-z]+:|[/#])/g, '$1="/').replace(/<title>.*?<\/title>/is, (title) => tags || title)
+    const whole = html.replace(/\b(src|href)="(?![a-z]+:|[/#])/g, '$1="/').replace(/<title[^>]*>.*?<\/title>/is, (title) => tags || title)
       .replace(block, () => block + JSON.stringify(settings).replaceAll("<", "\\u003c"));
     return answer(status, whole, age(5), HTML, { etag: `"${hex(await digested(whole)).slice(0, 32)}"` });
   }
@@ -89,7 +89,7 @@ async function shown(request, env, ctx, host) {
 /** What a stranger gets: the page that asks, in his language, as the service has made it; others for a token that is refused, and while the doors are closed. */
 function asking({ headers }, { path, token, inPath, waits }, { pages, plain, policy }) {
   if (path === "/health" && !inPath) return json({ status: "ok" }, NO_STORE);
-  const isPage = takesPage(headers), language = headers.get("accept-language")?.split(",").map((one) => one.trim().slice(0, 2).toLowerCase()).find((one) => Object.hasOwn(pages, one)) ?? "en";
+  const isPage = takesPage(headers), language = headers.get("accept-language")?.split(",").map((one) => one.trim().slice(0, 2).toLowerCase()).find((one) => Object.hasOwn(pages, one)) ?? (pages.en ? "en" : Object.keys(pages)[0]);
   const more = { ...(isPage && { "content-security-policy": policy, "content-language": language }), ...(waits && { refresh: "2" }) };
   return answer(401, isPage ? pages[language][waits ? 2 : token ? 1 : 0] : plain, NO_STORE, isPage ? HTML : undefined, { "www-authenticate": "Invitation", ...more });
 }

@@ -47,7 +47,7 @@ class Site:
         self.now = float(NOW)
         self._source = source = ViewerApp(folder)
         source.go_live("0", "1")
-        viewer = folder / "viewer"
+        self.folder = viewer = folder / "viewer"
         for name in ("index.html", "recordings.html"):
             (viewer / name).write_text(f"<!doctype html><title>live</title>{BLOCK}")
         (viewer / "access.html").write_text((VIEWER / "public/access.html").read_text())

@@ -13,6 +13,7 @@ from broadcaster.events import Event
 from broadcaster.hls import ByteRange
 from broadcaster.ipc.messages import HealthReport, Ping, Setup, View, view_delta
 from broadcaster.metrics import MetricsCollector
+from broadcaster.own_files import VIEWER
 from broadcaster.service.serve import Metrics
 from broadcaster.service.viewer_process import message_of
 from broadcaster.tracker.tracker import Tracker
@@ -43,6 +44,7 @@ class ViewerApp:
         viewer.mkdir()
         (viewer / "index.html").write_text("<!doctype html><title>live</title>")
         (viewer / "main.js").write_text("export {};")
+        (viewer / "404.html").write_text((VIEWER / "public/404.html").read_text())
         (folder / "secret.txt").write_text("secret")
         page = {"eventsUrl": "/live/events", "title": "Live"}
         setup = Setup(viewer, page, max_waiters, places, tracker=tracker is not None)

@@ -214,13 +214,17 @@ async def test_the_page_that_asks(private: Site) -> None:
     )
     text = body.decode()
     assert status == 401
-    assert '<html lang="de">' in text
+    assert '<html lang="de" dir="ltr">' in text
     assert '<label for="passphrase">Passwort</label>' in text
-    assert '<time datetime="2026-12-24T20:00:00+01:00">2026-12-24, 20:00 UTC+01:00</time>' in text
+    assert '<time datetime="2026-12-24T20:00:00+01:00">24. Dezember 2026, 20:00 UTC+01:00</time>' in text
     assert 'name="to" value="/watch/x"' in text
     assert "<script" not in text
     assert "default-src 'none'; style-src 'sha256-" in answered["Content-Security-Policy"]
     assert "$" not in text
+    (private.folder / "config.json").write_text('{"language": "ja"}')
+    _, body, answered = await answer(private.address, Case("", "/", passes=False, headers=headers))
+    assert '<label for="passphrase">パスフレーズ</label>' in body.decode()
+    assert answered["Content-Language"] == "ja"
 
 
 @pytest.mark.parametrize(

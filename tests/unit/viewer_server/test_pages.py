@@ -1,12 +1,8 @@
 """The page's HTML and its settings, as the service serves them."""
 
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from aiohttp import web
-
-from broadcaster.http.static import StaticFiles
 from broadcaster.ipc.messages import HealthReport
 from tests.support.fakes.viewer_app import Client, ViewerApp
 
@@ -57,15 +53,20 @@ async def test_title_and_link_preview(site: ViewerApp, client: Client, tmp_path:
     assert "og:image" not in await answer.text()
 
 
-async def test_an_unknown_address_leads_to_the_stream(
-    tmp_path: Path, aiohttp_client: Callable[[web.Application], Awaitable[Client]]
-) -> None:
-    """A browser gets the page 404.html, a program a line; both have the status 404."""
-    (tmp_path / "404.html").write_text('<a href="/">To the live stream</a>')
-    app = web.Application()
-    app.router.add_get("/{path:.*}", StaticFiles(("", tmp_path)).answer)
-    there = await aiohttp_client(app)
-    for accept, expected in (("text/html,*/*", "To the live stream"), ("*/*", "There is no such file.\n")):
-        answer = await there.get("/nowhere/at/all", headers={"Accept": accept})
+async def test_an_unknown_address_leads_to_the_stream(client: Client, tmp_path: Path) -> None:
+    """A browser gets a page in its language, or the operator's; a program a line; the status is 404."""
+    for accept, languages, expected in (
+        ("text/html,*/*", "en-GB", "To the live stream"),
+        ("text/html", "de-CH, en;q=0.5", '<html lang="de" dir="ltr">'),
+        ("text/html", "de", "Diese Seite gibt es nicht</h1>"),
+        ("text/html", "xx", '<title data-text="lostTitle">There is no such page</title>'),
+        ("*/*", "de", "There is no such file.\n"),
+    ):
+        headers = {"Accept": accept, "Accept-Language": languages}
+        answer = await client.get("/nowhere/at/all", headers=headers)
         assert answer.status == 404
         assert expected in await answer.text()
+    (tmp_path / "viewer" / "config.json").write_text('{"language": "fr"}')
+    answer = await client.get("/nowhere", headers={"Accept": "text/html", "Accept-Language": "de"})
+    assert (answer.headers["Content-Language"], answer.headers["Vary"]) == ("fr", "Accept-Language")
+    assert "Voir le direct" in await answer.text()

@@ -171,6 +171,10 @@ async def test_which_recordings_are_found(tmp_path: Path, aiohttp_client: Aiohtt
     assert [entry["id"] for entry in found] == [listed.id]
     assert "<title>Recording of 23 November 2026</title>" in await on.text(unlisted.path)
     assert "<title>Clip of 24 November 2026</title>" in await on.text(clip.path)
+    (tmp_path / "config.json").write_text('{"language": "de"}')
+    assert "<title>Clip vom 24. November 2026</title>" in await on.text(clip.path)
+    assert "<title>Aufzeichnungen: Livestream</title>" in await on.text("/recordings")
+    (tmp_path / "config.json").write_text("{}")
     told = (await on.told(clip.path))["recording"]
     assert told["parts"] == [f"{BASE}/{clip.id}/playlist.m3u8"]
     on.audience.handle(RecordingsDelta((replace(listed, listed=False),), (unlisted.path,)))

@@ -23,7 +23,6 @@ let older = recordings && recordings.newest; // where the next ones are
 
 applyTheme(document.documentElement, config.colors);
 translate(document, texts);
-document.title = texts.recordingsTitle;
 if (recordings !== null) at("live").href = recordings.live;
 at("older").addEventListener("click", show);
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from playwright.async_api import Page
 
+from tests.support.waiting import eventually
+
 SCREENS = ((1440, 900), (390, 844))  # pixels
 CANVAS = ".plot canvas"  # of which one has to be there
 NEEDED = ("#verdict", "#sentence", "#lamps li", "[aria-selected=true]", "#now-tiles dt", "#now-tiles dd")
@@ -49,7 +51,8 @@ async def fits(page: Page, picture: Path, below: str = CANVAS) -> None:
     for width, height in SCREENS:
         await page.set_viewport_size({"width": width, "height": height})
         await page.wait_for_function(FITS)
-        assert await page.evaluate(HIDDEN, [(*NEEDED, below), CANVAS]) == []
+        # Plots take their new size a frame later.
+        await eventually(lambda: page.evaluate(HIDDEN, [(*NEEDED, below), CANVAS]), lambda found: found == [])
         await page.screenshot(path=picture.with_name(f"{picture.name}-{width}.png"))
 
 

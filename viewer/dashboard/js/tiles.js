@@ -8,17 +8,20 @@ const RECORDING = { ok: "on", warning: "off", failed: "failing" };
 const MANY = 10; // segments that wait
 
 const withAge = (text, { ago }) => (ago ? `${text}, ${ago}` : text);
+const behindLive = (rows) => {
+  const late = latest(rows, "latency50");
+  return [seconds(late.value), withAge(most(seconds, latest(rows, "latency95").value), late)];
+};
 
 /** What the operator looks at during the event. What the headline may name comes of the same answer, not of a row. */
 export function nowTiles(now, moment) {
   const { rows, health, uplink, spool, pages, checklist } = now;
-  const late = latest(rows, "latency50");
   const isLive = health.stream === "live";
   const outcome = (name) => checklist.find((finding) => finding.name === name).outcome;
   const warned = (name, ...outcomes) => (outcomes.includes(outcome(name)) ? "warning" : "");
   return [
     ["Viewers", whole(health.viewers), health.viewers_error ? `± ${whole(health.viewers_error)}` : ""],
-    ["Behind live", isLive ? seconds(late.value) : "–", isLive ? withAge(most(seconds, latest(rows, "latency95").value), late) : ""],
+    ["Behind live", ...(isLive ? behindLive(rows) : ["–"])],
     ["No picture", whole(pages.failing), "with errors", pages.failing > 0 ? "warning" : ""],
     ["Last segment", isLive ? lastSegment(now, moment) : "–"],
     ["Uplink left", percent(uplink.left), uplink.needed ? `needs ${megabits(uplink.needed)}` : "", uplink.left === 0 ? "warning" : ""],
@@ -28,12 +31,12 @@ export function nowTiles(now, moment) {
   ];
 }
 
-export function audienceTiles({ rows }) {
+export function audienceTiles({ rows, health }) {
   const last = rows.at(-1);
   const startup = latest(rows, "startup50");
   return [
     ["Start-up", seconds(startup.value), withAge(most(seconds, latest(rows, "startup95").value), startup)],
-    ["Behind live", seconds(last.latency50), most(seconds, last.latency95)],
+    ["Behind live", ...(health.stream === "live" ? behindLive(rows) : ["–"])],
     ["Stalls", whole(last.stalls)],
     ["Player errors", whole(last.playerErrors)],
     ["Hours watched", (last.watchedSeconds / 3600).toFixed(1)],

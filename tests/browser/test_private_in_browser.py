@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,11 +17,13 @@ from playwright.async_api import BrowserContext, Page, expect
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
 from tests.support.judges.page import barriers, is_played, no_complaints, until
-from tests.support.servers.service import running_service
+from tests.support.servers.service import Service, running_service
 from tests.support.servers.small_owncast import small_owncast
 
 TARGET_DURATION = 2
 SIZES = (1280, 360)
+VALID = timedelta(seconds=15)  # a short invitation: enough for the start of a page
+WITHIN = 60_000  # ms
 
 
 async def look(page: Page, picture: Path) -> None:
@@ -44,7 +48,32 @@ async def invite(page: Page, token: str) -> str:
     return str(await page.evaluate("() => navigator.clipboard.readText()"))
 
 
-@pytest.mark.takes(30)
+async def watch_until_the_end(guest: Page, service: Service) -> None:
+    """A guest whose invitation ends sees no more, and is told why."""
+    ends = datetime.now(UTC) + VALID
+    words = [
+        find_program("broadcaster"),
+        "invite",
+        "--name",
+        "A guest",
+        "--until",
+        ends.isoformat(),
+        "--json",
+    ]
+    made = await asyncio.to_thread(
+        subprocess.run, words, env=service.environment, capture_output=True, text=True, check=True
+    )
+    await guest.goto(json.loads(made.stdout)["link"])
+    await until(guest, is_played)
+    await expect(guest.get_by_role("alert")).to_have_text("Your access is over.", timeout=WITHIN)
+    took = time.time() - int(ends.timestamp())
+    print(f"a guest was told {took:.1f} s after the end, at a target duration of {TARGET_DURATION} s")
+    assert 0 <= took <= 2 * TARGET_DURATION
+    await expect(guest.locator("video")).to_have_count(0)
+    await expect(guest.get_by_label("Passphrase")).to_be_focused()
+
+
+@pytest.mark.takes(45)
 async def test_from_the_link_to_the_end(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, context: BrowserContext
 ) -> None:
@@ -91,5 +120,6 @@ async def test_from_the_link_to_the_end(
         await expect(guest.get_by_label("Passphrase")).to_be_focused()
         await look(guest, pictures / "over")
         await expect(page.locator("#no-guests")).to_be_visible()
+        await watch_until_the_end(guest, service)
         for tab in (page, guest):
             assert await tab.evaluate("() => document.referrer") == ""

@@ -34,6 +34,7 @@ from tests.support.judges.gate_cases import (
     token,
 )
 from tests.support.judges.simulated_pages import SimulatedPages
+from tests.support.judges.timing import check_forged_tokens
 from tests.support.servers.edge import Edge, running_edge
 from tests.support.waiting import eventually
 
@@ -220,6 +221,12 @@ async def test_from_the_page_that_asks(front: Front) -> None:
     status, body, _ = await front.get("/", **HTML, Cookie="broadcaster_access=0")
     assert status == 401
     assert b"Your access is over." in body
+
+
+async def test_how_long_a_refusal_takes(front: Front) -> None:
+    """A forged token is refused as fast whichever byte is wrong, at nginx and at the service."""
+    for address in (front.edge.address, front.site.address):
+        await check_forged_tokens(address)
 
 
 async def test_a_file_that_is_not_there(front: Front) -> None:

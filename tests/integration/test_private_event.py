@@ -23,6 +23,7 @@ from broadcaster.demo.processes import find_program
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.judges.gate_cases import UNGUESSABLE
+from tests.support.judges.timing import take_as_long
 from tests.support.length import SOAK, seconds
 from tests.support.servers.edge import running_edge
 from tests.support.servers.relay import relaying
@@ -402,6 +403,15 @@ async def test_a_flood_of_wrong_passphrases(tmp_path: Path, bucket: SeaweedBucke
             assert 5 <= found.count(401) <= 10
             assert set(found) == {401, 429}
             assert (await give(WORDS, "10.2.0.1"))[0] == 200
+            if SOAK:
+                wrong = {"one letter off": (WORDS[:-1] + "x", 4), "all letters off": ("x" * len(WORDS), 5)}
+                ways = {
+                    name: lambda number, text=text, net=net: give(
+                        text, f"10.{net}.{number // 250}.{number % 250 + 1}"
+                    )
+                    for name, (text, net) in wrong.items()
+                }
+                await take_as_long(ways, at_once=40)
         print(
             f"{tries} wrong passphrases: {found.count(401)} looked at from one address;"
             f" the right one took {took:.2f} s among those from as many addresses, right after a restart"

@@ -34,6 +34,7 @@ from tests.support.judges.gate_cases import (
 from tests.support.judges.gate_cases import (
     OTHER as OTHER_RECORDING,
 )
+from tests.support.judges.timing import check_forged_tokens
 from tests.support.servers.service import running_service
 from tests.support.servers.worker import Worker, running_worker
 from tests.support.waiting import eventually
@@ -179,6 +180,8 @@ async def test_what_a_guest_gets(worker: Worker) -> None:
         assert (status, headers["Location"]) == (303, "/watch/x")
         assert {"HttpOnly", "Path=/", "SameSite=Lax"} <= set(headers["Set-Cookie"].split("; "))
         assert f"broadcaster_access={one};" in headers["Set-Cookie"]
+        kept = int(headers["Set-Cookie"].partition("Max-Age=")[2].partition(";")[0])
+        assert 86_400 < kept <= 86_400 + seconds  # the page can say that the access is over
 
 
 async def test_strangers_are_asked(worker: Worker) -> None:
@@ -222,6 +225,11 @@ async def test_revocation(worker: Worker) -> None:
     async with worker.client() as client:
         assert (await client.push(encode(push))).is_taken
     await eventually(lambda: read(f"{worker.address}/{PLAYLIST}"), lambda found: found[0] == 200)
+
+
+async def test_how_long_a_refusal_takes(worker: Worker) -> None:
+    """A forged token is refused as fast whichever byte is wrong."""
+    await check_forged_tokens(worker.address)
 
 
 async def test_what_has_ended_is_forgotten(worker: Worker) -> None:

@@ -9,7 +9,7 @@ const PATHS = /^\/(|config\.json|health|recordings|recordings\/[^/]+\.json|(watc
 const PAGES = /^\/(recordings|watch\/[^/]+|c\/[^/]+)?$/, UNTOLD = /^\/(live\/|health)/; // that open in a window; that have no paths of guests in them
 const OPENED = "edge-opened", OF_A_RECORDING = /^\/watch\/([\w-]+)$/, OF_THE_PAGE = /^\/(assets\/[\w.-]+|icon-\w+\.png|manifest\.json)$/; // what strangers can ask for: the host at which a cache keeps it, and the paths
 const ORIGIN = /^\/origin\/v1\/([a-z]{1,20})\/?(.*)$/; // channel, and what of it
-const PREFLIGHT = { "access-control-allow-methods": "GET, HEAD, OPTIONS", "access-control-allow-headers": "*", "access-control-max-age": "86400" }, HIDDEN = { "cache-control": "private, no-store", "referrer-policy": "no-referrer" };
+const REMEMBERED = 86_400, PREFLIGHT = { "access-control-allow-methods": "GET, HEAD, OPTIONS", "access-control-allow-headers": "*", "access-control-max-age": "86400" }, HIDDEN = { "cache-control": "private, no-store", "referrer-policy": "no-referrer" }; // seconds for which a browser keeps the cookie of an access that is over: the page says so
 const takesPage = (headers) => headers.get("accept")?.includes("text/html");
 const MISSING = (what) => answer(404, `There is no such ${what}.\n`, age(5));
 /** What viewers are shown. Workers Cache stands before it: of all who ask for the same thing, one is let through. */
@@ -98,7 +98,7 @@ async function gated(request, env, ctx, gate) {
   const { method, headers } = request, url = new URL(request.url), guest = await visitor(request, url.pathname, gate), { path, token, inPath, grant, expires } = guest, { opened = [], doors } = gate;
   const [, id] = path.match(OF_A_RECORDING) ?? [], isFree = !grant && !inPath && /^(GET|HEAD)$/.test(method) && (id ? opened.includes(id) : opened.length > 0 && OF_THE_PAGE.test(path));
   const isEntered = inPath && method === "GET" && PAGES.test(path) && takesPage(headers) && (headers.get("sec-fetch-dest") ?? "document") === "document";
-  const kept = () => `broadcaster_access=${token}; Max-Age=${Math.floor(expires - Date.now() / 1000)}; Path=/; HttpOnly; SameSite=Lax${url.protocol === "https:" ? "; Secure" : ""}`;
+  const kept = () => `broadcaster_access=${token}; Max-Age=${Math.floor(expires - Date.now() / 1000) + REMEMBERED}; Path=/; HttpOnly; SameSite=Lax${url.protocol === "https:" ? "; Secure" : ""}`;
   const inner = new Request(Object.assign(url, { pathname: path }), request);
   inner.headers.set("x-guest", JSON.stringify({ grant, expires }));
   const found = isFree ? await shown(inner, env, ctx, OPENED) : !grant ? asking(request, guest, gate.asking) : isEntered ? answer(303, null, NO_STORE, undefined, { location: path, "set-cookie": kept() }) : await shown(inner, env, ctx, `edge-${doors}`);

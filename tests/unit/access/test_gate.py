@@ -34,6 +34,7 @@ from tests.support.judges.gate_cases import (
 from tests.support.waiting import eventually
 
 HTML = {"Accept": "text/html"}
+DAY = 86_400  # seconds
 
 
 @pytest.fixture
@@ -146,6 +147,7 @@ async def test_a_link_becomes_a_cookie(private: Site) -> None:
     cookie = headers["Set-Cookie"]
     assert f"broadcaster_access={VALID}" in cookie
     assert {"HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
+    assert int(cookie.partition("Max-Age=")[2].partition(";")[0]) > DAY  # the page can say that it is over
     embedded = HTML | {"Sec-Fetch-Dest": "iframe"}
     status, _, _ = await answer(private.address, Case("", f"/t/{VALID}/", passes=True, headers=embedded))
     assert status == 200

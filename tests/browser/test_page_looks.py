@@ -5,6 +5,7 @@ Set ``SCREENSHOTS`` to a folder to keep the pictures.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from tests.support.judges import pseudo_language
 from tests.support.judges.page import barriers, is_, no_complaints, settled, until
 from tests.support.servers.end_to_end import end_to_end
 from tests.support.waiting import PATIENCE
@@ -82,7 +84,7 @@ async def test_offline_page_looks_good(
             await check(page, shots, Look("offline"), light, phone)
 
 
-@pytest.mark.takes(20)
+@pytest.mark.takes(25)
 async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path) -> None:
     """A playing page, its statistics, its list of keys and its iframe, wide and narrow, dark and light."""
     async with end_to_end(tmp_path, bucket, segment_seconds=1) as on:
@@ -111,6 +113,8 @@ async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page:
             light, phone = Look("stats-light", scheme="light"), Look("stats-phone", PHONE)
             whole = Look("stats-whole", (1280, 1240), "light")
             await check(page, shots, Look("stats"), light, phone, whole)
+        assert page.context.browser
+        await check_words(page.context.browser, on.service.address, shots)
 
 
 @pytest.mark.takes(20)
@@ -131,9 +135,35 @@ async def test_iframe_shows_the_picture_alone(
             await page.screenshot(path=shots / "embed-idle.png")
 
 
+async def check_words(browser: Browser, address: str, shots: Path) -> None:
+    """The picture does not wait for a language; then each word is of it, and the page runs its way."""
+    plays = asyncio.Event()
+    context = await browser.new_context(locale=pseudo_language.LOCALE, reduced_motion="reduce")
+    context.set_default_timeout(1000 * PATIENCE)
+    try:
+        await pseudo_language.speak(context, plays.wait)
+        page = await context.new_page()
+        with no_complaints(page):
+            await page.goto(f"{address}/")
+            await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
+            plays.set()
+            await page.locator(f"html[dir=rtl][lang={pseudo_language.LOCALE}]").wait_for()
+            await page.keyboard.press("i")
+            await statistics_filled(page)
+            assert await pseudo_language.outside(page) == []
+            await check(page, shots, Look("rtl-stats"))
+            await page.keyboard.press("i")
+            await check(page, shots, Look("rtl"), Look("rtl-phone", PHONE, "light"))
+            await page.goto(f"{address}/recordings.html")
+            await expect(page.locator("#said")).to_have_text("⟦There are no recordings yet.⟧")
+            assert await pseudo_language.outside(page) == []
+    finally:
+        await context.close()
+
+
 async def statistics_filled(page: Page) -> None:
     """Wait until the statistics have something to show in all their parts."""
-    await page.get_by_role("complementary", name="Statistics").wait_for()
+    await page.locator("#stats").wait_for()
     await page.locator("#stages tbody tr").nth(7).wait_for()
     await page.locator("#flow-plot canvas").wait_for()
     await expect(page.locator("#money dd").first).not_to_have_text("$0.00")

@@ -176,9 +176,7 @@ TRIES = 5  # of a client network at once, and as many more in a minute
 UNKNOWN_FACTOR = 6  # times as many, where networks are not known
 MAX_NETWORKS, MAX_WAITING = 10_000, 500
 ANSWER_WITHIN = 8.0  # seconds
-REMEMBERED = (
-    86_400  # seconds for which a browser keeps the cookie of an access that is over: the page says so
-)
+REMEMBERED = 86_400  # seconds for which a browser keeps the cookie of an access that is over, to be told so
 OPENS_WITHIN = "2"  # seconds after which a waiting guest's page is loaded again
 MAX_BYTES, MAX_PASSPHRASE = 4096, 200
 STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)

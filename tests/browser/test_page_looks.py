@@ -146,6 +146,7 @@ async def check_words(browser: Browser, address: str, shots: Path) -> None:
         with no_complaints(page):
             await page.goto(f"{address}/")
             await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
+            await expect(page.get_by_role("button", name="Share", exact=True)).to_be_visible()
             plays.set()
             await page.locator(f"html[dir=rtl][lang={pseudo_language.LOCALE}]").wait_for()
             await page.keyboard.press("i")

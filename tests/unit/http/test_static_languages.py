@@ -32,7 +32,7 @@ def test_the_language_of_a_reader(accepted: str, own: object, language: str) -> 
 
 
 def test_a_date_in_words() -> None:
-    """Each language writes it in its own order; a text that it lacks is English."""
+    """Each language writes it in its own order."""
     found = {language: date_of(language, date(2026, 11, 2)) for language in TEXTS}
     assert found == {
         "en": "2 November 2026",

@@ -87,7 +87,10 @@ const { mode = config.mode } = choices.load();
 const elsewhere = new URL(config.playlistUrl).pathname.startsWith("/t/") ? config.playlistUrl : null; // with the guest's token
 store.set({ elsewhere, title, performer, startsAt, pageUrl, chatUrl, clipsUrl, texts: textsOf({ own: config.texts }), colors, costs, poster, recordings, kept, engine, mode });
 const worded = loadTexts({ language: config.language, own: config.texts });
-worded.then((texts) => store.set({ texts }));
+worded.then((texts) => {
+  store.set({ texts });
+  document.documentElement.removeAttribute("data-wordless");
+});
 if (poster !== null && !config.accented) {
   const paint = (accent) => accent !== null && store.set({ colors: { ...colors, accent } });
   import("./accent.js").then(({ accentAt }) => accentAt(poster, document)).then(paint);

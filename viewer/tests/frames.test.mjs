@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createFrames } from "../public/js/frames.js";
-import { frameAt, iframesOf, keyFrameIn, readIframes } from "../public/js/iframes.js";
+import { frameAt, iframesOf, keyFrameIn, keyFrameInFragment, readIframes } from "../public/js/iframes.js";
 import { createPreview } from "../public/js/ui/preview.js";
 
 const BASE = "https://live.example/live/";
@@ -29,7 +29,9 @@ test("the I-frame playlist is the one that is named, or lies beside an only medi
 test("key frames are read with their bytes and times, and one is found for a time", () => {
   const { frames, ended } = readIframes(playlistOf(4, { ended: true, gaps: [1] }), MAIN);
   assert.equal(ended, true);
-  assert.deepEqual(frames[1], { url: `${BASE}2.ts`, first: 376, last: 563, date: at(4), end: at(6) });
+  assert.deepEqual(frames[1], { url: `${BASE}2.ts`, first: 376, last: 563, map: null, date: at(4), end: at(6) });
+  const mapped = playlistOf(2).replace("#EXT-X-BYTERANGE", '#EXT-X-MAP:URI="init.mp4"\n$&');
+  assert.deepEqual(readIframes(mapped, MAIN).frames.map(({ map }) => map), new Array(2).fill(`${BASE}init.mp4`));
   const found = [-0.1, 0, 1.9, 3.9, 4, 7.9, 9.9, 10].map((seconds) => frameAt(frames, at(seconds))?.url.slice(BASE.length));
   assert.deepEqual(found, [undefined, "0.ts", "0.ts", "0.ts", "2.ts", "3.ts", "3.ts", undefined]);
   for (const broken of ["", "<html>", "#EXTM3U\n#EXT-X-BYTERANGE:x@y\n#EXTINF:2,\na.ts\n", "#EXT-X-BYTERANGE:1\na.ts\n"]) {
@@ -55,6 +57,24 @@ test("the picture is all that its stream has in the packets, without heads", () 
   assert.equal(keyFrameIn(new Uint8Array(packet(256, pes, true))), null); // another codec
   assert.equal(keyFrameIn(new Uint8Array(188)), null);
   assert.equal(keyFrameIn(new Uint8Array(0)), null);
+});
+
+/** A box of MP4, and one that says where a track's samples begin. */
+const box = (kind, content) => [0, 0, 0, 8 + content.length, ...Buffer.from(kind), ...content];
+const run = (offset) => box("trun", [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, offset]);
+
+test("the picture of a fragment is what is left behind its beginning, for a decoder that its map describes", () => {
+  const description = [1, 0x64, 0x00, 0x1f, 0xff, 0xe1];
+  const header = new Uint8Array(box("moov", [...new Array(80).fill(0), ...box("avcC", description), 9, 9]));
+  const moof = box("moof", [...run(200), ...run(56)]); // sound, which is not there any more, and pictures
+  const bytes = new Uint8Array([...moof, ...box("mdat", [5, 6, 7])]);
+  assert.equal(moof.length + 8, 56);
+  const { data, ...found } = keyFrameInFragment(bytes, header);
+  assert.deepEqual(found, { codec: "avc1.64001f", description: new Uint8Array(description) });
+  assert.deepEqual([...data], [5, 6, 7]);
+  assert.equal(keyFrameInFragment(bytes, new Uint8Array(box("moov", box("hvcC", description)))), null); // another codec
+  assert.equal(keyFrameInFragment(new Uint8Array(moof), header), null);
+  assert.equal(keyFrameInFragment(new Uint8Array(0), header), null);
 });
 
 /** A server of `texts`; requests for key frames wait for `answer()`. */

@@ -1,5 +1,5 @@
 // The pictures of a seek bar: key frames, each a part of a segment, decoded by the browser itself (WebCodecs).
-import { frameAt, iframesOf, keyFrameIn, readIframes } from "./iframes.js";
+import { frameAt, iframesOf, keyFrameIn, keyFrameInFragment, readIframes } from "./iframes.js";
 
 const MOST = 60; // pictures that are kept, 14 MB
 const SIDE = 320; // pixels of a picture's longer side
@@ -14,6 +14,7 @@ const PATIENCE = 5000; // ms for an answer
 export function createFrames({ playlist, get = fetch, decode = decodeKeyFrame, now = () => performance.now(), most = MOST }) {
   const pictures = new Map(); // by address, the one that was shown last at the end; null for what cannot be had
   let listed = { frames: [], ended: false };
+  let header = null; // {map, bytes} that was needed last
   let address = null; // of the I-frame playlist
   let notBefore = -Infinity; // the next reading
   let wanted = null; // {date, draw}
@@ -35,11 +36,14 @@ export function createFrames({ playlist, get = fetch, decode = decodeKeyFrame, n
     notBefore = now() + FRESH;
   }
 
-  async function fetchPicture({ url, first, last }) {
+  const bytesOf = async (answer) => new Uint8Array(await answer.arrayBuffer());
+
+  async function fetchPicture({ url, first, last, map }) {
+    if (map !== header?.map) header = map && { map, bytes: await bytesOf(await ask(map)) };
     const answer = await ask(url, { Range: `bytes=${first}-${last}` });
-    const bytes = new Uint8Array(await answer.arrayBuffer());
+    const bytes = await bytesOf(answer);
     // Who knows no ranges sends all of it.
-    return decode(answer.status === 206 ? bytes : bytes.subarray(first, last + 1));
+    return decode(answer.status === 206 ? bytes : bytes.subarray(first, last + 1), header?.bytes);
   }
 
   function keep(url, picture) {
@@ -94,14 +98,15 @@ export function createFrames({ playlist, get = fetch, decode = decodeKeyFrame, n
 }
 
 /** A bitmap of the picture in these bytes, null where there is none; rejects where the browser cannot decode it. */
-async function decodeKeyFrame(bytes) {
-  const found = keyFrameIn(bytes);
+async function decodeKeyFrame(bytes, header) {
+  const found = header ? keyFrameInFragment(bytes, header) : keyFrameIn(bytes);
   if (found === null) return null;
   const frames = [];
   const decoder = new VideoDecoder({ output: (frame) => frames.push(frame), error: () => {} });
   try {
-    decoder.configure({ codec: found.codec, optimizeForLatency: true });
-    decoder.decode(new EncodedVideoChunk({ type: "key", timestamp: 0, data: found.data }));
+    const { data, ...config } = found;
+    decoder.configure({ ...config, optimizeForLatency: true });
+    decoder.decode(new EncodedVideoChunk({ type: "key", timestamp: 0, data }));
     await decoder.flush();
     const { displayWidth, displayHeight } = frames[0];
     const scale = SIDE / Math.max(displayWidth, displayHeight);

@@ -12,24 +12,27 @@ export function iframesOf(text, base) {
 }
 
 /**
- * {frames, ended}: of each key frame its address, its `first` and `last` byte, and from `date` to `end` what it stands
- * for, in ms since the epoch.
+ * {frames, ended}: of each key frame its address, its `first` and `last` byte, the address of its `map` (null without),
+ * and from `date` to `end` what it stands for, in ms since the epoch.
  */
 export function readIframes(text, base) {
   const frames = [];
   let date = NaN;
   let duration = 0;
   let range = null;
+  let map = null;
   for (const line of text.split(/\r?\n/)) {
     const [, tag, value] = /^#(EXT[A-Z-]*):(.*)/.exec(line) ?? [];
     if (tag === "EXTINF") duration = 1000 * parseFloat(value);
     else if (tag === "EXT-X-PROGRAM-DATE-TIME") date = Date.parse(value);
+    else if (tag === "EXT-X-MAP") map = new URL(/URI="([^"]+)"/.exec(value)?.[1] ?? "", base).href;
     else if (tag === "EXT-X-BYTERANGE") range = value.split("@").map(Number);
     else if (line !== "" && !line.startsWith("#")) {
       const [length, first] = range ?? [];
       const end = date + duration;
       const known = Number.isSafeInteger(first + length) && Number.isFinite(end);
-      if (known) frames.push(Object.freeze({ url: new URL(line, base).href, first, last: first + length - 1, date, end }));
+      const url = new URL(line, base).href;
+      if (known) frames.push(Object.freeze({ url, first, last: first + length - 1, map, date, end }));
       date = end;
       range = null;
     }
@@ -65,11 +68,39 @@ export function keyFrameIn(bytes) {
   return codec === null ? null : { codec, data };
 }
 
+const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
 function codecOf(data) {
   for (let at = 0; at + 6 < data.length; at += 1) {
     if (data[at] === 0 && data[at + 1] === 0 && data[at + 2] === 1 && (data[at + 3] & 0x1f) === SPS) {
-      return `avc1.${[...data.subarray(at + 4, at + 7)].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+      return `avc1.${hex(data.subarray(at + 4, at + 7))}`;
     }
   }
   return null;
+}
+
+const find = (bytes, text, from = 0) => {
+  const wanted = [...text].map((letter) => letter.charCodeAt(0));
+  return bytes.findIndex((_, index) => index >= from && wanted.every((code, offset) => bytes[index + offset] === code));
+};
+
+/**
+ * {codec, description, data}, as WebCodecs wants it, of the H.264 picture with which a fragment of MP4 ends that is cut
+ * behind it; `header` is its map. Else null.
+ */
+export function keyFrameInFragment(bytes, header) {
+  const box = find(header, "avcC");
+  const media = find(bytes, "mdat");
+  if (box < 4 || media < 0) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let begin = -1; // of the pictures: other tracks begin before them, or behind what is there
+  const moof = bytes.subarray(0, media);
+  for (let run = find(moof, "trun"); run >= 0; run = find(moof, "trun", run + 4)) {
+    const offset = view.getUint32(run + 4) & 1 ? view.getUint32(run + 12) : -1;
+    if (offset < bytes.length) begin = Math.max(begin, offset);
+  }
+  if (begin < media) return null;
+  const size = new DataView(header.buffer, header.byteOffset + box - 4).getUint32(0);
+  const description = header.slice(box + 4, box - 4 + size);
+  return { codec: `avc1.${hex(description.subarray(1, 4))}`, description, data: bytes.subarray(begin) };
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,8 +46,14 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             "pageUrl": "https://live.example/evening",
             "poster": "/hls/segments/poster.svg",
             "chatUrl": "/hls/segments/chat.html",
+            "description": "Four musicians, two hours, one boat.",
+            "links": [{"name": "Programme", "url": "https://example.com/"}, {"name": "none"}],
+            "recordings": {"newest": "/hls/segments/index.json"},
         }
         (place.fake_origin.root / "poster.svg").write_text(POSTER)
+        recording = {"id": "2026-07-09-1900-abcd", "title": "The night before", "parts": ["x.m3u8"]}
+        recording |= {"started": "2026-07-09T19:00:00Z", "ended": "2026-07-09T21:00:00Z"}
+        (place.fake_origin.root / "index.json").write_text(json.dumps({"recordings": [recording]}))
         (place.fake_origin.root / "chat.html").write_text(
             "<!doctype html><html lang=en><title>Chat</title>Hello"
         )
@@ -58,8 +65,11 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             await expect(page.get_by_text("The Trio", exact=True)).to_be_visible()
             await expect(page.get_by_role("timer")).to_contain_text("Starts in 2:04:")
             await expect(page.locator("#viewers")).to_be_hidden()  # nobody tells
+            await expect(page.get_by_text("two hours, one boat")).to_be_visible()
+            await expect(page.locator("#links").get_by_role("link")).to_have_text(["Programme"])
+            await expect(page.locator("#shelf").get_by_role("link")).to_have_count(1)
             await expect(page.frame_locator("iframe[title=Chat]").get_by_text("Hello")).to_be_visible()
-            await expect(page.locator("html")).to_have_css("--accent", "#c03020")
+            await expect(page.locator("html")).to_have_css("--tint", "#c03020")
             assert await barriers(page) == []
             await check_boxes(page, Path(os.environ.get("SCREENSHOTS", tmp_path)))
 
@@ -75,3 +85,7 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             await page.get_by_role("button", name="Share").click()
             await expect(page.get_by_role("button", name="Link copied")).to_be_visible()
             assert await page.evaluate("navigator.clipboard.readText()") == "https://live.example/evening"
+            async with page.expect_download() as download:
+                await page.get_by_role("button", name="Add to calendar").click()
+            calendar = (await (await download.value).path()).read_bytes()
+            assert b"SUMMARY:An evening in the harbour\r\n" in calendar

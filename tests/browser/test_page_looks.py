@@ -121,17 +121,19 @@ async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page:
 async def test_iframe_shows_the_picture_alone(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
 ) -> None:
-    """With ?embed=1 the picture fills the page, and the title stays with the site around it."""
+    """With ?embed=1 the picture fills the page; the title shows with the controls alone."""
     async with end_to_end(tmp_path, bucket, segment_seconds=1) as on:
         await on.live_with(6)
         with no_complaints(page):
             await page.goto(f"{on.service.address}/?embed=1")
             await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
             await check(page, shots, Look("embed", IFRAME), Look("embed-light", IFRAME, "light"))
-            assert await page.locator("h1").is_hidden()
+            assert await page.locator("h1").is_visible()
+            assert await page.get_by_role("switch").count() == 0
             assert await page.evaluate("document.querySelector('video').clientHeight") == IFRAME[1]
             await page.mouse.move(101, 100)
             await page.locator("main[data-idle]").wait_for()
+            await expect(page.locator(".about")).to_have_css("opacity", "0")
             await page.screenshot(path=shots / "embed-idle.png")
 
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clip, spanOf } from "../public/js/clip.js";
-import { addressOf } from "../public/js/share.js";
+import { addressOf, calendarOf } from "../public/js/share.js";
 import { createStore } from "../public/js/state.js";
 import { timelineOf } from "../public/js/timeline.js";
 
@@ -67,6 +67,17 @@ test("what does not work is said, and can be tried again", async () => {
   const off = on({ clipsUrl: null });
   await clip({ store: off });
   assert.equal(off.get().clip, null);
+});
+
+test("the date of the event is for calendars, in lines of 75 bytes at most", () => {
+  const title = `Music; at the harbour, ${"ü".repeat(60)}`;
+  const lines = calendarOf(title, Date.UTC(2026, 11, 24, 19), "https://live.example/evening", 0).split("\r\n");
+  assert.ok(lines.every((line) => new TextEncoder().encode(line).length <= 75));
+  const whole = lines.join("\r\n").replaceAll("\r\n ", "").split("\r\n");
+  assert.deepEqual(whole.slice(4), [
+    "UID:20261224T190000Z@live.example", "DTSTAMP:19700101T000000Z", "DTSTART:20261224T190000Z",
+    `SUMMARY:Music\\; at the harbour\\, ${"ü".repeat(60)}`, "URL:https://live.example/evening", "END:VEVENT", "END:VCALENDAR", "",
+  ]);
 });
 
 test("of a recording its own page is passed on, or the moment that is on screen", () => {

@@ -94,9 +94,19 @@ test("it starts with sound where the browser allows it, else without, else it wa
   assert.deepEqual(await starting(() => false), [[false, true], true, "blocked"]);
 });
 
+test("a description has more room than a title, and a link needs a name and an address of the web", () => {
+  const { description, links } = parseConfig({
+    description: "a".repeat(3000),
+    links: [{ name: "Programme", url: "/p" }, { name: "x", url: "javascript:alert(1)" }, { url: "/q" }, null],
+  }, base);
+  assert.equal(description.length, 2000);
+  assert.deepEqual(links, [{ name: "Programme", url: "https://page.example/p" }]);
+  assert.deepEqual(parseConfig({ links: "x" }, base).links, []);
+});
+
 test("a chat is a page of the web's; an accent colour of one's own is kept", () => {
   assert.equal(parseConfig({ chatUrl: "/embed/chat" }, base).chatUrl, "https://page.example/embed/chat");
   assert.equal(parseConfig({ chatUrl: "javascript:alert(1)" }, base).chatUrl, null);
-  assert.equal(parseConfig({ colors: { accent: "#112233" } }, base).accented, true);
-  assert.equal(parseConfig({ colors: { accent: "red" } }, base).accented, false);
+  assert.equal(parseConfig({ colors: { accent: "#112233" } }, base).colors.accent, "#112233");
+  assert.equal(parseConfig({ colors: { accent: "red" } }, base).colors.accent, "#5b4bdb");
 });

@@ -12,7 +12,7 @@ test("each key of the list asks for what the list says", () => {
   assert.deepEqual(asked, [
     ["togglePlay"], ["togglePlay"], ["seekBy", -10], ["seekBy", 10], ["seekPart", 0], ["goLive"], ["goLive"],
     ...[0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((tenth) => ["seekPart", tenth / 10]), ["stepFrames", -1], ["stepFrames", 1], ["toggleMute"], ["changeVolume", 0.05], ["changeVolume", -0.05],
-    ["nextCaption"], ["clip"], ["toggleFullscreen"], ["togglePip"], ["toggleStats"], ["closeStats"], ["toggleHelp"],
+    ["nextCaption"], ["clip"], ["toggleFullscreen"], ["toggleTheatre"], ["togglePip"], ["toggleStats"], ["closeStats"], ["toggleHelp"],
   ]);
 });
 

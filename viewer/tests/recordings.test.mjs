@@ -191,6 +191,17 @@ test("the streamer's own server is played instead of what is kept, too, and does
   assert.equal(store.get().fallback, false, "it is back");
 });
 
+test("beneath a recording there are others, which are asked for once it plays", async () => {
+  const { store } = onAir([recording]);
+  store.set({ recording });
+  await soon();
+  assert.deepEqual(store.get().shelf, []);
+  store.set({ status: "live" });
+  await soon();
+  await soon();
+  assert.deepEqual([store.get().shelf, store.get().recorded], [[recording], null]);
+});
+
 test("where there are no recordings nobody asks for them", async () => {
   const store = createStore();
   const asked = [];

@@ -46,10 +46,11 @@ export function parseConfig(raw, base) {
     iceServers: iceServers(given.iceServers),
     poster: address(given.poster, base),
     performer: text(given.performer),
+    description: text(given.description, 2000),
+    links: linksOf(given.links, base),
     startsAt: time(given.startsAt),
     pageUrl: address(given.pageUrl, base),
     chatUrl: address(given.chatUrl, base),
-    accented: COLOR.test(text(object(given.colors).accent)), // the operator has chosen one
     colors: overlay(defaults.colors, given.colors, (value) => (COLOR.test(text(value)) ? value.trim() : null)),
     costs: costsOf(given),
     recordings: given.recordings === null ? null : recordingsOf(object(given.recordings), playlistUrl, base),
@@ -73,7 +74,13 @@ export async function loadConfig(base, get = fetch, written = "") {
 const object = (value) => (value !== null && typeof value === "object" && !Array.isArray(value) ? value : {});
 const number = (value, least, most) =>
   typeof value === "number" && value >= least && value <= most ? value : null;
-const text = (value) => (typeof value === "string" && value.trim() !== "" ? value.trim().slice(0, 200) : null);
+const text = (value, most = 200) => (typeof value === "string" && value.trim() !== "" ? value.trim().slice(0, most) : null);
+
+function linksOf(given, base) {
+  const links = (Array.isArray(given) ? given : []).map(object);
+  const sound = links.map(({ name, url }) => ({ name: text(name), url: address(url, base) }));
+  return Object.freeze(sound.filter(({ name, url }) => name !== null && url !== null).slice(0, 12));
+}
 
 /** Milliseconds since the epoch of a time that names its zone ("2026-12-24T20:00:00+01:00"): viewers have their own. */
 const time = (value) => (ZONED.test(text(value)) && Number.isFinite(Date.parse(value)) ? Date.parse(value) : null);

@@ -15,6 +15,7 @@ export const shortcuts = Object.freeze([
   { keys: ["c"], label: ["C"], what: "captions", ask: (requests) => requests.nextCaption() },
   { keys: ["x"], label: ["X"], what: "keyClip", needs: "clipsUrl", ask: (requests) => requests.clip() },
   { keys: ["f"], label: ["F"], what: "fullscreen", ask: (requests) => requests.toggleFullscreen() },
+  { keys: ["t"], label: ["T"], what: "theatre", needs: "chatUrl", ask: (requests) => requests.toggleTheatre() },
   { keys: ["p"], label: ["P"], what: "pip", ask: (requests) => requests.togglePip() },
   { keys: ["i"], label: ["I"], what: "stats", ask: (requests) => requests.toggleStats() },
   { keys: ["Escape"], label: ["capEscape"], what: "statsClose", ask: (requests) => requests.closeStats() },

@@ -54,6 +54,7 @@ export function createRequests({ document, video, root, store, playback, pace, c
     copyElsewhere: async () => (await share({ url: store.get().elsewhere }, { navigator: { clipboard: navigator.clipboard } })) === "copied",
     shareClip: () => share({ title: titleOf(store.get()), url: store.get().clip.url }),
     forgetClip: () => store.set({ clip: null }),
+    toggleTheatre: () => store.set({ theatre: !store.get().theatre && store.get().chatUrl !== null }),
     toggleStats: () => store.set({ statsOpen: !store.get().statsOpen }),
     closeStats: () => store.set({ statsOpen: false }),
     toggleHelp: () => (help.open ? help.close() : help.showModal()),

@@ -24,3 +24,30 @@ export async function share({ title, url }, { navigator = globalThis.navigator }
     return error?.name === "AbortError" ? "shared" : "failed";
   }
 }
+
+const stamp = (time) => new Date(time).toISOString().replace(/[-:]|\.\d+/g, "");
+const escaped = (text) => text.replace(/[\\;,]/g, "\\$&").replace(/\s+/g, " ");
+
+/** The date of the event for calendars (RFC 5545), `startsAt` in ms since the epoch; it has no end. */
+export function calendarOf(title, startsAt, url, now = Date.now()) {
+  const lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//broadcaster//viewer//EN", "BEGIN:VEVENT"];
+  lines.push(`UID:${stamp(startsAt)}@${new URL(url).host}`, `DTSTAMP:${stamp(now)}`, `DTSTART:${stamp(startsAt)}`);
+  lines.push(`SUMMARY:${escaped(title)}`, `URL:${url}`, "END:VEVENT", "END:VCALENDAR");
+  return lines.map((line) => `${folded(line)}\r\n`).join("");
+}
+
+/** A line of at most 75 bytes, and the rest of it in lines that begin with a space. */
+function folded(line) {
+  const rest = [];
+  let bytes = 0;
+  for (const letter of line) {
+    const size = new TextEncoder().encode(letter).length;
+    bytes += size;
+    if (bytes > 75) {
+      rest.push("\r\n ");
+      bytes = 1 + size;
+    }
+    rest.push(letter);
+  }
+  return rest.join("");
+}

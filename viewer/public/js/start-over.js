@@ -27,20 +27,25 @@ export function createStartOver({ store, playback, read = readPage, sleep = paus
   /** `isIt` tells a recording that is the right one, and will not change any more. */
   async function look(what, isIt) {
     const { recordings, recording } = store.get();
-    if (recordings === null || recording !== null || looking === what) return;
+    if (recordings === null || looking === what) return;
     looking = what;
     for (let looks = 0; looks < LOOKS && looking === what; looks += 1) {
       await sleep(looks === 0 ? 1000 + SPREAD * random() : AGAIN);
-      const [recorded = null] = await newest(recordings);
+      const shelf = await newest(recordings);
+      const [recorded = null] = shelf;
       if (looking !== what) return;
+      store.set({ shelf });
+      if (recording !== null) return;
       store.set({ recorded: recorded ?? store.get().recorded });
       if (recorded !== null && isIt(recorded)) return;
     }
   }
 
-  store.subscribe(({ status, replay }) => {
+  store.subscribe(({ status, replay, recording }) => {
+    if (recording !== null) return status === "live" && look("others");
     if (status === "live" && replay === null) look("on", ({ ended }) => ended === null);
     if (status === "offline") look("over", ({ ended }) => ended !== null);
+    return undefined;
   });
 
   return Object.freeze({

@@ -70,6 +70,11 @@ export const initialState = Object.freeze({
   kept: null, // the playlist of what is kept for those who are behind
   recording: null, // the one that this page is for
   part: 0, // of it, that is on
+  shelf: Object.freeze([]), // recordings, the newest first
+  leapt: null, // {seconds} of the latest double tap
+  theatre: false, // the picture is as large as the window, and the chat beneath it
+  description: null, // of the event, the operator's
+  links: Object.freeze([]), // {name, url}, the operator's
   elsewhere: null, // of a private event: the address for other players
   clipsUrl: null, // where clips are asked for; null: viewers make none
   clip: null, // what becomes of the latest: {stage: "making" | "made" | the name of a text, url}

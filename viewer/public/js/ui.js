@@ -9,10 +9,12 @@ import { createRecorded } from "./ui/recorded.js";
 import { watchPresence } from "./ui/presence.js";
 import { createSeek } from "./ui/seek.js";
 import { createSharing } from "./ui/sharing.js";
+import { createShelf } from "./ui/shelf.js";
 import { createStatus } from "./ui/status.js";
+import { createTouch } from "./ui/touch.js";
 import { translate } from "./texts.js";
 
-const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createEvent, createElsewhere, createRecorded, createClip, createHelp];
+const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createEvent, createElsewhere, createRecorded, createShelf, createTouch, createClip, createHelp];
 
 /** `can` = abilities() of controls.js; `meter` and `history` are for the statistics. */
 export function createUi({ document, store, requests, can, meter, history }) {

@@ -1,6 +1,8 @@
 // What is on beside its title: who performs, when it starts; the chat; and passing it on.
 import { say } from "../intl.js";
+import { addressOf, calendarOf } from "../share.js";
 import { formatCountdown, formatDay } from "../timeline.js";
+import { titleOf } from "../words.js";
 
 const SECOND = 1000; // ms
 const THANKS = 3000; // ms
@@ -11,6 +13,12 @@ function chatAt(address, document, title) {
   const frame = Object.assign(document.createElement("iframe"), { title, loading: "lazy", src: address });
   frame.setAttribute("sandbox", "allow-scripts allow-same-origin allow-forms allow-popups");
   return frame;
+}
+
+function linkOf({ name, url }, document) {
+  const item = document.createElement("li");
+  item.append(Object.assign(document.createElement("a"), { textContent: name, href: url, target: "_blank", rel: "noopener", className: "link" }));
+  return item;
 }
 
 export function createEvent({ document, at, requests, now = Date.now }) {
@@ -33,6 +41,15 @@ export function createEvent({ document, at, requests, now = Date.now }) {
   at("share").addEventListener("click", () => share(at("share"), "share"));
   at("share-moment").addEventListener("click", () => share(at("share-moment"), "shareMoment"));
   at("cast").addEventListener("click", requests.cast);
+  at("theatre").addEventListener("click", requests.toggleTheatre);
+  at("calendar").addEventListener("click", () => {
+    const { startsAt, texts } = shown;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([calendarOf(titleOf(shown), startsAt, addressOf(shown, document.location))], { type: "text/calendar" }));
+    link.download = `${texts.liveTitle}.ics`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), THANKS);
+  });
 
   function showCountdown() {
     const { startsAt, texts } = shown;
@@ -40,7 +57,7 @@ export function createEvent({ document, at, requests, now = Date.now }) {
     const waits = left > 0 && BEFORE.has(shown.phase);
     at("countdown").hidden = !waits;
     if (waits) at("countdown").textContent = say(texts, "countdown", { time: formatCountdown(left, texts.locale) });
-    at("starts").hidden = !(left > 0);
+    at("starts").hidden = at("calendar").hidden = !(left > 0);
   }
   setInterval(() => shown !== null && showCountdown(), SECOND);
 
@@ -54,7 +71,18 @@ export function createEvent({ document, at, requests, now = Date.now }) {
     if (changed("startsAt", "texts") && startsAt !== null) at("starts").textContent = formatDay(startsAt, texts.locale);
     if (changed("chatUrl") && chatUrl !== null && !document.documentElement.hasAttribute("data-embed")) {
       at("chat").replaceChildren(chatAt(chatUrl, document, texts.chat));
-      at("chat").hidden = false;
+      at("chat").hidden = at("theatre").hidden = false;
+      document.body.toggleAttribute("data-chat", true);
+    }
+    if (changed("theatre")) {
+      document.body.toggleAttribute("data-theatre", state.theatre);
+      at("theatre").setAttribute("aria-pressed", String(state.theatre));
+    }
+    if (changed("description", "links")) {
+      at("description").hidden = state.description === null;
+      at("description").textContent = state.description ?? "";
+      at("links").hidden = state.links.length === 0;
+      at("links").replaceChildren(...state.links.map((link) => linkOf(link, document)));
     }
     if (changed("recording")) at("share-moment").hidden = state.recording === null;
     if (changed("texts")) {

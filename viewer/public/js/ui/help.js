@@ -24,6 +24,6 @@ export function createHelp({ document, at, requests }) {
 
   return function draw(state, changed) {
     at("shortcuts").checked = state.shortcuts;
-    if (changed("texts", "clipsUrl")) at("help-list").replaceChildren(...rowsOf(state.texts, state));
+    if (changed("texts", "clipsUrl", "chatUrl")) at("help-list").replaceChildren(...rowsOf(state.texts, state));
   };
 }

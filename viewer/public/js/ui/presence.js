@@ -34,7 +34,10 @@ export function watchPresence(root, store, requests, after = AFTER) {
     const twice = timeStamp - tapped < TWICE;
     tapped = timeStamp;
     const way = sideOf(offsetX, video.clientWidth);
-    if (twice && way !== 0) return requests.seekBy(10 * way);
+    if (twice && way !== 0) {
+      store.set({ leapt: Object.freeze({ seconds: 10 * way }) });
+      return requests.seekBy(10 * way);
+    }
     return root.hasAttribute("data-idle") ? awake() : rest(); // a finger has nothing to hover with
   });
   video.addEventListener("dblclick", () => touched || requests.toggleFullscreen());

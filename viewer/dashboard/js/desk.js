@@ -17,9 +17,9 @@ export function createDesk({ find, api, confirm, say, shown }) {
   let away = false; // it was said that the service does not answer
 
   const asksFor = (kind) => ({
-    change: (one, patch) => change(kind, one, patch),
-    remove: (one) => remove(kind, one),
-    copy: (one) => copy(one.address),
+    change: (entry, patch) => change(kind, entry, patch),
+    remove: (entry) => remove(kind, entry),
+    copy: (entry) => copy(entry.address),
     complain: (text) => say(text, { bad: true }),
   });
   const drawBin = createBin({ find, ask: api.ask, act, confirm });
@@ -66,15 +66,15 @@ export function createDesk({ find, api, confirm, say, shown }) {
     return answer;
   }
 
-  const change = (kind, one, patch) => {
-    const path = `${kind}/${one.id}`;
-    const back = reversal(one, patch, Date.now());
-    act(changeText(one, patch), () => api.ask("PATCH", path, patch), () => api.ask("PATCH", path, back));
+  const change = (kind, entry, patch) => {
+    const path = `${kind}/${entry.id}`;
+    const back = reversal(entry, patch, Date.now());
+    act(changeText(entry, patch), () => api.ask("PATCH", path, patch), () => api.ask("PATCH", path, back));
   };
 
-  async function remove(kind, one) {
-    const path = `${kind}/${one.id}`;
-    await act(`${nameOf(one)} is in the bin, for a day: its link leads nowhere.`, () => api.ask("DELETE", path), () => api.ask("POST", `bin/${one.id}/restore`));
+  async function remove(kind, entry) {
+    const path = `${kind}/${entry.id}`;
+    await act(`${nameOf(entry)} is in the bin, for a day: its link leads nowhere.`, () => api.ask("DELETE", path), () => api.ask("POST", `bin/${entry.id}/restore`));
     if (!find("undo").hidden) find("undo").focus(); // the row that had it is gone
   }
 

@@ -14,20 +14,20 @@ export const factsOfGuest = ({ until, opened, watching, crew }) => [
 
 /** A row; `asks` = {copy(one), code(one), revoke(one)}. */
 function createGuest(asks) {
-  let one = null;
+  let guest = null;
   const name = make("p", { className: "binned-title" });
   const facts = make("p", { className: "facts" });
   const code = make("div", { className: "code", hidden: true });
   const buttons = Object.entries({ copy: "Copy link", code: "QR code", revoke: "Revoke" }).map(([ask, text]) => {
     const button = make("button", { type: "button", className: ask === "revoke" ? "danger" : "" }, text);
-    button.addEventListener("click", () => asks[ask](one, code));
+    button.addEventListener("click", () => asks[ask](guest, code));
     return [button, text];
   });
   function update(now) {
-    one = now;
-    name.textContent = one.name;
-    facts.textContent = factsOfGuest(one).join(" · ");
-    for (const [button, what] of buttons) button.ariaLabel = `${what}: ${one.name}`;
+    guest = now;
+    name.textContent = guest.name;
+    facts.textContent = factsOfGuest(guest).join(" · ");
+    for (const [button, what] of buttons) button.ariaLabel = `${what}: ${guest.name}`;
   }
   const does = make("div", { className: "does" }, ...buttons.map(([button]) => button));
   return { element: make("li", { className: "record" }, name, facts, does, code), update };

@@ -46,7 +46,7 @@ export function lamps(answer, state) {
 
 /** The newest figure of a name, and its age in words where that is more than the others have. */
 export function latest(rows, name) {
-  const row = rows.findLast((one) => one[name] !== null);
+  const row = rows.findLast((candidate) => candidate[name] !== null);
   const seconds = row ? (rows.at(-1).time - row.time) / 1000 : 0;
   return { value: row?.[name] ?? null, ago: seconds > STALE ? `${duration(seconds)} ago` : "" };
 }

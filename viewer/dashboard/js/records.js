@@ -10,14 +10,14 @@ export const when = (time) => new Date(time).toLocaleString("en-GB", { dateStyle
 /** Its time is over: it goes as soon as the service gets to it. */
 export const isGoing = ({ keepUntil }, now) => keepUntil != null && Date.parse(keepUntil) <= now;
 
-export function factsOf(one, now) {
-  if (one.goes !== undefined) return [`${one.kind}${dateOf(one)}`, `goes for good on ${when(one.goes)}`];
-  if (one.begin !== undefined) {
-    const length = duration((Date.parse(one.end) - Date.parse(one.begin)) / 1000);
-    return [when(one.begin), length, ...(one.viewer ? ["made by a viewer"] : [])];
+export function factsOf(entry, now) {
+  if (entry.goes !== undefined) return [`${entry.kind}${dateOf(entry)}`, `goes for good on ${when(entry.goes)}`];
+  if (entry.begin !== undefined) {
+    const length = duration((Date.parse(entry.end) - Date.parse(entry.begin)) / 1000);
+    return [when(entry.begin), length, ...(entry.viewer ? ["made by a viewer"] : [])];
   }
-  const state = isGoing(one, now) ? ["is being deleted"] : one.ended === null ? ["on now"] : [];
-  return [when(one.started), duration(one.duration), bytes(one.size), ...state];
+  const state = isGoing(entry, now) ? ["is being deleted"] : entry.ended === null ? ["on now"] : [];
+  return [when(entry.started), duration(entry.duration), bytes(entry.size), ...state];
 }
 
 /** "2026-11-22", on the operator's own calendar, as a date field has it; "" for ever. */
@@ -44,9 +44,9 @@ export function keepWish({ value, badInput = false }, shown, now) {
 }
 
 /** What takes a change back: the patch that makes it as it was. */
-export function reversal(one, patch, now) {
-  const keepDays = one.keepUntil ? Math.max(1, daysUntil(dayOf(one.keepUntil), now)) : null;
-  const before = { title: one.title, visibility: one.visibility, open: one.open, keepDays };
+export function reversal(entry, patch, now) {
+  const keepDays = entry.keepUntil ? Math.max(1, daysUntil(dayOf(entry.keepUntil), now)) : null;
+  const before = { title: entry.title, visibility: entry.visibility, open: entry.open, keepDays };
   return Object.fromEntries(Object.keys(patch).map((field) => [field, before[field]]));
 }
 
@@ -57,8 +57,8 @@ const VISIBLE = {
 };
 
 /** What a change has done, in words. */
-export function changeText(one, { title, visibility, open, keepDays }, now = Date.now()) {
-  const name = `“${one.title || one.id}”`;
+export function changeText(entry, { title, visibility, open, keepDays }, now = Date.now()) {
+  const name = `“${entry.title || entry.id}”`;
   if (title !== undefined) return title ? `${name} is called “${title}” now.` : `${name} has no title any more.`;
   if (visibility !== undefined) return `${name} ${VISIBLE[visibility]}.`;
   if (open !== undefined) return `${name} is ${open ? "open now: who has its link can watch it" : "for guests alone again"}.`;
@@ -70,7 +70,7 @@ export const tomorrow = (now) => dayOf(new Date(Date.parse(`${localTime(now).sli
 
 /** What is in the bin, as its list has it, what was deleted last first. */
 export function binOf({ recordings = [], clips = [], files = [] }) {
-  const named = (kind, ones) => ones.map((one) => ({ ...one, kind, title: one.title || one.recording || one.id }));
+  const named = (kind, ones) => ones.map((entry) => ({ ...entry, kind, title: entry.title || entry.recording || entry.id }));
   const all = [...named("recording", recordings), ...named("clip", clips), ...named("file", files)];
   return all.sort((a, b) => Date.parse(b.deleted) - Date.parse(a.deleted));
 }
@@ -79,7 +79,7 @@ export function binOf({ recordings = [], clips = [], files = [] }) {
 const dateOf = ({ started, begin }) => (started ?? begin ? ` of ${when(started ?? begin)}` : "");
 
 /** What it is called in a question. */
-export const nameOf = (one) => `“${one.title || one.id}”${dateOf(one)}`;
+export const nameOf = (entry) => `“${entry.title || entry.id}”${dateOf(entry)}`;
 
 /** "2026-11-22T09:12:30", as a time field has it. */
 export function localTime(time) {

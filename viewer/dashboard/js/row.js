@@ -11,7 +11,7 @@ export function make(tag, given = {}, ...children) {
 
 /** {element, update(one)}; `asks` = {change(one, patch), remove(one), copy(one), complain(text)}. */
 function createRow(asks) {
-  let one = null;
+  let entry = null;
   const title = make("input", { className: "record-title", maxLength: 200, placeholder: "Without a title", autocomplete: "off" });
   const facts = make("p", { className: "facts" });
   const visible = make("select", {}, ...VISIBLE.map(([value, text]) => make("option", { value }, text)));
@@ -25,9 +25,9 @@ function createRow(asks) {
   const remove = make("button", { type: "button", className: "danger" }, "Delete");
   const element = make("li", { className: "record" }, title, facts, make("div", { className: "does" }, visible, opened, keep, watch, copy, remove));
 
-  title.addEventListener("change", () => asks.change(one, { title: title.value }));
-  visible.addEventListener("change", () => asks.change(one, { visibility: visible.value }));
-  open.addEventListener("change", () => asks.change(one, { open: open.checked }));
+  title.addEventListener("change", () => asks.change(entry, { title: title.value }));
+  visible.addEventListener("change", () => asks.change(entry, { visibility: visible.value }));
+  open.addEventListener("change", () => asks.change(entry, { open: open.checked }));
   // Each digit that is typed is a date of its own, so nothing is asked before the operator is done.
   let shown = "";
   const keepUntil = () => {
@@ -39,12 +39,12 @@ function createRow(asks) {
       return;
     }
     shown = until.value;
-    asks.change(one, wish);
+    asks.change(entry, wish);
   };
   until.addEventListener("blur", keepUntil);
   until.addEventListener("keydown", ({ key }) => key === "Enter" && keepUntil());
-  copy.addEventListener("click", () => asks.copy(one));
-  remove.addEventListener("click", () => asks.remove(one));
+  copy.addEventListener("click", () => asks.copy(entry));
+  remove.addEventListener("click", () => asks.remove(entry));
 
   /** What is being edited is not written over. */
   const put = (field, value) => {
@@ -52,31 +52,31 @@ function createRow(asks) {
   };
 
   function update(now) {
-    one = now;
-    const isClip = one.begin !== undefined;
-    const name = one.title || one.id;
-    const [going, on] = [isGoing(one, Date.now()), one.ended === null];
-    const text = factsOf(one, Date.now()).join(" · ");
+    entry = now;
+    const isClip = entry.begin !== undefined;
+    const name = entry.title || entry.id;
+    const [going, on] = [isGoing(entry, Date.now()), entry.ended === null];
+    const text = factsOf(entry, Date.now()).join(" · ");
     if (facts.textContent !== text) facts.textContent = text;
-    put(title, one.title);
+    put(title, entry.title);
     for (const [field, what] of [[title, "Title"], [visible, "Who finds it"], [open, "Open to everybody"], [until, "Keep until"], [watch, "Watch"], [copy, "Copy link"], [remove, "Delete"]]) {
       field.ariaLabel = `${what}: ${name}`;
     }
     visible.hidden = keep.hidden = isClip;
-    opened.hidden = (one.open ?? null) === null;
-    open.checked = one.open === true;
+    opened.hidden = (entry.open ?? null) === null;
+    open.checked = entry.open === true;
     if (!isClip) {
-      put(visible, one.visibility);
+      put(visible, entry.visibility);
       if (document.activeElement !== until) until.min = tomorrow(Date.now()); // Chromium forgets half a date at this
-      shown = going ? "" : dayOf(one.keepUntil);
+      shown = going ? "" : dayOf(entry.keepUntil);
       put(until, shown);
-      forever.textContent = one.keepUntil === null ? (on ? "is set at its end" : "for ever") : "";
+      forever.textContent = entry.keepUntil === null ? (on ? "is set at its end" : "for ever") : "";
     }
     title.disabled = visible.disabled = open.disabled = going;
     until.disabled = remove.disabled = going || on;
-    watch.hidden = one.address === null || going;
-    copy.hidden = watch.hidden || isLocal(one.address);
-    if (one.address !== null) watch.href = one.address;
+    watch.hidden = entry.address === null || going;
+    copy.hidden = watch.hidden || isLocal(entry.address);
+    if (entry.address !== null) watch.href = entry.address;
   }
   return { element, update };
 }
@@ -86,14 +86,14 @@ export function createList(list, asks, create = createRow) {
   const rows = new Map(); // by id
   return function draw(found) {
     for (const [id, { element }] of rows) {
-      if (found.some((one) => one.id === id)) continue;
+      if (found.some((entry) => entry.id === id)) continue;
       element.remove();
       rows.delete(id);
     }
-    found.forEach((one, index) => {
-      if (!rows.has(one.id)) rows.set(one.id, create(asks));
-      const { element, update } = rows.get(one.id);
-      update(one);
+    found.forEach((entry, index) => {
+      if (!rows.has(entry.id)) rows.set(entry.id, create(asks));
+      const { element, update } = rows.get(entry.id);
+      update(entry);
       if (list.children[index] !== element) list.insertBefore(element, list.children[index] ?? null);
     });
   };

@@ -7,7 +7,7 @@ const MAX_PAUSE = 20_000; // ms
 const ATTEMPTS = 25; // at one part: some minutes
 const FIRST_ATTEMPTS = 4; // as long as nothing has got through
 
-const hex = (bytes) => Array.from(bytes, (one) => one.toString(16).padStart(2, "0")).join("");
+const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 const parts = (size, partSize) => Math.ceil(size / partSize);
 
 async function digestOf(part, md5) {
@@ -53,7 +53,7 @@ export async function sendFile({ file, upload, address, put, md5, progress, sign
 
   const note = (index, bytes) => {
     moved[index] = bytes;
-    progress(moved.reduce((sum, one) => sum + one, 0));
+    progress(moved.reduce((sum, size) => sum + size, 0));
   };
 
   async function attempt(index, part) {

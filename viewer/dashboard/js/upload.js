@@ -30,7 +30,7 @@ export function createUploads({ find, api }) {
 
   async function show() {
     const { recordings } = await ask("GET", "recordings");
-    const ended = recordings.filter((one) => one.ended !== null);
+    const ended = recordings.filter((recording) => recording.ended !== null);
     recording.replaceChildren(...ended.map(({ id, title }) => make("option", { value: id }, title ? `${title} (${id})` : id)));
     const chosen = sessionStorage.getItem(CHOSEN);
     if (ended.some(({ id }) => id === chosen)) recording.value = chosen;

@@ -69,7 +69,7 @@ export function createChannel({ config: { eventsUrl, events }, store, clock, cat
     react.reports({ share, every });
     catalog.isAhead(encoderOffset);
     if (isObject(state)) hear("state", state);
-    for (const one of Array.isArray(events) ? events : []) if (isObject(one?.[1])) hear(...one);
+    for (const event of Array.isArray(events) ? events : []) if (isObject(event?.[1])) hear(...event);
   }
 
   /** The first answer has what is listed, later ones what is new. */

@@ -11,7 +11,7 @@ const named = (text) => text.replace(/[\\/:*?"<>|\p{Cc}]+/gu, " ").trim().slice(
  */
 export async function download({ url, title, kind, signal, onProgress, window = globalThis, get = fetch }) {
   const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-  const bytes = (one) => bytesOf(one, { signal, get, sleep });
+  const bytes = (segment) => bytesOf(segment, { signal, get, sleep });
   const file = await openFile({ name: named(title), ...KINDS[kind], window });
   if (file === null) return false;
   let transmuxer = null;
@@ -26,7 +26,7 @@ export async function download({ url, title, kind, signal, onProgress, window = 
       if (!maps.has(key)) maps.set(key, bytes(map));
       return maps.get(key);
     };
-    const whole = async (one) => (one.map === null ? [await bytes(one)] : Promise.all([mapOf(one.map), bytes(one)]));
+    const whole = async (segment) => (segment.map === null ? [await bytes(segment)] : Promise.all([mapOf(segment.map), bytes(segment)]));
     let [done, position] = [0, 0];
     for await (const parts of inOrder(segments, whole)) {
       const segment = segments[done];
@@ -54,13 +54,13 @@ export async function download({ url, title, kind, signal, onProgress, window = 
 function passGaps(listed) {
   let [gap, discontinuity] = [0, false];
   const found = [];
-  for (const one of listed) {
-    discontinuity ||= one.discontinuity;
-    if (one.gap) {
-      gap += one.seconds;
+  for (const segment of listed) {
+    discontinuity ||= segment.discontinuity;
+    if (segment.gap) {
+      gap += segment.seconds;
       continue;
     }
-    found.push({ ...one, gap, discontinuity });
+    found.push({ ...segment, gap, discontinuity });
     [gap, discontinuity] = [0, false];
   }
   return found;

@@ -42,7 +42,7 @@ export function readIframes(text, base) {
 
 /** The key frame for a time, or the one before, if that is just over; else null. */
 export function frameAt(frames, date) {
-  const frame = frames.findLast((one) => one.date <= date);
+  const frame = frames.findLast((candidate) => candidate.date <= date);
   return frame !== undefined && date < 2 * frame.end - frame.date ? frame : null;
 }
 

@@ -26,9 +26,9 @@ export function createLooked({ get = (...asked) => fetch(...asked), now = () => 
     /** How long segments are, in seconds, by the last look that found some; else null. */
     duration: () => duration,
     take(url) {
-      const one = found.get(url) ?? null;
+      const answer = found.get(url) ?? null;
       found.delete(url);
-      return one !== null && now() - one.first <= FRESH ? one : null;
+      return answer !== null && now() - answer.first <= FRESH ? answer : null;
     },
   });
 }

@@ -23,7 +23,7 @@ export function recordingOf(raw, base) {
   const { id, title, started, begin, ended, end, duration, parts, playlist, poster, file } = raw ?? {};
   const from = time(started ?? begin);
   const to = time(ended ?? end);
-  const found = [parts ?? playlist ?? []].flat().map((one) => address(one, base));
+  const found = [parts ?? playlist ?? []].flat().map((part) => address(part, base));
   if (!ID.test(id) || from === null || found.length === 0 || found.includes(null)) return null;
   return Object.freeze({
     id,
@@ -40,8 +40,8 @@ export function recordingOf(raw, base) {
 /** One page of the list: {recordings, older}, the address of the next one or null. */
 export function pageOf(raw, base) {
   const { recordings, older } = raw ?? {};
-  const found = (Array.isArray(recordings) ? recordings : []).map((one) => recordingOf(one, base));
-  return { recordings: found.filter((one) => one !== null), older: address(older, base) };
+  const found = (Array.isArray(recordings) ? recordings : []).map((entry) => recordingOf(entry, base));
+  return { recordings: found.filter((recording) => recording !== null), older: address(older, base) };
 }
 
 /** A page of the list that lies there; raises what fetch raises, and an Error for an answer that is none. */

@@ -30,7 +30,7 @@ export async function segmentsOf(url, get) {
   const found = [];
   const ends = new Map();
   let [next, map] = [{}, null];
-  for (const line of text.split(/\r?\n/).map((one) => one.trim())) {
+  for (const line of text.split(/\r?\n/).map((text) => text.trim())) {
     const value = line.slice(line.indexOf(":") + 1);
     if (line.startsWith("#EXTINF:")) next.seconds = Number.parseFloat(value) || 0;
     else if (line === "#EXT-X-DISCONTINUITY") next.discontinuity = true;
@@ -73,9 +73,9 @@ export async function* inOrder(items, get, atOnce = AT_ONCE) {
   const begun = [];
   for (let next = 0; next < items.length || begun.length > 0; ) {
     while (next < items.length && begun.length < atOnce) {
-      const one = get(items[next]);
-      one.catch(() => {}); // it is told in its turn, if that comes
-      begun.push(one);
+      const item = get(items[next]);
+      item.catch(() => {}); // it is told in its turn, if that comes
+      begun.push(item);
       next += 1;
     }
     yield await begun.shift();

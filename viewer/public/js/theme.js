@@ -18,8 +18,8 @@ function luminance(rgb) {
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
-export function contrast(one, other) {
-  const [low, high] = [one, other].map((hex) => luminance(parse(hex))).sort((a, b) => a - b);
+export function contrast(color, other) {
+  const [low, high] = [color, other].map((hex) => luminance(parse(hex))).sort((a, b) => a - b);
   return (high + 0.05) / (low + 0.05);
 }
 

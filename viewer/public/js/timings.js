@@ -18,9 +18,9 @@ export function createTimings({ store, clock }) {
   }
 
   function note(url, what) {
-    const one = row(url);
-    for (const [name, value] of Object.entries(what)) one[name] ??= value;
-    if (one.fetched === null) return;
+    const timing = row(url);
+    for (const [name, value] of Object.entries(what)) timing[name] ??= value;
+    if (timing.fetched === null) return;
     const fetched = [...rows.values()].filter((each) => each.fetched !== null);
     const newest = fetched.sort((a, b) => a.fetched - b.fetched).slice(-SHOWN);
     store.set({ stages: Object.freeze(newest.map(({ url: _, ...stages }) => Object.freeze(stages))) });

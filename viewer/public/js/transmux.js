@@ -36,7 +36,7 @@ export function createTransmuxer(file) {
   function place(packets, gap) {
     const starts = Object.entries(packets).filter(([, list]) => list.length > 0);
     const first = ([, list]) => Math.min(...list.slice(0, 20).map(({ timestamp }) => timestamp));
-    const behind = starts.filter(([kind]) => tracks[kind].end !== null).map((one) => tracks[one[0]].end - first(one));
+    const behind = starts.filter(([kind]) => tracks[kind].end !== null).map((sample) => tracks[sample[0]].end - first(sample));
     shift = behind.length > 0 ? Math.max(...behind) + gap : -Math.min(...starts.map(first));
   }
 

@@ -50,8 +50,8 @@ export async function createPlot(document, box, series, { unit, texts, scale = 1
     draw(columns) {
       const values = series.map(({ value, axis }) =>
         columns.at.map((_, index) => {
-          const one = value(columns, index);
-          return one === null || axis ? one : one * scale;
+          const sample = value(columns, index);
+          return sample === null || axis ? sample : sample * scale;
         }),
       );
       data = [columns.at, ...values];

@@ -47,12 +47,13 @@ async def stand_by(
     metrics = MetricsCollector(lease.metrics)
     registry.register(metrics)
     where = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
+    leads = False  # a lead that is in doubt once the listener has closed is renewed by the service
     try:
         async with listening(app, settings.admin_host, settings.admin_port, where):
             notify("READY=1")
             tasks = [asyncio.create_task(lease.run()), asyncio.create_task(feed_watchdog(lambda: True))]
             try:
-                while not lease.leads and not stop.is_set():
+                while not (leads := lease.leads) and not stop.is_set():
                     await wait_at_most(LOOK, stop)
             finally:
                 for task in tasks:
@@ -60,10 +61,10 @@ async def stand_by(
                 await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         registry.unregister(metrics)
-    if lease.leads and lease.floor:
+    if leads and lease.floor:
         logger.warning("another broadcaster has led: playlists begin after its numbers")
         catalog.begin_after(lease.floor)
-    return lease.leads
+    return leads
 
 
 def want_lead(settings: Settings, lease: PrefixLease | None) -> Lead:

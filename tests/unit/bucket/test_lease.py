@@ -4,104 +4,29 @@ import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.lease import (
     IDLE_TTL,
     LIVE_TTL,
     MARGIN,
     LeaseRecord,
-    PrefixLease,
     own_name,
     stored_name,
 )
 from broadcaster.catalog.records import Numbers
-from broadcaster.errors import NotLeading, ObjectNotFound, StorageUnavailable
+from broadcaster.errors import NotLeading, StorageUnavailable
+from tests.support.fakes.lease_bucket import LeaseBucket
 from tests.support.fakes.pipeline_parts import START
 
-KEY = "live/owner.json"
 GONE = StorageUnavailable("no answer within 10 s")
 TWO_HOURS, DAY = 7200, 86_400  # seconds
 
 
-class Bucket:
-    """One object with S3's conditional writes, and the clocks of its writers.
-
-    The next write takes effect and raises ``fault``; with ``refuses``, it is answered as if it was too late.
-    """
-
-    def __init__(self) -> None:
-        self.body: bytes | None = None
-        self.writes = self.looks = 0
-        self.seconds = 0.0
-        self.ttl = LIVE_TTL
-        self.step = 0.5
-        self.fault: StorageUnavailable | None = None
-        self.refuses = False
-
-    async def etag(self, key: str, *, deadline: float) -> str | None:
-        assert (key, deadline > 0) == (KEY, True)
-        self.looks += 1
-        return f"tag {self.writes}" if self.body else None
-
-    async def get(self, key: str, *, deadline: float) -> bytes:
-        assert (key, deadline > 0) == (KEY, True)
-        if self.body is None:
-            raise ObjectNotFound("it is gone")
-        return self.body
-
-    async def replace(  # noqa: PLR0913 - the properties of an object
-        self,
-        key: str,
-        body: bytes,
-        *,
-        etag: str | None,
-        max_age: int,
-        deadline: float,
-        is_fenced: bool,
-    ) -> str | None:
-        assert (key, deadline > 0, max_age, is_fenced) == (KEY, True, 1, False)
-        refuses, self.refuses = self.refuses, False
-        if refuses or etag != (f"tag {self.writes}" if self.body else None):
-            return None
-        self.body = body
-        self.writes += 1
-        fault, self.fault = self.fault, None
-        if fault:
-            raise fault
-        return f"tag {self.writes}"
-
-    @property
-    def record(self) -> LeaseRecord:
-        assert self.body
-        return LeaseRecord.parse(self.body)
-
-    def owner(self, name: str, *, standby: bool = False) -> PrefixLease:
-        return PrefixLease(
-            cast("ObjectStore", self),
-            "live",
-            name,
-            lambda: START + timedelta(seconds=self.seconds),
-            lambda: self.seconds,
-            ttl=lambda: self.ttl,
-            standby=standby,
-        )
-
-    async def goes_by(self, seconds: float, *owners: PrefixLease) -> None:
-        """So much time, in which each of them does what is due."""
-        until = self.seconds + seconds
-        while self.seconds < until:
-            self.seconds += self.step
-            for owner in owners:
-                await owner.renew()
-
-
 async def test_alone() -> None:
     """One that is alone, restarts, or lost its state folder, leads with the first answers, in a new epoch."""
-    bucket, epochs = Bucket(), [0]
+    bucket, epochs = LeaseBucket(), [0]
     for name in ("a", "a", "b"):
         owner = bucket.owner(name)
         await owner.renew()
@@ -119,7 +44,7 @@ async def test_alone() -> None:
 @pytest.mark.parametrize(("ttl", "seconds", "most"), [(LIVE_TTL, TWO_HOURS, 3000), (IDLE_TTL, DAY, 1500)])
 async def test_writes(ttl: float, seconds: int, most: int) -> None:
     """Each write costs: two hours of a stream, and a day without one, have a limit."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     bucket.ttl, bucket.step = ttl, ttl / 20
     owner = bucket.owner("a")
     await owner.renew()
@@ -130,7 +55,7 @@ async def test_writes(ttl: float, seconds: int, most: int) -> None:
 
 async def test_by_force(caplog: pytest.LogCaptureFixture) -> None:
     """The second of two that are no standbys leads; the first is told, in one line, until that has gone."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     first, second = bucket.owner("a"), bucket.owner("b")
     await bucket.goes_by(5, first)
     await bucket.goes_by(30, second, first)
@@ -150,7 +75,7 @@ async def test_by_force(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_a_standby_waits() -> None:
     """It takes the lead when the leader gives no sign for the TTL, and keeps it when that comes back."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     first, standby = bucket.owner("a"), bucket.owner("b", standby=True)
     await bucket.goes_by(30, first, standby)
     assert (first.leads, standby.leads) == (True, False)
@@ -169,7 +94,7 @@ async def test_a_standby_waits() -> None:
 
 async def test_numbers_go_on() -> None:
     """Whoever takes the lead begins after all numbers of earlier leaders, renewed or not."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     names = [bucket.owner(name, standby=True) for name in "abab"]
     names[0].numbers = lambda: Numbers(70, 3)
     await bucket.goes_by(5, names[0])
@@ -189,7 +114,7 @@ async def test_numbers_go_on() -> None:
 
 async def test_the_lead_is_moved_in_good_order() -> None:
     """A standby asks for it; the leader gives it up when it is ready, and never takes it again."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     first, standby = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
     await bucket.goes_by(5, first, standby)
     standby.want()
@@ -206,7 +131,7 @@ async def test_the_lead_is_moved_in_good_order() -> None:
 
 async def test_a_leader_that_dies_when_it_is_asked() -> None:
     """The standby waits for the TTL, as if it had not asked."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     first, standby = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
     await bucket.goes_by(5, first, standby)
     standby.want()
@@ -218,7 +143,7 @@ async def test_a_leader_that_dies_when_it_is_asked() -> None:
 
 async def test_who_leads_asks_in_doubt() -> None:
     """After a pause it renews before it changes anything; one that was overtaken meanwhile is refused."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     first, standby = bucket.owner("a"), bucket.owner("b", standby=True)
     await first.renew()
     bucket.seconds += 8
@@ -234,7 +159,7 @@ async def test_who_leads_asks_in_doubt() -> None:
 
 async def test_the_ask_sees_another_at_once() -> None:
     """Deletions ask the bucket itself: one that took the lead by force is seen though the lease is fresh."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     first, second = bucket.owner("a"), bucket.owner("b")
     await first.renew()
     await second.renew()
@@ -245,7 +170,7 @@ async def test_the_ask_sees_another_at_once() -> None:
 
 async def test_an_answer_that_is_lost_or_wrong() -> None:
     """What we wrote ourselves, without having been told that it arrived, is not of another one."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     owner = bucket.owner("a")
     await owner.renew()
     epoch = owner.epoch
@@ -260,7 +185,7 @@ async def test_an_answer_that_is_lost_or_wrong() -> None:
 
 async def test_an_object_that_is_deleted() -> None:
     """Somebody who cleans the bucket is not another broadcaster; the object is written again."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     owner = bucket.owner("a")
     await owner.renew()
     epoch = owner.epoch
@@ -276,7 +201,7 @@ async def test_an_object_that_is_deleted() -> None:
 
 async def test_an_epoch_that_is_outbid() -> None:
     """An edge that has a later epoch than the bucket makes the leader take one that is later still."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     owner = bucket.owner("a")
     await owner.renew()
     assert owner.epoch
@@ -290,7 +215,7 @@ async def test_an_epoch_that_is_outbid() -> None:
 
 async def test_nobody_asks_before_the_first_answer() -> None:
     """A write at the start waits for the lease, and is not refused."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     owner = bucket.owner("a")
     asking = asyncio.create_task(owner.ask())
     await asyncio.sleep(0)
@@ -319,7 +244,7 @@ def test_what_is_no_claim(body: bytes) -> None:
 
 async def test_what_earlier_releases_wrote() -> None:
     """Their object says who and when, and no more: it is read, and taken at a start."""
-    bucket = Bucket()
+    bucket = LeaseBucket()
     bucket.body = b'{"owner": "old", "at": "2026-07-10T12:00:00+00:00"}'
     assert bucket.record == LeaseRecord("old", datetime(2026, 7, 10, 12, tzinfo=UTC))
     owner = bucket.owner("a")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Look = tuple[tuple[int, int], str]  # width and height, and scheme
 WIDE, PHONE = (1280, 860), (375, 740)
 LOOKS: Sequence[Look] = ((WIDE, "dark"), (PHONE, "light"))
+FASTER = "(video, rate) => video.playbackRate === rate || new Promise(done => video.onratechange = done)"
 BEFORE = 2  # segments of a second, before the encoder comes back
 
 
@@ -80,6 +81,16 @@ async def has_poster(page: Page) -> None:
 
     await eventually(reloaded)
     await image.evaluate("image => image.decode()")
+
+
+async def check_recording(page: Page, shots: Path) -> None:
+    """A recording has pictures on its bar, and a speed."""
+    await check_pictures(page)
+    await check_looks_of_pictures(page, shots)
+    await check_looks(page, shots, "watch")
+    await page.keyboard.press(">")
+    await expect(page.get_by_label("Speed")).to_have_value("1.25")
+    await page.locator("video").evaluate(FASTER, 1.25)
 
 
 async def check_end(page: Page, middle: float) -> None:
@@ -141,9 +152,7 @@ async def test_a_stream_from_its_start_and_after_its_end(
             await page.goto(f"{page.url}?t=1")
             state = await until(page, lambda s: is_played(s) and s["time"] > 1)
             assert state["timeline"]["live"] == pytest.approx(state["recording"]["duration"], abs=1)
-            await check_pictures(page)
-            await check_looks_of_pictures(page, shots)
-            await check_looks(page, shots, "watch")
+            await check_recording(page, shots)
             last = await until(page, lambda s: s["time"] > BEFORE + 1)  # over the discontinuity
             assert (last["sessions"], last["rebuilds"]) == (1, 0)
             await page.keyboard.press("9")

@@ -11,7 +11,7 @@ test("each key of the list asks for what the list says", () => {
   for (const { keys } of shortcuts) for (const key of keys) shortcutFor({ key }, page).ask(requests, key);
   assert.deepEqual(asked, [
     ["togglePlay"], ["togglePlay"], ["seekBy", -10], ["seekBy", 10], ["seekPart", 0], ["goLive"], ["goLive"],
-    ...[0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((tenth) => ["seekPart", tenth / 10]), ["stepFrames", -1], ["stepFrames", 1], ["toggleMute"], ["changeVolume", 0.05], ["changeVolume", -0.05],
+    ...[0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((tenth) => ["seekPart", tenth / 10]), ["stepFrames", -1], ["stepFrames", 1], ["changeSpeed", -1], ["changeSpeed", 1], ["toggleMute"], ["changeVolume", 0.05], ["changeVolume", -0.05],
     ["nextCaption"], ["clip"], ["toggleFullscreen"], ["toggleTheatre"], ["togglePip"], ["toggleStats"], ["closeStats"], ["toggleHelp"],
   ]);
 });

@@ -1,6 +1,7 @@
 // Where a viewer is in the window, over pauses, jumps and new players.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { hasSpeed, speedBy } from "../public/js/pace.js";
 import { createPlace } from "../public/js/place.js";
 import { createSeeking } from "../public/js/seeking.js";
 import { createStore } from "../public/js/state.js";
@@ -60,6 +61,17 @@ test("a pause of four minutes stays, and resumes where it was", () => {
   pass(2);
   assert.deepEqual([video.currentTime, heard], [currentTime + 2, []]);
   assert.deepEqual([store.get().behind, store.get().following, store.get().gone], [true, false, false]);
+});
+
+test("who is behind watches at a speed of their own, and at live there is one for all", () => {
+  const { store, video, pass } = watching({ following: false, speed: 2 });
+  video.currentTime = 200;
+  pass(1);
+  assert.deepEqual([video.playbackRate, hasSpeed(store.get())], [2, true]);
+  video.currentTime = 397;
+  pass(1);
+  assert.deepEqual([video.playbackRate, store.get().speed, hasSpeed(store.get())], [1, 1, false]);
+  assert.deepEqual([speedBy(1, 1), speedBy(2, 1), speedBy(0.5, -1)], [1.25, 2, 0.5]);
 });
 
 test("who comes back to live by a short way follows it again", () => {

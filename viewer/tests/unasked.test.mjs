@@ -132,8 +132,11 @@ test("where a change of rate is punished there is one at most, and in WebKit non
   pace.set(1.05);
   assert.equal(video.playbackRate, 1);
   const webkit = new FakeVideo();
-  createPace(webkit, { navigator: { vendor: "Apple Computer, Inc." } }).set(1.05);
+  const apple = createPace(webkit, { navigator: { vendor: "Apple Computer, Inc." } });
+  apple.set(1.05);
   assert.equal(webkit.playbackRate, 1);
+  apple.set(1.05, 1.5);
+  assert.equal(webkit.playbackRate, 1.5, "the viewer's own speed holds everywhere");
 });
 
 test("headphones that are pulled out pause, whether the browser tells of them before or after it has paused", async () => {

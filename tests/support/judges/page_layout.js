@@ -10,6 +10,8 @@
   const found = [];
 
   function isCut(one, box) {
+    const row = one.closest(".actions");
+    if (row !== null && row.scrollWidth > row.clientWidth) return box.width > row.clientWidth; // one swipes to it
     const on = stage.contains(one);
     const around = (on ? stage : document.documentElement).getBoundingClientRect();
     const aside = box.left < around.left - 0.5 || box.right > around.right + 0.5;
@@ -18,7 +20,7 @@
 
   function isCovered(one, box) {
     const [x, y] = [box.left + box.width / 2, box.top + box.height / 2];
-    if (y > innerHeight || !one.matches("button, select, input")) return false; // one scrolls to it
+    if (y > innerHeight || x > innerWidth || !one.matches("button, select, input")) return false; // one scrolls to it
     const top = document.elementFromPoint(x, y);
     return !(top !== null && (one.contains(top) || (top.contains(one) && top.matches("label"))));
   }

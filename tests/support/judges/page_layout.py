@@ -22,9 +22,10 @@ SIZES = {
 IFRAMES = {"small iframe": (320, 180), "iframe": (640, 360)}
 FAULTS = Path(__file__).with_suffix(".js").read_text()
 
-# All that may be there is there: captions, the offer after an outage, the button for the sound.
+# All that may be there is there: captions, speed, the offer after an outage, the button for the sound.
 EVERYTHING = """() => {
-    for (const id of ["caption-choice", "missed", "unmute"]) document.getElementById(id).hidden = false;
+    const all = ["caption-choice", "speed-choice", "missed", "unmute"];
+    for (const id of all) document.getElementById(id).hidden = false;
     document.getElementById("caption").replaceChildren(new Option("No captions"));
     document.getElementById("missed-text").textContent = "You missed 55 s.";
     document.getElementById("behind-by").textContent = "-1:00:55";
@@ -50,7 +51,8 @@ async def check_boxes(page: Page, folder: Path) -> None:
             await page.screenshot(path=folder / f"size {name} {forced}.png")
     await page.emulate_media(forced_colors="none")
     await page.evaluate("""() => {
-        for (const id of ["caption-choice", "missed"]) document.getElementById(id).hidden = true;
+        const all = ["caption-choice", "speed-choice", "missed"];
+        for (const id of all) document.getElementById(id).hidden = true;
         document.documentElement.removeAttribute("data-embed");
     }""")
     if before:

@@ -1,4 +1,5 @@
-// What this viewer chose, for the next visit: on this device only.
+// What this viewer chose, for the next visit, or for this one: on this device only.
+import { SPEEDS } from "./pace.js";
 
 const KEY = "broadcaster";
 const sound = Object.freeze({
@@ -8,6 +9,7 @@ const sound = Object.freeze({
   quality: (value) => typeof value === "string" && /^(auto|\d+-\d+)$/.test(value),
   caption: (value) => value === null || (typeof value === "string" && /^\d+$/.test(value)),
   shortcuts: (value) => typeof value === "boolean",
+  speed: (value) => SPEEDS.includes(value),
 });
 
 /** `reach` gives the storage; an iframe of another site may not have one, and then nothing is kept. */

@@ -48,9 +48,10 @@ const ledger = createLedger(store);
 const alarm = createAlarm();
 const playback = createPlayback();
 const choices = createChoices();
+const visit = createChoices(() => window.sessionStorage);
 const startOver = createStartOver({ store, playback });
 const pace = createPace(video);
-const requests = createRequests({ document, video, root: document.querySelector("main"), store, playback, pace, choices, startOver });
+const requests = createRequests({ document, video, root: document.querySelector("main"), store, playback, pace, choices, visit, startOver });
 const history = createHistory();
 const meter = createMeter();
 
@@ -70,7 +71,7 @@ document.addEventListener("visibilitychange", () => document.hidden && choices.k
 
 // What this viewer chose at an earlier visit.
 const { shortcuts = true, volume = 1, quality = "auto", caption = null, bandwidth = null } = choices.load();
-store.set({ shortcuts, quality, caption, bandwidth });
+store.set({ shortcuts, quality, caption, bandwidth, ...visit.load() });
 video.volume = volume;
 
 store.subscribe(meter.note);

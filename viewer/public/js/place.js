@@ -51,7 +51,7 @@ export function createPlace({ video, store, pace = createPace(video) }) {
       const { start, sync, anchors, targetDuration, whole = false } = facts;
       const timeline = timelineOf({ start, live: sync, anchors, margin: whole ? 0 : 1.5 * targetDuration });
       if (timeline === null || video.readyState < 1) return {};
-      const { following, missed, kept, replay, position: before, date: known, behind } = store.get();
+      const { following, missed, kept, replay, position: before, date: known, behind, speed } = store.get();
       const { currentTime: position, paused } = video;
       const buffer = bufferAhead(video);
       if (returning && (playing || !followed)) {
@@ -65,7 +65,7 @@ export function createPlace({ video, store, pace = createPace(video) }) {
       holds = reserve.holds({ ...facts, paused, fresh, buffer, room });
       const slow = facts.slow || holds || reserve.isUneven(now);
       const { rate, jump } = catchUp({ ...facts, now, following, paused, playing, fresh, slow, buffer, room });
-      if (facts.gentle) pace.set(holds ? 0 : rate);
+      pace.set(!facts.gentle ? 1 : holds ? 0 : rate, following ? 1 : speed);
       const jumps = jump && position < timeline.live;
       if (jumps) player.goLive();
       if (jumps && slow) reserve.stall(now);
@@ -92,6 +92,7 @@ export function createPlace({ video, store, pace = createPace(video) }) {
         following: follows,
         gone: gone && paused,
         ...(jumps ? offer(timeline, position, timeline.live) : {}),
+        ...(follows ? { speed: 1 } : {}),
       };
     },
   });

@@ -1,13 +1,14 @@
 // Everything a viewer can ask for. Each changes something in one place; the page follows the state.
 import { createControls } from "./controls.js";
+import { hasSpeed, speedBy } from "./pace.js";
 import { addressOf, share } from "./share.js";
 import { createSeeking } from "./seeking.js";
 import { nextOf } from "./quality.js";
 import { startPlaying } from "./session.js";
 import { titleOf } from "./words.js";
 
-/** `playback` reaches the player that is on; `choices` keeps what should hold for the next visit. */
-export function createRequests({ document, video, root, store, playback, pace, choices, startOver }) {
+/** `playback` reaches the player that is on; `choices` keeps what should hold for the next visit, `visit` for this one. */
+export function createRequests({ document, video, root, store, playback, pace, choices, visit, startOver }) {
   const controls = createControls({ document, video, root, store, pace, play: () => startPlaying(video, store) });
   const help = document.getElementById("help");
 
@@ -19,6 +20,12 @@ export function createRequests({ document, video, root, store, playback, pace, c
     store.set({ caption });
     choices.keep({ caption });
     playback.setCaption(caption);
+  };
+
+  const chooseSpeed = (speed) => {
+    if (!hasSpeed(store.get())) return;
+    store.set({ speed });
+    visit.keep({ speed });
   };
 
   return Object.freeze({
@@ -35,6 +42,8 @@ export function createRequests({ document, video, root, store, playback, pace, c
       playback.setQuality(quality);
     },
     chooseCaption,
+    chooseSpeed,
+    changeSpeed: (steps) => chooseSpeed(speedBy(store.get().speed, steps)),
     startOver: startOver.begin,
     nextCaption: () => {
       const { captions, caption } = store.get();

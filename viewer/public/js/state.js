@@ -53,6 +53,7 @@ export const initialState = Object.freeze({
   volume: 1, // 0 to 1
   pip: false,
   fullscreen: false,
+  speed: 1, // of the picture, where the viewer can choose one
   statsOpen: false,
   shortcuts: true, // single keys do something
   texts: defaultTexts,

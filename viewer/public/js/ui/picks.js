@@ -1,10 +1,23 @@
-// The choice of quality and of captions.
-import { say } from "../intl.js";
+// The choice of quality, of captions and of speed.
+import { formatNumber, say } from "../intl.js";
+import { SPEEDS, hasSpeed } from "../pace.js";
 import { levelKey } from "../quality.js";
 
 const OFF = "off"; // no caption's id: those come from the player with a number in them
 
-export function createPicks({ at, requests }) {
+/** A narrow screen has no room for it on the picture: there it is the first of the buttons below. */
+function placeSpeed(at, narrow) {
+  const place = () => {
+    at(narrow.matches ? "calendar" : "choice").before(at("speed-choice"));
+    at("speed-name").classList.toggle("unseen", !narrow.matches);
+  };
+  narrow.addEventListener("change", place);
+  place();
+}
+
+export function createPicks({ document, at, requests }) {
+  placeSpeed(at, document.defaultView.matchMedia("(max-width: 40rem)"));
+  at("speed").addEventListener("change", ({ target }) => requests.chooseSpeed(Number(target.value)));
   at("quality").addEventListener("change", ({ target }) => requests.chooseQuality(target.value));
   at("caption").addEventListener("change", ({ target }) =>
     requests.chooseCaption(target.value === OFF ? null : target.value),
@@ -14,6 +27,9 @@ export function createPicks({ at, requests }) {
     if (changed("levels", "quality", "texts")) fillQualities(at("quality"), state);
     if (changed("levels", "quality", "level", "texts")) at("quality").options[0].text = nameOfAuto(state);
     if (changed("captions", "caption", "texts")) fillCaptions(at("caption"), state);
+    if (changed("texts")) at("speed").replaceChildren(...SPEEDS.map((speed) => new Option(`${formatNumber(state.texts.locale, speed)}×`, speed)));
+    if (changed("speed", "texts")) at("speed").value = state.speed;
+    at("speed-choice").hidden = !hasSpeed(state);
     at("choice").hidden = state.levels.length < 2;
     at("caption-choice").hidden = state.captions.length === 0;
   };

@@ -3,14 +3,11 @@
 import asyncio
 from pathlib import Path
 
-import aiohttp
-import imageio_ffmpeg
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.hls import MultivariantPlaylist, parse
-from tests.integration.recording_judge import complaints
 from tests.support.fakes.hls_writer import PACKET
+from tests.support.judges.ffmpeg_player import FFMPEG, read_with_ffmpeg
 from tests.support.judges.watcher import watching
 from tests.support.length import seconds
 from tests.support.servers.end_to_end import end_to_end
@@ -18,7 +15,7 @@ from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
 
 LONG = seconds(120, 20)
-FFMPEG = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-re", "-f", "lavfi")
+LAVFI = (FFMPEG, "-v", "error", "-re", "-f", "lavfi")
 
 
 @pytest.mark.takes(25)
@@ -41,23 +38,13 @@ async def test_a_long_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
         assert " WARNING " not in log
 
 
-async def read_with_ffmpeg(url: str, start: int) -> None:
-    """Real ffmpeg reads 4 s of a playlist, from the segment ``start`` on, without a complaint."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-live_start_index", str(start)]
-    command += ["-i", url, "-t", "4", "-f", "null", "-"]
-    reader = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-    _, said = await reader.communicate()
-    assert said.decode() == ""
-    assert reader.returncode == 0
-
-
 @pytest.mark.takes(10)
 async def test_single_media_playlist_of_another_writer(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """A folder with one media playlist, written by ffmpeg straight to disk, is served as one playlist."""
     hls = tmp_path / "hls"
     async with running_service(tmp_path, hls, bucket) as service, watching(service.address) as watcher:
         hls.mkdir()
-        command = [*FFMPEG, "-i", "testsrc2=size=160x90:rate=25", "-c:v", "libx264", "-preset"]
+        command = [*LAVFI, "-i", "testsrc2=size=160x90:rate=25", "-c:v", "libx264", "-preset"]
         command += ["ultrafast", "-g", "25", "-t", "9"]
         command += ["-f", "hls", "-hls_time", "1", "-hls_list_size", "6", str(hls / "video.m3u8")]
         process = await asyncio.create_subprocess_exec(*command)
@@ -66,50 +53,6 @@ async def test_single_media_playlist_of_another_writer(tmp_path: Path, bucket: S
         await watcher.until_number("main", 9)
     assert watcher.violations == []
     assert watcher.missing == []
-
-
-# HEVC as hev1, of which ffmpeg says no CODECS, and H.264; two languages; captions inside.
-TRACKS = (
-    *("-map", "0:v", "-map", "0:v", "-map", "0:a", "-map", "0:a", "-preset", "ultrafast", "-g", "25"),
-    *("-c:v:0", "libx265", "-x265-params", "log-level=0:pools=1:keyint=25:min-keyint=25:scenecut=0"),
-    *("-c:v:1", "libx264", "-c:a", "aac", "-cc_stream_map", "ccgroup:cc,instreamid:CC1,language:en"),
-    *("-var_stream_map", "v:0,agroup:a,ccgroup:cc v:1,agroup:a,ccgroup:cc {sound}"),
-)
-SOUND = "a:0,agroup:a,language:en,default:yes a:1,agroup:a,language:de"
-
-
-@pytest.mark.takes(12)
-async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """Segments with a map, sound of its own and captions are carried, and CODECS are those of the media."""
-    hls = tmp_path / "hls"
-    async with running_service(tmp_path, hls, bucket) as service, watching(service.address) as watcher:
-        command = [*FFMPEG, "-i", "testsrc2=size=160x90:rate=25[out0];sine=sample_rate=48000[out1]"]
-        command += [option.format(sound=SOUND) for option in TRACKS]
-        command += ["-t", "6", "-f", "hls", "-hls_time", "1", "-hls_segment_type", "fmp4"]
-        command += ["-master_pl_name", "main.m3u8", str(hls / "%v" / "stream.m3u8")]
-        process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path)
-        await watcher.until_number("1", 5)
-        assert await process.wait() == 0
-        await read_with_ffmpeg(f"{service.address}/live/1/playlist.m3u8", 0)
-        url = f"{service.address}/live/playlist.m3u8"
-        async with aiohttp.ClientSession() as session, session.get(url) as response:
-            text = await response.text()
-    main = parse(text)
-    assert isinstance(main, MultivariantPlaylist)
-    assert {variant.uri[0]: variant.codecs for variant in main.variants} == {
-        "0": "hev1.1.6.L30.90,mp4a.40.2",
-        "1": "avc1.42c00b,mp4a.40.2",
-    }
-    assert {variant.closed_captions for variant in main.variants} == {"cc"}
-    assert [(found.type, found.language, found.uri) for found in main.renditions] == [
-        ("CLOSED-CAPTIONS", "en", None),
-        ("AUDIO", "en", "2/playlist.m3u8"),
-        ("AUDIO", "de", "3/playlist.m3u8"),
-    ]
-    assert await complaints([text]) == []
-    assert watcher.violations == []
-    assert watcher.missing == []
-    assert all(segment.map_uri for segment in watcher.versions["0"][-1].segments)
 
 
 @pytest.mark.takes(10)

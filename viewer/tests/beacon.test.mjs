@@ -107,6 +107,16 @@ test("errors without a picture are told soon, and then like everything else", ()
   assert.equal(sent.at(-1).over, false);
 });
 
+test("a page without a decoder says so for as long as it is open", () => {
+  const { store, sent, pass } = openPage();
+  store.set({ status: "undecodable", undecodable: "HEVC", errors: 1 });
+  pass(56);
+  assert.deepEqual(sent.map(({ over, errors, undecodable }) => [over, errors, undecodable]), [[true, 1, "HEVC"], [true, 0, "HEVC"], [true, 0, "HEVC"]]);
+  store.set({ status: "connecting" });
+  pass(30);
+  assert.equal(sent.length, 3);
+});
+
 test("how far behind live it is, also while paused, but not where a recording has it", () => {
   const { store, sent, pass, plays, leave } = openPage();
   plays();

@@ -33,6 +33,23 @@ test("a decoder that is reset plays on where a viewer was watching, and stays pa
   }
 });
 
+test("what no decoder is for is named, without another try; any other error of the decoder is not", (t) => {
+  t.after(() => delete globalThis.MediaSource);
+  const decodable = new Set(["avc1.64001f", "mp4a.40.2"]);
+  globalThis.MediaSource = { isTypeSupported: (type) => decodable.has(type.split('"')[1]) };
+  const levels = ["hvc1.1.6.L93.B0,mp4a.40.2", "av01.0.04M.08,mp4a.40.2", "avc1.64001f, ec-3"].map((CODECS) => ({ attrs: { CODECS } }));
+  const heardOf = (details, { parsed = [{ attrs: {} }], ...more } = {}) => {
+    const { hls, heard } = fakePlayer();
+    hls.tell("MANIFEST_LOADED", { levels: parsed });
+    hls.tell("ERROR", { type: "mediaError", details, fatal: true, ...more });
+    return heard;
+  };
+  assert.deepEqual(heardOf("manifestIncompatibleCodecsError", { parsed: levels }), ["error", "undecodable", "HEVC, AV1, E-AC-3"]);
+  assert.deepEqual(heardOf("bufferAddCodecError", { mimeType: "video/mp4;codecs=hev1.1.6.L30.90" }), ["error", "undecodable", "HEVC"]);
+  assert.deepEqual(heardOf("bufferAddCodecError", { mimeType: "video/mp4;codecs=avc1.64001f" }), ["error"]);
+  assert.deepEqual(heardOf("bufferAppendError", { parsed: levels }), ["error"]);
+});
+
 test("a player begins with the bandwidth of the one before, and tells of its own", () => {
   assert.equal("abrEwmaDefaultEstimate" in fakePlayer().hls.config, false, "hls.js knows better than nothing");
   const { hls, heard } = fakePlayer({ bandwidth: 3e6 });

@@ -144,6 +144,32 @@ test("after an end and after a failure the page waits and plays again, each fail
   assert.equal(patienceAfter(1000), 60000);
 });
 
+test("a stream without a decoder is left alone until there may be another one", async () => {
+  const store = createStore();
+  const seen = [];
+  const channels = ["live", "ended", "starting"]; // one for each time that the alarm wakes; then nothing but time
+  let time = 0;
+  let rounds = 2;
+  await follow({
+    url: "https://live.example/p.m3u8",
+    store,
+    alarm: {
+      async sleep(ms) {
+        seen.push([store.get().status, ms]);
+        time += channels.length > 0 ? 1000 : ms;
+        if (channels.length > 0) store.set({ channel: channels.shift() });
+      },
+    },
+    now: () => time,
+    wait: async () => seen.push("wait"),
+    play: async () => ({ reason: "undecodable", started: false }),
+    again: () => (rounds -= 1) > 0,
+  });
+  const slept = (...pauses) => pauses.map((ms) => ["undecodable", ms]);
+  assert.deepEqual(seen, ["wait", ...slept(300000, 299000, 298000), "wait", ...slept(300000)]);
+  assert.deepEqual([store.get().rebuilds, store.get().paused], [0, false]);
+});
+
 test("a viewer's own pause outlives players, also one that falls between two of them, but not the stream", async () => {
   const store = createStore();
   const video = Object.assign(new EventTarget(), { paused: true, pause() {}, play: async () => (video.paused = false) });

@@ -252,6 +252,13 @@ test("a link to a moment begins there, in its part, and the next time at the sta
   assert.deepEqual(terms, [[recording.parts[1], 7, 1], [recording.parts[0], null, 0], [recording.parts[1], null, 1]]);
 });
 
+test("a recording without a decoder says so, and is not played again", async () => {
+  const store = createStore();
+  const play = async () => ({ reason: "undecodable" });
+  await watchRecording({ config: { recording: told, recordings: null }, page: { search: "", href: FOLDER }, store, play });
+  assert.equal(phaseOf(store.get()), "undecodable");
+});
+
 test("an address without a recording says so", async () => {
   const store = createStore();
   const config = { recording: null, recordings: null };

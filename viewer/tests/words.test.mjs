@@ -34,6 +34,8 @@ const cases = [
   ["and the server says why", { status: "offline", channel: "live", trouble: "delivery" }, "delivery"],
   ["a click is wanted", { status: "blocked", trouble: "encoder" }, "blocked"],
   ["no player for this browser", { status: "unsupported" }, "unsupported"],
+  ["no decoder for the stream", { status: "undecodable" }, "undecodable"],
+  ["the same, and the stream has ended", { status: "undecodable", channel: "ended" }, "ended"],
 ];
 for (const [name, patch, phase] of cases) {
   test(`${name}: ${phase}`, () => assert.equal(phaseOf({ ...playing, ...patch }), phase));

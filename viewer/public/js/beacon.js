@@ -101,8 +101,9 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
       errors: errors - sent.errors,
       stalled: Math.round(stalled / 100) / 10,
     };
-    if (over && !counted && behind === 0 && Object.values(news).every((value) => value === 0)) return;
-    const told = { viewer, over, behind, ...news, ...how(state), ...(startup === null ? {} : { startup }) };
+    if (over && !counted && behind === 0 && state.status !== "undecodable" && Object.values(news).every((value) => value === 0)) return;
+    const lacks = state.status === "undecodable" ? { undecodable: state.undecodable } : {};
+    const told = { viewer, over, behind, ...news, ...how(state), ...(startup === null ? {} : { startup }), ...lacks };
     if (!send(url, JSON.stringify(told))) return; // the next one carries it
     sent = state;
     counted = !over;

@@ -9,6 +9,8 @@ const afterEnd = { first: 1000, most: 1000, spread: 0.9 };
 const beforeNext = { first: 250, most: 250, spread: 0.9 };
 const DOUBT = 10000; // ms after an end in which new playlists may follow, where the server does not tell
 
+const ANOTHER = 300000; // ms after which the same stream may come in other codecs
+
 const AT_LIVE = Object.freeze({ following: true, date: null, missed: null }); // where the next stream begins
 
 /**
@@ -42,6 +44,9 @@ export async function follow({
       await alarm.sleep(backoff(0, goesOn() ? beforeNext : afterEnd, random));
     } else if (reason === "switched") {
       if (store.get().following) store.set({ date: null }); // on to what is better now: nothing was missed
+    } else if (reason === "undecodable") {
+      store.set({ status: "undecodable", paused: !autoplay });
+      await anotherStream({ store, alarm, now });
     } else {
       failures = now() - since > STEADY ? 1 : failures + 1;
       // What has failed is the player; that there is no answer says who has asked for one in vain.
@@ -55,6 +60,16 @@ export async function follow({
 const unknown = () => null;
 const forEver = () => true;
 const performanceNow = () => performance.now();
+
+/** Resolves when the server tells of another stream, or after ANOTHER ms: to try the same one again is in vain. */
+async function anotherStream({ store, alarm, now }) {
+  const isOver = ({ channel }) => channel === "ended" || channel === "offline";
+  const end = now() + ANOTHER;
+  let begun = false;
+  const off = store.subscribe((state, before) => (begun ||= isOver(before) && !isOver(state)));
+  while (!begun && now() < end) await alarm.sleep(end - now());
+  off();
+}
 
 /** A player that could not even be made is one more failure to come back from. */
 function broken(error) {

@@ -9,7 +9,7 @@ import { createWindow } from "./window.js";
 
 /**
  * `on` takes what happens: levels(list), level(one), captions(list), bandwidth(bits per second), error(), stall(),
- * resume(), changed() (the playlist or the buffer), over("ended" | "failed" | "switched"). `serverEvents` are the page's (server-events.js). The answer is what session.js drives.
+ * resume(), changed() (the playlist or the buffer), over("ended" | "failed" | "switched" | "undecodable", the codecs of the last). `serverEvents` are the page's (server-events.js). The answer is what session.js drives.
  */
 export function createPlayer({ video, url, quality, caption, bandwidth = null, start = null, serverEvents, on, make = createHls, now = () => performance.now() }) {
   const segmentSource = serverEvents.connect();

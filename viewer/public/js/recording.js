@@ -50,6 +50,7 @@ export async function watchRecording({ config, page, store, video, alarm, play, 
       store.set({ part });
       timeline = await playPart({ url, start: at, store, alarm, play });
       at = null;
+      if (store.get().status === "undecodable") return;
     }
     store.set({ status: "over", paused: true, timeline, position: timeline?.live ?? null });
     await new Promise((resolve) => video.addEventListener("play", resolve, { once: true }));
@@ -74,7 +75,8 @@ async function playPart({ url, start, store, alarm, play }) {
     for (;;) {
       store.set({ status: "connecting", following: false, date: null, paused: !autoplay });
       const { reason } = await play({ url, start: at, recorded: true, autoplay, patience: patienceAfter(failures) });
-      if (reason === "ended") return last;
+      if (reason === "undecodable") store.set({ status: reason });
+      if (reason === "ended" || reason === "undecodable") return last;
       failures += 1;
       const status = store.get().status === "reconnecting" ? "reconnecting" : "connecting";
       store.set({ status, rebuilds: store.get().rebuilds + 1 });

@@ -1,6 +1,8 @@
 // What to do about an error hls.js could not get over by itself. Never "give up", never a tight loop.
 import { noteRefusal } from "./access.js";
 import { backoff } from "./backoff.js";
+import { undecodableIn } from "./codecs.js";
+import { Hls } from "./engine.js";
 
 const MEMORY = 60000; // ms after which an old error no longer counts
 
@@ -27,16 +29,21 @@ export function createRecovery(random = Math.random) {
 
 const rebuild = Object.freeze({ step: "rebuild", delay: 0 });
 
+const OF_CODECS = new Set(["manifestIncompatibleCodecsError", "bufferAddCodecError", "bufferIncompatibleCodecsError"]);
+
 const isPlaylist = (details) => /^(manifest|level)/.test(details);
 
 /**
  * Does what createRecovery() says to an `hls` that plays in `video`; `over(reason)` hears that a new player is due,
- * and `resume()` starts to play again.
+ * with "undecodable" also which codecs this browser lacks; `resume()` starts to play again.
  */
 export function createRepair({ hls, video, over, resume, now }) {
   const recovery = createRecovery();
   let replaced = false; // by new playlists: those that end cannot be read any more, which is no failure
   let retry = 0;
+  let codecs = []; // CODECS of the variants, and of what had no decoder
+  hls.on(Hls.Events.MANIFEST_LOADED, (_event, { levels }) => (codecs = levels.map(({ attrs }) => attrs.CODECS ?? "")));
+  hls.on(Hls.Events.ERROR, (_event, { mimeType }) => mimeType && codecs.push(mimeType.split("codecs=")[1] ?? ""));
 
   /** A decoder that is reset leaves the video paused, which the viewer may not have been. */
   function resetDecoder() {
@@ -48,6 +55,8 @@ export function createRepair({ hls, video, over, resume, now }) {
     fatal({ type, details, response }) {
       noteRefusal(response?.code);
       if (replaced && isPlaylist(details)) return over(video.paused ? "switched" : "ended"); // a pause goes on
+      const lacking = OF_CODECS.has(details) ? undecodableIn(codecs) : "";
+      if (lacking !== "") return over("undecodable", lacking);
       const { step, delay } = recovery({ type, details, status: response?.code }, now());
       if (step === "rebuild") return over("failed");
       clearTimeout(retry);

@@ -15,7 +15,10 @@ export function statusAfter(verdict, status, started) {
   return null;
 }
 
-/** Plays until the stream is over ("ended"), the player is of no more use ("failed") or `stop` is aborted ("switched"). */
+/**
+ * Plays until the stream is over ("ended"), the player is of no more use ("failed"), this browser lacks a decoder
+ * ("undecodable") or `stop` is aborted ("switched").
+ */
 export function runSession({ video, url, store, pace, ledger, playback, makePlayer, start = null, recorded = false, autoplay, patience, stop }) {
   return new Promise((resolve) => {
     const watch = createWatch(patience);
@@ -26,7 +29,7 @@ export function runSession({ video, url, store, pace, ledger, playback, makePlay
     /** By the viewer: what else pauses is put right (controls.js). */
     const isPaused = () => video.paused && store.get().paused;
 
-    const over = (reason) => {
+    const over = (reason, undecodable = null) => {
       if (done) return;
       done = true;
       clearInterval(timer);
@@ -39,7 +42,7 @@ export function runSession({ video, url, store, pace, ledger, playback, makePlay
         video.removeAttribute("src");
         video.load();
         ledger.flush();
-        store.set({ latency: null, delay: null, behind: false, over: false, slow: false, level: null, buffer: null, ...NOWHERE, paused: chosen });
+        store.set({ latency: null, delay: null, behind: false, over: false, slow: false, level: null, buffer: null, undecodable, ...NOWHERE, paused: chosen });
         resolve({ reason, started });
       });
     };

@@ -5,6 +5,7 @@ import { defaultTexts } from "./texts.js";
 /** What the page knows before it has looked at anything. */
 export const initialState = Object.freeze({
   // connecting | offline | live | buffering | waiting (nothing new comes) | reconnecting | blocked | unsupported
+  // | undecodable (this browser has no decoder for any variant)
   // and of a recording: over | missing
   status: "connecting",
   title: null, // the operator's, or a recording's; null: words of the page's own
@@ -25,6 +26,7 @@ export const initialState = Object.freeze({
   over: false, // what is played has an end: nothing will be added to it
   ended: false, // the stream that was played here is over
   channel: null, // the server's word: null | offline | starting | live | ended
+  undecodable: null, // the names of the codecs that the last player had no decoder for: "HEVC"
   slow: false, // the connection carries less than the lowest quality
   trouble: null, // the server's word: null | encoder | delivery
   viewers: null, // the server's word of how many watch

@@ -2,11 +2,12 @@
 
 const STILL = new Set(["connecting", "buffering", "waiting", "reconnecting", "offline"]);
 const ON = new Set(["live", "starting"]);
+const OVER = new Set(["ended", "offline"]);
 
 /**
  * connecting | starting | offline | ended | live | behind | rest (of a stream that is over) | gone (the window has left a paused viewer) | buffering |
  * slow (the connection, for any quality) | waiting (nobody knows for what) | encoder (it has paused) | delivery (the video cannot be had) | reconnecting (the
- * service does not answer) | blocked | unsupported; of a recording: loading | recorded | over | missing. Each has its words in texts.js.
+ * service does not answer) | blocked | unsupported | undecodable; of a recording: loading | recorded | over | missing. Each has its words in texts.js.
  */
 export function phaseOf({ status, channel, trouble, behind, paused, gone, ended, slow, over = false, recording = null }) {
   if (recording !== null && status === "live") return "recorded";
@@ -14,6 +15,7 @@ export function phaseOf({ status, channel, trouble, behind, paused, gone, ended,
   if (status === "live" && gone) return "gone";
   if (status === "live" && over && !ON.has(channel)) return "rest";
   if (status === "live") return behind || paused ? "behind" : "live";
+  if (status === "undecodable" && OVER.has(channel)) return channel;
   if (!STILL.has(status)) return status;
   if (status === "reconnecting") return trouble === "delivery" ? trouble : status;
   if (status === "offline" || status === "connecting") {

@@ -71,7 +71,7 @@ export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = fa
       bandwidth: (rate) => heard.push(rate),
       stall() {},
       error: () => heard.push("error"),
-      over: (reason) => heard.push(reason),
+      over: (...reason) => heard.push(...reason),
     },
     make: (config) => Object.assign(hls, { config: { ...config } }),
     now: () => 0,

@@ -8,7 +8,7 @@ import { phaseOf, titleOf } from "../words.js";
 const WITHOUT_CARD = new Set(["live", "behind", "rest", "recorded"]);
 const WITH_BUTTON = new Set(["blocked", "gone", "over"]);
 const FAREWELL = 10000; // ms
-const WITHOUT_PICTURE = new Set(["connecting", "starting", "offline", "ended", "unsupported", "loading", "over", "missing"]);
+const WITHOUT_PICTURE = new Set(["connecting", "starting", "offline", "ended", "unsupported", "undecodable", "loading", "over", "missing"]);
 
 export function createStatus({ document, at, requests }) {
   at("play").addEventListener("click", requests.play);
@@ -37,7 +37,7 @@ export function createStatus({ document, at, requests }) {
       document.title = phase === "live" ? `● ${title}` : title;
     }
     if (changed("poster") && poster !== null) at("poster").src = poster;
-    if (moved) showWords(document, at, phase, texts);
+    if (moved) showWords(document, at, state);
     // What is shown may last a little longer than what it tells of: the picture is not covered meanwhile.
     const both = (phases) => phases.has(phase) && phases.has(phaseOf(state));
     at("card").hidden = WITHOUT_CARD.has(phase) || WITHOUT_CARD.has(phaseOf(state));
@@ -54,9 +54,9 @@ export function createStatus({ document, at, requests }) {
   };
 }
 
-function showWords(document, at, phase, texts) {
+function showWords(document, at, { phase, texts, undecodable }) {
   const card = !WITHOUT_CARD.has(phase);
-  const [title = "", text = ""] = [texts[`${phase}Title`], texts[`${phase}Text`]];
+  const [title, text] = [`${phase}Title`, `${phase}Text`].map((name) => (texts[name] ? say(texts, name, { codecs: undecodable }) : ""));
   document.body.dataset.status = phase;
   at("badge").textContent = texts[`${phase}Badge`];
   at("play").hidden = !WITH_BUTTON.has(phase);

@@ -1,0 +1,115 @@
+"""A stream of several codecs and languages, as ffmpeg writes it, in the service and on the page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from playwright.async_api import expect
+
+from broadcaster.hls import MultivariantPlaylist, parse
+from tests.integration.recording_judge import complaints
+from tests.support.judges.ffmpeg_player import FFMPEG, read_with_ffmpeg
+from tests.support.judges.page import Traffic, no_complaints, seen, until
+from tests.support.judges.watcher import watching
+from tests.support.servers.service import running_service
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.async_api import Browser, Page, Request, Route
+
+    from broadcaster.demo.bucket import SeaweedBucket
+
+# HEVC as hev1, of which ffmpeg says no CODECS, and H.264; two languages; captions inside.
+TRACKS = (
+    *("-map", "0:v", "-map", "0:v", "-map", "0:a", "-map", "0:a", "-preset", "ultrafast", "-g", "25"),
+    *("-c:v:0", "libx265", "-x265-params", "log-level=0:pools=1:keyint=25:min-keyint=25:scenecut=0"),
+    *("-c:v:1", "libx264", "-c:a", "aac", "-cc_stream_map", "ccgroup:cc,instreamid:CC1,language:en"),
+    *("-var_stream_map", "v:0,agroup:a,ccgroup:cc v:1,agroup:a,ccgroup:cc {sound}"),
+)
+SOUND = "a:0,agroup:a,language:en,default:yes a:1,agroup:a,language:de"
+
+
+@pytest.mark.takes(25)
+async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket, browser: Browser, page: Page) -> None:
+    """Maps, sound of its own and captions are carried, CODECS are the media's; the page plays what it can."""
+    hls = tmp_path / "hls"
+    async with running_service(tmp_path, hls, bucket) as service, watching(service.address) as watcher:
+        command = [FFMPEG, "-v", "error", "-re", "-f", "lavfi"]
+        command += ["-i", "testsrc2=size=160x90:rate=25[out0];sine=sample_rate=48000[out1]"]
+        command += [option.format(sound=SOUND) for option in TRACKS]
+        command += ["-f", "hls", "-hls_time", "1", "-hls_segment_type", "fmp4"]
+        command += ["-master_pl_name", "main.m3u8", str(hls / "%v" / "stream.m3u8")]
+        process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path)
+        try:
+            await watcher.until_number("1", 3)
+            await check_decodable(page, service.address)
+            await check_undecodable(browser, service.address)
+            await read_with_ffmpeg(f"{service.address}/live/1/playlist.m3u8", 0)
+        finally:
+            process.terminate()
+            await process.wait()
+        url = f"{service.address}/live/playlist.m3u8"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            text = await response.text()
+    main = parse(text)
+    assert isinstance(main, MultivariantPlaylist)
+    assert {variant.uri[0]: variant.codecs for variant in main.variants} == {
+        "0": "hev1.1.6.L30.90,mp4a.40.2",
+        "1": "avc1.42c00b,mp4a.40.2",
+    }
+    assert {variant.closed_captions for variant in main.variants} == {"cc"}
+    assert [(found.type, found.language, found.uri) for found in main.renditions] == [
+        ("CLOSED-CAPTIONS", "en", None),
+        ("AUDIO", "en", "2/playlist.m3u8"),
+        ("AUDIO", "de", "3/playlist.m3u8"),
+    ]
+    assert await complaints([text]) == []
+    assert watcher.violations == []
+    assert watcher.missing == []
+    assert all(segment.map_uri for segment in watcher.versions["0"][-1].segments)
+
+
+async def check_decodable(page: Page, address: str) -> None:
+    """Chromium without HEVC takes the variant in H.264."""
+    traffic = Traffic(page)
+    with no_complaints(page):
+        await page.goto(f"{address}/")
+        state = await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
+    assert (len(state["levels"]), state["rebuilds"], state["sessions"]) == (1, 0, 1)
+    assert [url for url in traffic.requested if "/0/" in url and ".m4s" in url] == []
+    await page.close()
+
+
+async def check_undecodable(browser: Browser, address: str) -> None:
+    """Without that variant the page names the codec, and tries once; also if no CODECS warn of it."""
+    context = await browser.new_context(locale="de")
+    page = await context.new_page()
+    removed = [r"#EXT-X-STREAM-INF:[^\n]*avc1[^\n]*\n[^\n]+\n"]
+
+    async def leave_out(route: Route) -> None:
+        answer = await route.fetch()
+        body = await answer.text()
+        for pattern in removed:
+            body = re.sub(pattern, "", body)
+        await route.fulfill(response=answer, body=body)
+
+    def is_report(request: Request) -> bool:
+        return '"undecodable"' in (request.post_data or "")
+
+    await page.route("**/live/playlist.m3u8", leave_out)
+    for _ in range(2):
+        async with page.expect_request(is_report) as reported:
+            await page.goto(f"{address}/")
+        assert json.loads((await reported.value).post_data or "")["undecodable"] == "HEVC"
+        title = "Dieser Browser kann diese Art von Video nicht abspielen (HEVC)"
+        await expect(page.locator("#card-title")).to_have_text(title)
+        state = await seen(page)
+        assert (state["status"], state["rebuilds"], state["sessions"]) == ("undecodable", 0, 1)
+        removed.append(r',CODECS="[^"]*"')
+    await context.close()

@@ -139,6 +139,7 @@ def _quality(variant: Variant) -> str:
 
 
 Amount = Annotated[int, Field(ge=0, le=10**7)]
+CodecName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,7}$")]
 PlaylistPath = Annotated[str, Field(max_length=8192)]  # relative to the bucket's prefix
 # The public cause why a running stream does not reach viewers: finished segments are not delivered, or the
 # encoder brings nothing new. With both, it is the encoder.
@@ -388,6 +389,8 @@ class Pong:
     playlists_to_sign: Annotated[tuple[PlaylistPath, ...], Field(max_length=100)] = ()
     pages_with_picture: Amount = 0
     pages_without_picture: Amount = 0  # that report errors
+    # Without a decoder, by the codec.
+    pages_undecodable: Annotated[dict[CodecName, Amount], Field(max_length=10)] = field(default_factory=dict)
     viewers_error: Amount = 0
     share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of pages that report
     every: Annotated[float, Field(ge=1, le=3600)] = 25.0  # seconds between two reports of a page

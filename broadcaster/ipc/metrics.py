@@ -18,6 +18,7 @@ from broadcaster.printable import printable
 
 Labels = tuple[str, ...]
 WORD, STATUS = r"[a-z][a-z0-9_-]{0,31}", r"[1-5][0-9][0-9]"
+CODEC = r"[A-Za-z0-9.-]{1,7}"
 VARIANT = r".{1,255}"  # a path in the HLS folder
 EVENTS, MANY = 2.0**53, 1e7  # the largest counter, and the largest count at a time
 SECONDS = 1e9
@@ -53,6 +54,7 @@ ACCEPTED = {
     "viewers_error": Accepted("gauge", most=MANY),
     "viewer_report_share": Accepted("gauge", most=1),
     "viewers_without_picture": Accepted("gauge", most=MANY),
+    "viewers_undecodable": Accepted("gauge", *_by("codec", CODEC, 10), MANY),
     "viewer_furthest_seconds": Accepted("gauge", most=SECONDS),
     "viewer_startup_seconds": Accepted("histogram", *VARIANTS),
     "viewer_latency_seconds": Accepted("histogram", *VARIANTS),

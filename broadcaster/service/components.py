@@ -331,6 +331,7 @@ class Components:
                 uncertain=self.guest_check.uncertain,
                 playing_pages=pong.pages_with_picture,
                 failing_pages=pong.pages_without_picture,
+                undecodable_pages=pong.pages_undecodable,
             )
         )
         return HealthReport(

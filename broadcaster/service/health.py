@@ -50,6 +50,7 @@ class HealthInputs:
     uncertain: bool = False  # the page's origin is unknown, and pages of another origin may read the segment
     playing_pages: int = 0  # pages that have a picture
     failing_pages: int = 0  # pages that report errors and have no picture
+    undecodable_pages: Mapping[str, int] = field(default_factory=dict)  # without a decoder, by the codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +177,18 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str]]:
         yield "viewers", now.edge
     if now.failed:
         yield "service", now.failed
-    if sentence := _page_warning(now):
+    for sentence in filter(None, (_page_warning(now), _decoder_warning(now))):
         yield "viewers", sentence
+
+
+def _decoder_warning(now: HealthInputs) -> str | None:
+    """A warning about browsers without a decoder, from a tenth of the pages on."""
+    lacking = sum(now.undecodable_pages.values())
+    if now.state not in ON or 10 * lacking < max(now.playing_pages, 1):
+        return None
+    codecs = " or ".join(sorted(now.undecodable_pages))
+    act = "add a variant in H.264 and AAC, which all browsers play"
+    return f"{_pages(lacking, 'is', 'are')} in a browser that cannot play {codecs}: {act}"
 
 
 def _page_warning(now: HealthInputs) -> str | None:

@@ -186,7 +186,11 @@ def dashboard_fields(
             "bytes": spool.size,
             "lasts": seconds_of_room(spool.free, spool.limit, spool.size, uplink.needed),
         },
-        "pages": {"playing": pong.pages_with_picture, "failing": pong.pages_without_picture},
+        "pages": {
+            "playing": pong.pages_with_picture,
+            "failing": pong.pages_without_picture,
+            "undecodable": pong.pages_undecodable,
+        },
         "epoch": components.lease.epoch,
         "picture": bool(settings.owncast_url or components.posters.picture),
         "newest": end and 1000 * end.timestamp(),

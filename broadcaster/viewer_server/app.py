@@ -171,6 +171,7 @@ class ViewerServer:
             playlists_to_sign=self._signed.to_sign if self._signed else (),
             pages_with_picture=pictures.with_picture,
             pages_without_picture=pictures.without_picture,
+            pages_undecodable=pictures.undecodable,
             viewers_error=report.viewers_error,
             passphrases=self._asking.take_unsent() if self._asking else (),
             guests=tuple(self._guest_counts()),

@@ -100,11 +100,12 @@ class PictureReport(NamedTuple):
     network: str | None
     draw: float
     with_picture: bool
+    undecodable: str  # the codec that its browser cannot decode, if it says so
     heard: float  # monotonic
 
 
 class PictureReports:
-    """Counts pages by their latest report: pages that have played, and pages with errors only."""
+    """Counts pages by their latest report: with a picture, without a decoder, and with errors only."""
 
     def __init__(self, sampling: ReportSampling, clock: Callable[[], float]) -> None:
         self._sampling = sampling
@@ -112,10 +113,12 @@ class PictureReports:
         self._pages: OrderedDict[str, PictureReport] = OrderedDict()  # the latest last
         self._without_picture = Counter[str]()
 
-    def heard(self, name: str, network: str | None, *, played: bool, errors: bool) -> None:
+    def heard(
+        self, name: str, network: str | None, *, played: bool, errors: bool, undecodable: str = ""
+    ) -> None:
         """Note the report of a page of the sample."""
         self._remove(name)
-        if not (played or errors) or len(self._pages) >= MOST:
+        if not (played or errors or undecodable) or len(self._pages) >= MOST:
             return
         if (
             not played
@@ -123,26 +126,37 @@ class PictureReports:
             and self._without_picture[network] >= self._sampling.part(MOST_WITHOUT_PICTURE)
         ):
             return
-        self._pages[name] = PictureReport(network, draw_of(name), played, self._clock())
+        self._pages[name] = PictureReport(network, draw_of(name), played, undecodable, self._clock())
         if not played and network:
             self._without_picture[network] += 1
 
     @property
     def with_picture(self) -> int:
         """The number of pages with a picture."""
-        return self._count(with_picture=True)
+        return self._count(lambda page: page.with_picture)
 
     @property
     def without_picture(self) -> int:
         """The number of pages that report errors and have no picture."""
-        return self._count(with_picture=False)
+        return self._count(lambda page: not page.with_picture and not page.undecodable)
 
-    def _count(self, *, with_picture: bool) -> int:
+    @property
+    def undecodable(self) -> dict[str, int]:
+        """The number of pages whose browsers cannot decode the stream, by the codec."""
+        self._forget()
+        draws = defaultdict[str, list[float]](list)
+        for page in self._pages.values():
+            if page.undecodable:
+                draws[page.undecodable].append(page.draw)
+        return {codec: self._sampling.estimate(found) for codec, found in draws.items()}
+
+    def _forget(self) -> None:
         for name in self._sampling.gone(self._pages):
             self._remove(name)
-        return self._sampling.estimate(
-            page.draw for page in self._pages.values() if page.with_picture is with_picture
-        )
+
+    def _count(self, is_counted: Callable[[PictureReport], bool]) -> int:
+        self._forget()
+        return self._sampling.estimate(page.draw for page in self._pages.values() if is_counted(page))
 
     def _remove(self, name: str) -> None:
         if (page := self._pages.pop(name, None)) and not page.with_picture and page.network:
@@ -230,6 +244,8 @@ class ViewerCounter:
         yield Metric("viewer_report_share", text, self.sampling.share)
         text = f"Pages that report errors and have no picture{ESTIMATED}"
         yield Metric("viewers_without_picture", text, self.pictures.without_picture)
+        text = f"Pages whose browser cannot decode any variant, by the codec{ESTIMATED}"
+        yield Metric("viewers_undecodable", text, self.pictures.undecodable, labels=("codec",))
         text = "How far the most delayed viewer is behind live, in seconds, as pages report"
         yield Metric("viewer_furthest_seconds", text, self.delay)
 
@@ -262,6 +278,7 @@ MAX_REPORTS_PER_SECOND = 1000
 NETWORK_REPORTS_PER_SECOND = VIEWERS_PER_NETWORK / 20
 VIEWER = re.compile(r"[0-9a-f]{16}")  # the name of a page
 QOE_FIELDS = ("startup", "stalls", "stalled", "latency", "errors")
+CODECS = {"H.264", "HEVC", "AV1", "VP9", "AAC", "AC-3", "E-AC-3"}
 FIELDS = {"httpBytes": "bucket", "p2pBytes": "peers", "uploadedBytes": "uploaded"}
 
 
@@ -366,7 +383,9 @@ class PlaybackReports:
         seconds = _number(report.get("seconds"), MAX_SECONDS)
         weight = self._viewers.sampling.weight(draw_of(name))
         if weight:
-            self._viewers.pictures.heard(name, network, played=seconds > 0, errors=qoe.get("errors", 0) > 0)
+            codec = _codec(report.get("undecodable"))
+            played, errors = seconds > 0 and not codec, qoe.get("errors", 0) > 0
+            self._viewers.pictures.heard(name, network, played=played, errors=errors, undecodable=codec)
         leaves = report.get("over") is True
         counts = self._viewers.heard(name, network, variant, leaves=leaves, grant=grant)
         if counts:
@@ -412,6 +431,12 @@ async def beacon(request: web.Request) -> web.Response:
     except (ValueError, LookupError, RecursionError):
         return web.Response(status=400, text="This is no report.\n", headers=headers)
     return web.Response(status=204, headers=headers)
+
+
+def _codec(names: object) -> str:
+    """The first codec of ``names``, ``UNKNOWN`` for one that is not in ``CODECS``; empty without names."""
+    first = names.partition(",")[0] if isinstance(names, str) else ""
+    return first if first in CODECS or not first else UNKNOWN
 
 
 def _number(value: object, most: float = 1e15) -> float:

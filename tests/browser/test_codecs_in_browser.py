@@ -17,6 +17,7 @@ from tests.support.judges.ffmpeg_player import FFMPEG, read_with_ffmpeg
 from tests.support.judges.page import Traffic, no_complaints, seen, until
 from tests.support.judges.watcher import watching
 from tests.support.servers.service import running_service
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,7 @@ async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket, browser: Br
             await watcher.until_number("1", 3)
             await check_decodable(page, service.address)
             await check_undecodable(browser, service.address)
+            await eventually(service.health, lambda health: "cannot play HEVC" in str(health["warning"]))
             await read_with_ffmpeg(f"{service.address}/live/1/playlist.m3u8", 0)
         finally:
             process.terminate()

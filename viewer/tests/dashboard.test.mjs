@@ -154,9 +154,14 @@ const night = (more = {}) => ({
   rows: [row(4, { latency50: 6.24, latency95: 9.5, backlog: 60, viewers: 410 })],
   uplink: { needed: 4.8e6, left: 0 },
   spool: { bytes: 57e6, lasts: 35_700 },
-  pages: { failing: 3 },
+  pages: { failing: 3, undecodable: {} },
   checklist: ["disk", "recording"].map((name) => ({ name, outcome: "ok" })),
   ...more,
+});
+
+test("browsers without a decoder are named by the codec, and have no picture either", () => {
+  const lacking = nowTiles(night({ pages: { failing: 0, undecodable: { HEVC: 3, AV1: 1 } } }), 100_000);
+  assert.deepEqual(lacking.find(([name]) => name === "No picture").slice(1), ["4", "4 cannot play HEVC, AV1", "warning"]);
 });
 
 test("what the headline may name comes of the same answer, and not of a row", () => {

@@ -114,7 +114,7 @@ class EventNight:
                 "bytes": now.spool,
                 "lasts": seconds_of_room(now.free, now.spool_limit, now.spool, now.rate),
             },
-            "pages": {"playing": now.playing_pages, "failing": now.failing_pages},
+            "pages": {"playing": now.playing_pages, "failing": now.failing_pages, "undecodable": {}},
             "epoch": 7,
             "newest": 1000 * time.time(),
             "table": [

@@ -136,6 +136,13 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
         "4 pages report errors and no picture, 4 pages have",
     ),
     (replace(LIVE, failing_pages=4, playing_pages=5), "ok", None, "LIVE: 412 viewers"),
+    (
+        replace(LIVE, undecodable_pages={"HEVC": 2, "AV1": 1}, playing_pages=30),
+        "warning",
+        None,
+        "3 pages are in a browser that cannot play AV1 or HEVC: add a variant in H.264",
+    ),
+    (replace(LIVE, undecodable_pages={"HEVC": 2}, playing_pages=30), "ok", None, "LIVE: 412 viewers"),
 ]
 
 

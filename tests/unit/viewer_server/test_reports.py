@@ -65,6 +65,21 @@ def test_who_has_a_picture() -> None:
     assert pictures.without_picture == MOST_WITHOUT_PICTURE
 
 
+def test_who_has_no_decoder() -> None:
+    """They are counted by the codec, and are none of those with errors; unknown names are one."""
+    gate = Gate("0")
+    pictures = gate.viewers.pictures
+    gate.send(1, errors=1, undecodable="HEVC, AC-3", over=True)
+    gate.send(2, undecodable="HEVC", over=True)
+    gate.send(3, undecodable="<x>", seconds=25)
+    gate.send(4, undecodable=7, errors=1)
+    assert pictures.undecodable == {"HEVC": 2, "unknown": 1}
+    assert (pictures.with_picture, pictures.without_picture) == (0, 1)
+    assert gate.metrics['broadcaster_viewers_undecodable{codec="HEVC"}'] == 2
+    gate.now += 61
+    assert pictures.undecodable == {}
+
+
 def test_how_they_fare() -> None:
     """By the variant that they play: starts, stalls, latency, errors."""
     gate = Gate("0", "1")

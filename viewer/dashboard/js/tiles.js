@@ -13,6 +13,13 @@ const behindLive = (rows) => {
   return [seconds(late.value), withAge(most(seconds, latest(rows, "latency95").value), late)];
 };
 
+/** Pages with errors, and those whose browser cannot decode the stream. */
+function noPicture({ failing, undecodable }) {
+  const lacking = Object.values(undecodable).reduce((sum, count) => sum + count, 0);
+  const cannot = lacking > 0 ? `${whole(lacking)} cannot play ${Object.keys(undecodable).join(", ")}` : "with errors";
+  return ["No picture", whole(failing + lacking), cannot, failing + lacking > 0 ? "warning" : ""];
+}
+
 /** What the operator looks at during the event. What the headline may name comes of the same answer, not of a row. */
 export function nowTiles(now, moment) {
   const { rows, health, uplink, spool, pages, checklist } = now;
@@ -22,7 +29,7 @@ export function nowTiles(now, moment) {
   return [
     ["Viewers", whole(health.viewers), health.viewers_error ? `± ${whole(health.viewers_error)}` : ""],
     ["Behind live", ...(isLive ? behindLive(rows) : ["–"])],
-    ["No picture", whole(pages.failing), "with errors", pages.failing > 0 ? "warning" : ""],
+    noPicture(pages),
     ["Last segment", isLive ? lastSegment(now, moment) : "–"],
     ["Uplink left", percent(uplink.left), uplink.needed ? `needs ${megabits(uplink.needed)}` : "", uplink.left === 0 ? "warning" : ""],
     ["Waiting", whole(health.backlog), bytes(spool.bytes), health.backlog > MANY ? "warning" : ""],

@@ -5,29 +5,19 @@ whatever the others do. How far the service has come at that moment is not, and 
 """
 
 import asyncio
-import contextlib
-import os
 import random
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from tests.support.judges.watcher import Availability
-from tests.support.servers.end_to_end import EndToEnd, object_keys, url_key
-from tests.support.servers.owncast_receiver import SegmentKey
+from tests.support.servers.end_to_end import EndToEnd
 from tests.support.servers.worker import Worker
 from tests.support.suspending import resume, suspend
-from tests.support.waiting import eventually
 
 Disaster = Callable[[random.Random], Coroutine[Any, Any, None]]
-
-TAKEN_WITHIN = 120.0  # seconds until all that is finished is in the spool or listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +51,10 @@ class Plan:
 class Chaos:
     """Does to a stage what a plan says, at moments that ``seed`` decides; ``done`` counts it."""
 
-    def __init__(self, on: EndToEnd, availability: Availability, plan: Plan, seed: int, edge: Worker) -> None:
+    def __init__(self, on: EndToEnd, plan: Plan, seed: int, edge: Worker) -> None:
         self._edge = edge
         self.done: Counter[str] = Counter()
         self._on = on
-        self._availability = availability
         self._plan = plan
         self._seed = seed
         self._began = time.monotonic()
@@ -122,7 +111,7 @@ class Chaos:
     async def _freeze_bucket(self, chance: random.Random) -> None:
         seconds = chance.uniform(self._plan.longest_freeze / 2, self._plan.longest_freeze)
         self.say(f"bucket frozen for {seconds:.1f} s")
-        with self._availability.disturbed():
+        with self._on.availability.disturbed():
             suspend(self._on.bucket.child)
             await asyncio.sleep(seconds)
             resume(self._on.bucket.child)
@@ -130,7 +119,7 @@ class Chaos:
 
     async def _kill_bucket(self, chance: random.Random) -> None:
         down = chance.uniform(0.0, 4.0)
-        with self._availability.disturbed():
+        with self._on.availability.disturbed():
             await self._on.bucket.kill()
             self.say(f"bucket killed, for {down:.1f} s and its start")
             await asyncio.sleep(down)
@@ -161,55 +150,33 @@ class Chaos:
     async def _crash(self) -> None:
         self.say("encoder crashes and comes back")
         await self._on.owncast.crash_encoder()
-        await self._taken_in()
+        await self._on.taken_in()
 
     async def _stop(self) -> None:
         self.say("encoder stops and comes back")
         await self._on.owncast.stop_streaming()
-        await self._taken_in()
+        await self._on.taken_in()
 
     async def _restart_owncast(self) -> None:
         self.say("Owncast is restarted")
         await self._on.owncast.shut_down()
-        await self._taken_in()
+        await self._on.taken_in()
         await self._on.owncast.start_again()
 
     async def _kill_owncast(self) -> None:
         self.say("Owncast is killed and comes back")
         await self._on.owncast.shut_down(with_signal=signal.SIGKILL)
-        await self._taken_in()
+        await self._on.taken_in()
         await self._on.owncast.start_again()
 
     async def _end_and_wipe(self, chance: random.Random) -> None:
         self.say("stream ends")
         async with self._service_is_mine:
             await self._on.owncast.stop_streaming()
-            await self._taken_in()
+            await self._on.taken_in()
             self.say("folder is wiped")
             await self._on.owncast.wipe()
             await asyncio.sleep(chance.uniform(0.0, 2.0))
             self.say("a new stream begins")
             await self._on.owncast.go_live()
         self.done["folder wiped"] += 1
-
-    async def _taken_in(self) -> None:
-        """Wait until the service has all that is finished: nobody can save what the next start removes.
-
-        The service is not killed meanwhile.
-        """
-        await eventually(self._missing, lambda missing: not missing, within=TAKEN_WITHIN)
-        await self._on.service.health()  # it has finished what it was doing when its files were looked at
-
-    async def _missing(self) -> set[SegmentKey]:
-        missing = set(self._on.owncast.finished) - self._spooled() - self._listed()
-        if missing and self._availability.up.is_set():  # viewers do not see all that is published at once
-            with contextlib.suppress(BotoCoreError, ClientError):
-                missing -= {url_key(key) for key in await object_keys(self._on.bucket)}
-        return missing
-
-    def _spooled(self) -> set[SegmentKey]:
-        spool = Path(self._on.service.environment["BROADCASTER_STATE_DIR"], "spool")
-        return {url_key(str(Path(folder, name))) for folder, _, names in os.walk(spool) for name in names}
-
-    def _listed(self) -> set[SegmentKey]:
-        return {url_key(url) for url in self._on.watcher.listed.values()}

@@ -66,7 +66,7 @@ async def test_nothing_is_lost(tmp_path: Path) -> None:
             through = await stack.enter_async_context(watching_relay(tmp_path, on.service.address))
         await on.owncast.go_live()
         await on.watcher.until_number("0", 3)
-        chaos = Chaos(on, availability, plan, SEED, worker)
+        chaos = Chaos(on, plan, SEED, worker)
         await chaos.run()
         await on.owncast.wait_for_segments(3)
         await on.owncast.stop_streaming()

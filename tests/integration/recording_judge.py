@@ -79,7 +79,7 @@ async def read(public_url: str, recording: Mapping[str, Any]) -> Found:
 def check(found: Found, finished: Mapping[SegmentKey, str]) -> None:
     """Every segment that the encoder finished is there once, byte for byte, and every rule is kept."""
     assert found.answers == {}
-    assert sorted({*finished} - {*found.segments}) == [], f"missing of {sorted(finished)}"
+    assert sorted({*finished} - {*found.segments}) == [], f"missing of {len(finished)}"
     assert sorted({*found.segments} - {*finished}) == [], "never finished"
     assert found.segments == finished
     listed = [

@@ -18,7 +18,7 @@ from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
-OVERLAP = 8.0  # seconds, so that a segment is surely finished before the idle clip comes, at 5 of them
+OVERLAP = 8.0  # seconds that the idle clip's transcoder takes, unless it is held up
 
 BARE = Seen(
     remade=True,
@@ -52,7 +52,10 @@ class Steps:
         await self.owncast.start()
 
     async def connect(self) -> None:
+        """The idle clip's transcoder is held up, so that a segment is finished before the clip comes."""
         await self.owncast.go_live()
+        if self.owncast.idle_transcoder:
+            suspend(self.owncast.idle_transcoder)
 
     async def first_segment(self) -> None:
         await self.owncast.wait_for_segments(1)
@@ -67,6 +70,8 @@ class Steps:
         """The encoder is frozen, so that what is written over its playlists can be looked at."""
         assert self.owncast.encoder
         suspend(self.owncast.encoder)
+        assert self.owncast.idle_transcoder
+        resume(self.owncast.idle_transcoder)
         self._numbers = self.folder.numbers(self.owncast.run_id)
         await self.until(OVERLAID)
 

@@ -8,13 +8,11 @@ from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.servers.end_to_end import end_to_end
 
-ROOMY = "60"  # segments: a backlog that is listed at once does not roll off before the watcher looks
-
 
 @pytest.mark.takes(20)
 async def test_killed_and_restarted_in_mid_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Killed three times, the service goes on with the same numbers and URLs; nothing is lost."""
-    async with end_to_end(tmp_path, bucket, patient=True, BROADCASTER_WINDOW_SEGMENTS=ROOMY) as on:
+    async with end_to_end(tmp_path, bucket, patient=True) as on:
         await on.owncast.go_live()
         for variant in ("0", "1"):
             await on.watcher.until_number(variant, 3)
@@ -41,9 +39,7 @@ async def test_restarted_while_the_encoder_restarts(tmp_path: Path, bucket: Seaw
     So far as it is there: only older versions of Owncast leave it.
     """
     owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=1, older=True)
-    async with end_to_end(
-        tmp_path, bucket, owncast=owncast, patient=True, BROADCASTER_WINDOW_SEGMENTS=ROOMY
-    ) as on:
+    async with end_to_end(tmp_path, bucket, owncast=owncast, patient=True) as on:
         await on.owncast.go_live()
         await on.watcher.until_number("0", 3)
         await on.service.kill()

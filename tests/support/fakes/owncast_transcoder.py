@@ -157,7 +157,7 @@ class IdleClip:
     ``files`` are what a closing playlist names: the clip, or with ``fragments`` its map and its fragments.
     Owncast takes ``takes`` seconds to transcode the clip, and a stream that begins does not stop it. Without
     a stream the clip is in the folder at once here, so that tests need not wait; a stream that begins earlier
-    has the transcoder beside it for the rest of the time. Methods raise DemoError when ffmpeg fails.
+    has the ``transcoder`` beside it for the rest of the time. Methods raise DemoError when ffmpeg fails.
     """
 
     def __init__(self, work_dir: Path, takes: float, *, fragments: bool = False) -> None:
@@ -166,7 +166,7 @@ class IdleClip:
         self._clip = work_dir / CLIP
         self._work_dir = work_dir
         self._ends = 0.0  # when the transcoder has done its work, by the loop's clock
-        self._transcoder: Child | None = None
+        self.transcoder: Child | None = None
 
     async def make(self) -> None:
         """Make the clip, unless it exists."""
@@ -194,16 +194,16 @@ class IdleClip:
     async def go_on(self, encoder: FfmpegEncoder) -> None:
         """Let a transcoder that has not done its work yet go on in the background."""
         left = self._ends - asyncio.get_running_loop().time()
-        if left > 0 and self._transcoder is None:
+        if left > 0 and self.transcoder is None:
             pace = f"{CLIP_SECONDS / left:.3f}"
             command = [*ffmpeg(), "-readrate", pace, "-i", str(self._clip), *_idle(encoder)]
-            self._transcoder = await Child.start("ffmpeg", command, self._work_dir / "ffmpeg-idle.log")
+            self.transcoder = await Child.start("ffmpeg", command, self._work_dir / "ffmpeg-idle.log")
 
     async def end(self) -> None:
         """End a transcoder that is at work: Owncast itself has ended."""
-        if self._transcoder is not None:
-            await self._transcoder.kill()
-            self._transcoder = None
+        if self.transcoder is not None:
+            await self.transcoder.kill()
+            self.transcoder = None
 
     async def _run_ffmpeg(self, *options: str | Path) -> None:
         await run("ffmpeg", [*ffmpeg(), *options], self._work_dir / "ffmpeg.log", within=STEP_WITHIN)

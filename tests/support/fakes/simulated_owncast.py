@@ -31,6 +31,7 @@ from tests.support.fakes.owncast_transcoder import (
     OwncastFolder,
     key_frame_options,
 )
+from tests.support.length import seconds
 from tests.support.servers.owncast_receiver import Receiver, SegmentKey
 
 VERSION = "0.1.3"
@@ -168,6 +169,8 @@ def _to_the_second(time: datetime | None) -> str | None:
 HANDSHAKE = 0.14  # seconds between a closed playlist and the next start of an encoder
 PROBES_FOR = 1.2  # seconds that Owncast's ffmpeg reads of a stream before it begins
 LAST_GRACE = 2.0  # seconds for an encoder to end after its receiver has ended
+# Owncast's own minute at full length: what it removes while a busy machine starts the service is lost.
+CLEANUP = float(seconds(60, 3600))
 
 
 class SimulatedOwncast:
@@ -193,7 +196,7 @@ class SimulatedOwncast:
         playlist_size: int = 10,
         variants: tuple[DemoRendition, ...] = RENDITIONS,
         fps: int = 24,
-        cleanup_interval: float = 60.0,
+        cleanup_interval: float = CLEANUP,
         slow_writes: float = 0.0,
         idle_overlap: float = 10.0,
         multivariant_first: bool | None = None,
@@ -244,6 +247,11 @@ class SimulatedOwncast:
     def url(self) -> str:
         """The URL of Owncast's web server, without a slash at the end."""
         return self.status.url
+
+    @property
+    def idle_transcoder(self) -> Child | None:
+        """That of the idle clip, if it has been at work beside a stream."""
+        return self._idle.transcoder
 
     async def start(self) -> None:
         """Start as Owncast does: empty the folder and put the offline clip into it."""

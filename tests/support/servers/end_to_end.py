@@ -1,13 +1,16 @@
 """Everything together: the simulated Owncast, a bucket, the service and a strict viewer."""
 
 import asyncio
+import contextlib
 import hashlib
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+from botocore.exceptions import BotoCoreError, ClientError
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import poll
@@ -18,7 +21,7 @@ from tests.support.servers.owncast_receiver import SegmentKey
 from tests.support.servers.service import Service, running_service
 from tests.support.servers.shared_bucket import client_of
 from tests.support.servers.small_owncast import small_owncast
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 VARIANTS = ("0", "1")
 
@@ -36,12 +39,18 @@ class EndToEnd:
     """What a test of the whole has in its hands."""
 
     def __init__(
-        self, owncast: SimulatedOwncast, bucket: SeaweedBucket, service: Service, watcher: Watcher
+        self,
+        owncast: SimulatedOwncast,
+        bucket: SeaweedBucket,
+        service: Service,
+        watcher: Watcher,
+        availability: Availability,
     ) -> None:
         self.owncast = owncast
         self.bucket = bucket
         self.service = service
         self.watcher = watcher
+        self.availability = availability
 
     async def live_with(self, segments: int, *, segment_seconds: int | None = None) -> None:
         """Start a run of the encoder, and wait until each variant has so many segments."""
@@ -62,9 +71,17 @@ class EndToEnd:
         ]
         return min(counts)
 
-    async def drained(self, within: float = 120) -> None:
+    async def drained(self, within: float = PATIENCE) -> None:
         """Wait until everything that Owncast finished is listed."""
         await self.watcher.until(lambda: not self._unlisted(), within=within)
+
+    async def taken_in(self) -> None:
+        """Wait until the service has all that is finished: nobody can save what the next start removes.
+
+        The service is not killed meanwhile.
+        """
+        await eventually(self._missing, lambda missing: not missing)
+        await self.service.health()  # it has finished what it was doing when its files were looked at
 
     async def check_bucket(self) -> int:
         """Every finished segment is listed and in the bucket byte for byte; returns how many there are."""
@@ -130,6 +147,17 @@ class EndToEnd:
         """Segments that viewers could play."""
         return {url_key(url) for url in self.watcher.segments(variant)}
 
+    async def _missing(self) -> set[SegmentKey]:
+        """What is neither in the spool, nor listed, nor in the bucket."""
+        spool = Path(self.service.environment["BROADCASTER_STATE_DIR"], "spool")
+        spooled = {url_key(str(Path(folder, name))) for folder, _, names in os.walk(spool) for name in names}
+        listed = {url_key(url) for url in self.watcher.listed.values()}
+        missing = set(self.owncast.finished) - spooled - listed
+        if missing and self.availability.up.is_set():  # viewers do not see all that is published at once
+            with contextlib.suppress(BotoCoreError, ClientError):
+                missing -= {url_key(key) for key in await object_keys(self.bucket)}
+        return missing
+
     def _unlisted(self) -> list[SegmentKey]:
         return sorted(set(self.owncast.finished) - set(self._urls()))
 
@@ -137,7 +165,7 @@ class EndToEnd:
         return {url_key(url): url for variant in VARIANTS for url in self.watcher.segments(variant)}
 
 
-async def taken_in(owncast: SimulatedOwncast, address: str, within: float = 120) -> None:
+async def taken_in(owncast: SimulatedOwncast, address: str, within: float = PATIENCE) -> None:
     """Wait until players there see the newest that Owncast finished: what is wiped before cannot be saved."""
     newest = {key[1]: key for key in owncast.finished}  # in order of arrival
 
@@ -208,4 +236,4 @@ async def end_to_end(  # noqa: PLR0913 - what a test can turn
         running_service(tmp_path, owncast.hls_dir, bucket, wrapper, **settings) as service,
         watching(service.address, patient=patient, bucket=availability) as watcher,
     ):
-        yield EndToEnd(owncast, bucket, service, watcher)
+        yield EndToEnd(owncast, bucket, service, watcher, availability or Availability())

@@ -48,6 +48,7 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             "chatUrl": "/hls/segments/chat.html",
             "description": "Four musicians, two hours, one boat.",
             "links": [{"name": "Programme", "url": "https://example.com/"}, {"name": "none"}],
+            "logo": "/hls/segments/poster.svg",
             "recordings": {"newest": "/hls/segments/index.json"},
         }
         (place.fake_origin.root / "poster.svg").write_text(POSTER)
@@ -69,9 +70,15 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             await expect(page.locator("#links").get_by_role("link")).to_have_text(["Programme"])
             await expect(page.locator("#shelf").get_by_role("link")).to_have_count(1)
             await expect(page.frame_locator("iframe[title=Chat]").get_by_text("Hello")).to_be_visible()
+            await page.locator("#logo").evaluate("image => image.decode()")
             await expect(page.locator("html")).to_have_css("--tint", "#c03020")
             assert await barriers(page) == []
             await check_boxes(page, Path(os.environ.get("SCREENSHOTS", tmp_path)))
+            async with page.expect_download() as download:
+                await page.get_by_role("button", name="Remind me").press("Enter")
+            calendar = (await (await download.value).path()).read_bytes()
+            assert b"SUMMARY:An evening in the harbour\r\n" in calendar
+            await expect(page.get_by_text("The date is saved for your calendar.")).to_be_visible()
 
             await place.fake_origin.start_stream(multivariant=True)
             state = await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
@@ -85,7 +92,4 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             await page.get_by_role("button", name="Share").click()
             await expect(page.get_by_role("button", name="Link copied")).to_be_visible()
             assert await page.evaluate("navigator.clipboard.readText()") == "https://live.example/evening"
-            async with page.expect_download() as download:
-                await page.get_by_role("button", name="Add to calendar").click()
-            calendar = (await (await download.value).path()).read_bytes()
-            assert b"SUMMARY:An evening in the harbour\r\n" in calendar
+            await expect(page.get_by_role("button", name="Remind me")).to_be_hidden()

@@ -76,7 +76,8 @@ test("the date of the event is for calendars, in lines of 75 bytes at most", () 
   const whole = lines.join("\r\n").replaceAll("\r\n ", "").split("\r\n");
   assert.deepEqual(whole.slice(4), [
     "UID:20261224T190000Z@live.example", "DTSTAMP:19700101T000000Z", "DTSTART:20261224T190000Z",
-    `SUMMARY:Music\\; at the harbour\\, ${"ü".repeat(60)}`, "URL:https://live.example/evening", "END:VEVENT", "END:VCALENDAR", "",
+    `SUMMARY:Music\\; at the harbour\\, ${"ü".repeat(60)}`, "URL:https://live.example/evening",
+    "BEGIN:VALARM", "ACTION:DISPLAY", `DESCRIPTION:Music\\; at the harbour\\, ${"ü".repeat(60)}`, "TRIGGER:-PT10M", "END:VALARM", "END:VEVENT", "END:VCALENDAR", "",
   ]);
 });
 

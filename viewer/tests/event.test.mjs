@@ -5,7 +5,9 @@ import { parseConfig } from "../public/js/config.js";
 import { createMediaSession } from "../public/js/media-session.js";
 import { startPlaying } from "../public/js/session.js";
 import { share } from "../public/js/share.js";
+import { createRemind } from "../public/js/ui/remind.js";
 import { createStore } from "../public/js/state.js";
+import { defaultTexts } from "../public/js/texts.js";
 import { formatCountdown, formatDay } from "../public/js/timeline.js";
 
 const base = "https://page.example/watch/";
@@ -40,6 +42,43 @@ test("the page is passed on by the system's dialog, else copied, else the viewer
   assert.equal(await by({ clipboard: { writeText: refuse("NotAllowedError") } }), "failed");
   assert.equal(await by({}), "failed");
   assert.deepEqual(told, [page, base]);
+});
+
+/** The page's control before a start; `answer` is what the guest says to a notification, null for a browser without. */
+function reminding(answer) {
+  const shown = [];
+  class Notification {
+    static requestPermission = async () => answer;
+    constructor(title, { body }) {
+      shown.push(`${title}: ${body}`);
+    }
+  }
+  const elements = {};
+  const at = (id) => (elements[id] ??= Object.assign(new EventTarget(), { textContent: "" }));
+  const saved = [];
+  const document = { hidden: true, location: new URL(base), createElement: () => ({ click() { saved.push(this.download); } }) };
+  const draw = createRemind({ document, at, notify: answer === null ? null : Notification });
+  const store = createStore();
+  store.subscribe((state, before) => draw(state, (...keys) => state === before || keys.some((key) => state[key] !== before[key])));
+  store.set({ title: "Evening", startsAt: Date.UTC(2026, 11, 24, 19) });
+  return { store, shown, saved, said: () => at("reminded").textContent, click: () => at("remind").dispatchEvent(new Event("click")) };
+}
+
+test("who wants a reminder gets the date, and a notification at the start where they allow it", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  for (const answer of ["granted", "denied", null]) {
+    const { store, shown, saved, said, click } = reminding(answer);
+    store.set({ phase: "offline" });
+    click();
+    await Promise.resolve(); // the guest has answered
+    await Promise.resolve();
+    assert.deepEqual([saved, said()], [["Live stream.ics"], defaultTexts[answer === "granted" ? "remindedHere" : "reminded"]]);
+    for (const phase of ["live", "buffering", "live"]) store.set({ phase });
+    assert.deepEqual(shown, answer === "granted" ? ["Evening: The stream is live."] : [], String(answer));
+  }
+  const { store, shown } = reminding("granted");
+  for (const phase of ["offline", "live"]) store.set({ phase });
+  assert.deepEqual(shown, [], "nobody asked for it");
 });
 
 test("the lock screen shows the event, and its buttons do what the page's do", () => {
@@ -104,7 +143,9 @@ test("a description has more room than a title, and a link needs a name and an a
   assert.deepEqual(parseConfig({ links: "x" }, base).links, []);
 });
 
-test("a chat is a page of the web's; an accent colour of one's own is kept", () => {
+test("a chat is a page of the web's, and a logo a picture of it; an accent colour of one's own is kept", () => {
+  assert.equal(parseConfig({ logo: "/logo.svg" }, base).logo, "https://page.example/logo.svg");
+  assert.equal(parseConfig({ logo: "javascript:alert(1)" }, base).logo, null);
   assert.equal(parseConfig({ chatUrl: "/embed/chat" }, base).chatUrl, "https://page.example/embed/chat");
   assert.equal(parseConfig({ chatUrl: "javascript:alert(1)" }, base).chatUrl, null);
   assert.equal(parseConfig({ colors: { accent: "#112233" } }, base).colors.accent, "#112233");

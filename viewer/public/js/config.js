@@ -45,6 +45,7 @@ export function parseConfig(raw, base) {
     mode: MODES.includes(given.mode) ? given.mode : defaults.mode,
     iceServers: iceServers(given.iceServers),
     poster: address(given.poster, base),
+    logo: address(given.logo, base),
     performer: text(given.performer),
     description: text(given.description, 2000),
     links: linksOf(given.links, base),

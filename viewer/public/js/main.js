@@ -83,10 +83,10 @@ createMediaSession({ store, requests });
 
 const config = await loadConfig(document.baseURI, fetch, document.getElementById("config")?.textContent);
 const { engine, makePlayer } = chooseEngine();
-const { title, performer, description, links, startsAt, pageUrl, chatUrl, clipsUrl, colors, costs, poster, recordings, keptUrl: kept } = config;
+const { title, logo, performer, description, links, startsAt, pageUrl, chatUrl, clipsUrl, colors, costs, poster, recordings, keptUrl: kept } = config;
 const { mode = config.mode } = choices.load();
 const elsewhere = new URL(config.playlistUrl).pathname.startsWith("/t/") ? config.playlistUrl : null; // with the guest's token
-store.set({ elsewhere, title, performer, description, links, startsAt, pageUrl, chatUrl, clipsUrl, texts: textsOf({ own: config.texts }), colors, costs, poster, recordings, kept, engine, mode });
+store.set({ elsewhere, title, logo, performer, description, links, startsAt, pageUrl, chatUrl, clipsUrl, texts: textsOf({ own: config.texts }), colors, costs, poster, recordings, kept, engine, mode });
 const worded = loadTexts({ language: config.language, own: config.texts });
 worded.then((texts) => {
   store.set({ texts });

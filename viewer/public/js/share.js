@@ -28,11 +28,13 @@ export async function share({ title, url }, { navigator = globalThis.navigator }
 const stamp = (time) => new Date(time).toISOString().replace(/[-:]|\.\d+/g, "");
 const escaped = (text) => text.replace(/[\\;,]/g, "\\$&").replace(/\s+/g, " ");
 
-/** The date of the event for calendars (RFC 5545), `startsAt` in ms since the epoch; it has no end. */
+/** The date of the event for calendars (RFC 5545), which remind of it; `startsAt` in ms since the epoch. It has no end. */
 export function calendarOf(title, startsAt, url, now = Date.now()) {
   const lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//broadcaster//viewer//EN", "BEGIN:VEVENT"];
   lines.push(`UID:${stamp(startsAt)}@${new URL(url).host}`, `DTSTAMP:${stamp(now)}`, `DTSTART:${stamp(startsAt)}`);
-  lines.push(`SUMMARY:${escaped(title)}`, `URL:${url}`, "END:VEVENT", "END:VCALENDAR");
+  lines.push(`SUMMARY:${escaped(title)}`, `URL:${url}`);
+  lines.push("BEGIN:VALARM", "ACTION:DISPLAY", `DESCRIPTION:${escaped(title)}`, "TRIGGER:-PT10M", "END:VALARM");
+  lines.push("END:VEVENT", "END:VCALENDAR");
   return lines.map((line) => `${folded(line)}\r\n`).join("");
 }
 

@@ -61,6 +61,7 @@ export const initialState = Object.freeze({
   texts: defaultTexts,
   costs: null, // prices, where they are known
   colors: defaults.colors,
+  logo: null, // the address of the host's
   performer: null,
   startsAt: null, // when it is to begin, ms since the epoch
   pageUrl: null, // what is passed on; null: the address in the bar

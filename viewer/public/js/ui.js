@@ -6,6 +6,7 @@ import { createEvent } from "./ui/event.js";
 import { createHelp } from "./ui/help.js";
 import { createPicks } from "./ui/picks.js";
 import { createRecorded } from "./ui/recorded.js";
+import { createRemind } from "./ui/remind.js";
 import { watchPresence } from "./ui/presence.js";
 import { createSeek } from "./ui/seek.js";
 import { createSharing } from "./ui/sharing.js";
@@ -14,7 +15,7 @@ import { createStatus } from "./ui/status.js";
 import { createTouch } from "./ui/touch.js";
 import { translate } from "./texts.js";
 
-const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createEvent, createElsewhere, createRecorded, createShelf, createTouch, createClip, createHelp];
+const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createEvent, createRemind, createElsewhere, createRecorded, createShelf, createTouch, createClip, createHelp];
 
 /** `can` = abilities() of controls.js; `meter` and `history` are for the statistics. */
 export function createUi({ document, store, requests, can, meter, history }) {

@@ -1,12 +1,10 @@
-// What is on beside its title: who performs, when it starts; the chat; and passing it on.
+// What is on beside its title: whose it is, who performs, when it starts; the chat; and passing it on.
 import { say } from "../intl.js";
-import { addressOf, calendarOf } from "../share.js";
 import { formatCountdown, formatDay } from "../timeline.js";
-import { titleOf } from "../words.js";
 
 const SECOND = 1000; // ms
 const THANKS = 3000; // ms
-const BEFORE = new Set(["offline", "connecting"]); // phases in which somebody waits for the start
+const BEFORE = new Set(["offline", "connecting", "ended"]); // phases in which somebody waits for the start
 
 /** Owncast's chat or another one: it may run and remember its reader, and not lead this page elsewhere. */
 function chatAt(address, document, title) {
@@ -42,14 +40,7 @@ export function createEvent({ document, at, requests, now = Date.now }) {
   at("share-moment").addEventListener("click", () => share(at("share-moment"), "shareMoment"));
   at("cast").addEventListener("click", requests.cast);
   at("theatre").addEventListener("click", requests.toggleTheatre);
-  at("calendar").addEventListener("click", () => {
-    const { startsAt, texts } = shown;
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([calendarOf(titleOf(shown), startsAt, addressOf(shown, document.location))], { type: "text/calendar" }));
-    link.download = `${texts.liveTitle}.ics`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), THANKS);
-  });
+  at("logo").addEventListener("error", () => (at("logo").hidden = true));
 
   function showCountdown() {
     const { startsAt, texts } = shown;
@@ -57,13 +48,17 @@ export function createEvent({ document, at, requests, now = Date.now }) {
     const waits = left > 0 && BEFORE.has(shown.phase);
     at("countdown").hidden = !waits;
     if (waits) at("countdown").textContent = say(texts, "countdown", { time: formatCountdown(left, texts.locale) });
-    at("starts").hidden = at("calendar").hidden = !(left > 0);
+    for (const id of ["starts", "remind", "reminded"]) at(id).hidden = !waits;
   }
   setInterval(() => shown !== null && showCountdown(), SECOND);
 
   return function draw(state, changed) {
     shown = state;
-    const { performer, startsAt, chatUrl, castable, texts } = state;
+    const { logo, performer, startsAt, chatUrl, castable, texts } = state;
+    if (changed("logo")) {
+      at("logo").hidden = logo === null;
+      if (logo !== null) at("logo").src = logo;
+    }
     if (changed("performer")) {
       at("performer").hidden = performer === null;
       at("performer").textContent = performer ?? "";

@@ -8,7 +8,7 @@ const OFF = "off"; // no caption's id: those come from the player with a number 
 /** A narrow screen has no room for it on the picture: there it is the first of the buttons below. */
 function placeSpeed(at, narrow) {
   const place = () => {
-    at(narrow.matches ? "calendar" : "choice").before(at("speed-choice"));
+    at(narrow.matches ? "remind" : "choice").before(at("speed-choice"));
     at("speed-name").classList.toggle("unseen", !narrow.matches);
   };
   narrow.addEventListener("change", place);

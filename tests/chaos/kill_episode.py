@@ -30,7 +30,6 @@ from tests.support.judges.watcher import Watcher, watching
 from tests.support.servers.end_to_end import VARIANTS
 from tests.support.servers.service import Service
 
-ROOT = Path(__file__).resolve().parents[2]
 MEMORY = Path("/dev/shm")  # another file system than that of temporary files, on Linux
 PAUSE = 0.12  # seconds between two segments of the encoder
 LISTED = 4  # segments in the source's playlists
@@ -116,7 +115,6 @@ class Episode:
             BROADCASTER_RETENTION_MAX_MINUTES="0",  # who restarts waits for reports before it deletes
             BROADCASTER_WINDOW_SEGMENTS="6" if mode.deleted else "20",
             R2_PREFIX=self._prefix,
-            PYTHONPATH=str(ROOT),
         )
         self._finished: dict[str, str] = {}  # by SHA-256: run, variant and name
         self._perished: set[str] = set()  # SHA-256 of what nobody could know of any more

@@ -23,6 +23,7 @@ from tests.support.servers.viewer_process import answered, audience_of, live, me
 from tests.support.waiting import eventually
 
 LATE = 'broadcaster_publish_delay_seconds_bucket{le="1.0",variant="%s"}'
+AS_AN_OPERATOR = ("env",)  # a new process, whose memory has what a real one has
 GARBAGE = 10**9 if SOAK else 3 * 10**7  # bytes
 ALL = 'broadcaster_publish_delay_seconds_count{variant="%s"}'
 
@@ -97,7 +98,7 @@ async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
 @pytest.mark.takes(10)
 async def test_it_holds_no_secret(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Neither its environment, its memory's files nor its open files lead to keys, journal or spool."""
-    async with live(tmp_path, bucket) as on:
+    async with live(tmp_path, bucket, wrapper=AS_AN_OPERATOR) as on:
         assert await answered(on.service) == 200  # before that, it may not even have read its own code
         process = audience_of(on.service)
         folder = Path(f"/proc/{process.pid}")

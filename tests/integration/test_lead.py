@@ -39,6 +39,9 @@ class Watch:
     """What somebody sees who knows the bucket alone."""
 
     leases: list[int] = field(default_factory=list)  # epochs, in order
+    held_live = (
+        False  # whether the newest lease is of a leader that is live, which others wait for only seconds
+    )
     epochs: list[int] = field(default_factory=list)  # of the playlist
     segments: set[str] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
@@ -57,7 +60,9 @@ class Watch:
             while True:
                 async with session.get(f"{bucket.public_url}/live/owner.json") as response:
                     if response.status == 200:
-                        self.leases.append(json.loads(await response.read())["epoch"])
+                        lease = json.loads(await response.read())
+                        self.leases.append(lease["epoch"])
+                        self.held_live = lease["ttl"] == TTL
                 async with session.get(address) as response:
                     if response.status == 200:
                         self.epochs.append(int(response.headers["x-amz-meta-epoch"]))
@@ -151,6 +156,7 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
             leader = await eventually(partial(one_of, links))
             assert leader
             (other,) = (link.service for link in links if link is not leader)
+            await eventually(lambda: watch.held_live)
             before = len(set(watch.epochs))
             kind = ("freeze", "kill", "cut")[episode % 3]
             if kind == "kill":

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -13,10 +14,11 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from broadcaster.demo.processes import HOST, Child, find_program, free_ports, poll
+from broadcaster.demo.processes import HOST, find_program, free_ports, poll
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.relay import RelayOptions, relay
 from tests.support.judges.watcher import Watcher
+from tests.support.servers.prepared import start_broadcaster
 from tests.support.waiting import eventually
 
 VIEWER = Path(__file__).resolve().parents[3] / "viewer" / "dist"
@@ -189,7 +191,7 @@ async def relay_process(folder: Path, origin: str, *options: str) -> AsyncIterat
     listen, admin = f"{HOST}:{port}", f"{HOST}:{admin_port}"
     command = [find_program("broadcaster"), "relay", origin, "--listen", listen, "--admin", admin]
     command += ["--viewer", str(VIEWER), "--cache", str(folder / "relay-cache"), *options]
-    child = await Child.start("relay", command, folder / "relay.log")
+    child = await start_broadcaster(command, folder / "relay.log", {"SSL_CERT_FILE": os.devnull}, "relay")
     async with relayed_at(port, admin_port) as relayed:
 
         async def answers() -> bool:

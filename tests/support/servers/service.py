@@ -1,6 +1,6 @@
 """The service as an operator runs it: a process of its own, settings in its environment."""
 
-import asyncio
+import itertools
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,13 +10,14 @@ import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import Child, find_program, free_ports, poll
+from tests.support.servers.prepared import start_broadcaster
 from tests.support.waiting import PATIENCE, eventually
 
 
 class Service:
     """``broadcaster run`` against a bucket; ``settings`` overrule and complete its environment.
 
-    ``wrapper`` is a command that runs it.
+    ``wrapper`` is a command that runs it; without a wrapper ``start_broadcaster`` makes a copy.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class Service:
             **settings,
         }
         self.child: Child | None = None
+        self._commands = itertools.count(1)
 
     async def start(self) -> None:
         """Start it and wait until it answers."""
-        self.child = await Child.start("broadcaster", self.command, self.log, env=self.environment)
+        self.child = await start_broadcaster(self.command, self.log, self.environment)
         await self.child.until(poll(self.answers), within=120)
 
     async def stop(self) -> int:
@@ -66,15 +68,13 @@ class Service:
 
     async def manage(self, *arguments: str) -> str:
         """What the command line says, as the operator runs it."""
-        process = await asyncio.create_subprocess_exec(
-            *(find_program("broadcaster"), *arguments),
-            env={**os.environ, **self.environment},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0, output
-        return output.decode()
+        output = self.log.with_name(f"command-{next(self._commands)}.log")
+        child = await start_broadcaster([find_program("broadcaster"), *arguments], output, self.environment)
+        try:
+            assert await child.wait() == 0, output.read_text()
+        finally:
+            await child.kill()
+        return output.read_text()
 
     async def health(self) -> dict[str, object]:
         """What ``/health`` tells the operator; the HTTP status is under ``http``."""

@@ -22,8 +22,8 @@ REPLACED_WITHIN = 60.0  # seconds, on a busy machine
 def audience_of(service: Service) -> psutil.Process:
     """The process that serves viewers."""
     assert service.child
-    (found,) = psutil.Process(service.child.pid).children()
-    assert "broadcaster.viewer_server" in found.cmdline()
+    children = psutil.Process(service.child.pid).children()
+    (found,) = [child for child in children if child.name() == "audience"]
     return found
 
 

@@ -38,7 +38,7 @@ from broadcaster.source.owncast_names import NAME_MAX, VARIANT_NAME
 
 logger = logging.getLogger(__name__)
 
-PIECE = 2**17  # bytes that are written at once
+PIECE, MAX_PARTS = 2**17, 500  # bytes that are written at once, and parts as they were received
 PLAYLIST = ".m3u8"
 # Other files, such as a DASH manifest, are answered and not kept: nothing follows them.
 KEPT_SUFFIXES = (PLAYLIST, ".ts", ".m4s", ".mp4", ".m4v", ".cmfv", ".cmfa", ".m4a", ".aac", ".mp3", ".ac3")
@@ -132,13 +132,14 @@ class PushFolder:
         upload.descriptor = os.open(upload.unfinished, flags, 0o600)
         self._arriving[path] = upload
 
-    def write(self, upload: PushedFile, data: bytes) -> None:
+    def write(self, upload: PushedFile, *parts: bytes) -> None:
         """Write the next bytes. Raises OSError."""
-        view = memoryview(data)
-        while view:
-            written = os.write(upload.descriptor, view)
-            upload.size += written
-            view = view[written:]
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                written = os.write(upload.descriptor, rest)
+                upload.size += written
+                rest = rest[written:]
 
     def commit(self, upload: PushedFile, *, replace: bool) -> bool | None:
         """Give a complete upload its name; returns whether the file is new, or another than before.
@@ -155,16 +156,21 @@ class PushFolder:
             return False
         if before and not (before.is_taken or replace):
             return None
-        if _is_playlist(path):  # a torn playlist does no harm, and the next one replaces it
-            unfinished.replace(path)
-            os.fsync(upload.descriptor)
-        else:
-            os.fsync(upload.descriptor)
-            unfinished.replace(path)
-        _sync(path.parent)
-        self._note(path, os.fstat(upload.descriptor), set())
+        reader = os.open(unfinished, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.close(upload.descriptor)  # under the final name this would be another change
+            upload.descriptor = -1
+            if _is_playlist(path):  # a torn playlist does no harm, and the next one replaces it
+                unfinished.replace(path)
+                os.fsync(reader)
+            else:
+                os.fsync(reader)
+                unfinished.replace(path)
+            _sync(path.parent)
+            self._note(path, os.fstat(reader), set())
+        finally:
+            os.close(reader)
         self._arriving.pop(path)
-        self.abort(upload)
         return True
 
     def abort(self, upload: PushedFile) -> None:
@@ -226,7 +232,8 @@ class _Arrival:
     reserved: int = 0  # bytes of the spool
     received: int = 0
     is_cut: bool = False
-    sent: bytearray = field(default_factory=bytearray)  # received, and not written yet
+    written: int = 0
+    parts: list[bytes] = field(default_factory=list)  # received, and not written yet
 
 
 class PushSource:
@@ -424,8 +431,8 @@ class PushSource:
                         raise PushRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
                     if upload is None:
                         continue
-                    arrival.sent += data
-                    if len(arrival.sent) >= PIECE:
+                    arrival.parts.append(data)
+                    if arrival.received - arrival.written >= PIECE or len(arrival.parts) >= MAX_PARTS:
                         await self._write(upload, arrival)
             if upload is None or not arrival.received:  # some encoders begin with a probe without a body
                 self._outcomes["ignored"] += 1
@@ -438,11 +445,11 @@ class PushSource:
                 self._thread.submit(self.files.abort, upload)
 
     async def _write(self, upload: PushedFile, arrival: _Arrival) -> None:
-        data, arrival.sent = bytes(arrival.sent), bytearray()
+        parts, arrival.parts, arrival.written = arrival.parts, [], arrival.received
         if arrival.received > arrival.reserved:
             self._check_room(arrival.received - arrival.reserved)
             arrival.reserved = arrival.received
-        await self._thread.call(self.files.write, upload, data)
+        await self._thread.call(self.files.write, upload, *parts)
 
     async def _commit(self, upload: PushedFile) -> HTTPStatus:
         taken = self._taken.next()

@@ -26,6 +26,7 @@ from broadcaster.aio import HoldTimer, OwnThread, wait_at_most
 from broadcaster.catalog.records import SourceSnapshot
 from broadcaster.events import SourceEvent
 from broadcaster.printable import printable
+from broadcaster.source.file_checks import UNFINISHED
 from broadcaster.source.scanner import Scanner
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,10 @@ async def by_inotify(folder: Path, thread: OwnThread, seconds: float) -> AsyncGe
 
     def take() -> None:
         nonlocal new_folders
-        new_folders |= any(event.mask & NEW_FOLDERS for event in inotify.read(timeout=0))
-        notified.set()
+        for event in inotify.read(timeout=0):
+            new_folders |= bool(event.mask & NEW_FOLDERS)
+            if not event.name.endswith(UNFINISHED):
+                notified.set()
 
     opening = thread.submit(_open_inotify)  # finding the C library may start a process
     try:

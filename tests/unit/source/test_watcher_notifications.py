@@ -45,8 +45,8 @@ async def test_each_change_is_told(way: Way, tmp_path: Path) -> None:
         await until_quiet(found)
         for change in (
             lambda: (tmp_path / "stream.m3u8").write_text("x"),
-            lambda: (inside / "stream.m3u8.tmp").write_text("x"),
-            lambda: (inside / "stream.m3u8.tmp").replace(inside / "stream.m3u8"),
+            lambda: (inside / "stream.m3u8.new").write_text("x"),
+            lambda: (inside / "stream.m3u8.new").replace(inside / "stream.m3u8"),
             (inside / "stream.m3u8").unlink,
             (tmp_path / "1").mkdir,
             lambda: (tmp_path / "1" / "stream.m3u8").write_text("x"),
@@ -59,13 +59,18 @@ async def test_each_change_is_told(way: Way, tmp_path: Path) -> None:
 
 
 async def test_a_segment_is_told_when_it_is_whole(tmp_path: Path) -> None:
-    """Not at each write: an encoder makes dozens."""
+    """Not at each write, of which an encoder makes dozens, and not before it has its name."""
     async with told(by_inotify, tmp_path) as found:
         with (tmp_path / "1.ts").open("wb", buffering=0) as file:
             await until_quiet(found)
             for _ in range(50):
                 file.write(b"packet")
             assert not await anext(found)
+        await until_told(found)
+        await until_quiet(found)
+        (tmp_path / "2.ts.tmp").write_bytes(b"packet")
+        assert not await anext(found)
+        (tmp_path / "2.ts.tmp").rename(tmp_path / "2.ts")
         await until_told(found)
 
 

@@ -160,6 +160,7 @@ class Election:
         self.floor: Numbers | None = (
             None  # of a lead that was taken from another: all of its numbers are lower
         )
+        self.left: datetime | None = None  # when that one has written last, by its clock
         self.must_hand_over = False  # whether a standby asks for the lead
         self.wants = False  # whether to ask for it
         self.gives_up = False  # whether to give it up, for good
@@ -267,7 +268,7 @@ class Election:
     def _lead(self, epoch: int) -> None:
         if self.epoch is None and (before := self._latest) and self._is_anothers(before):
             self.takeovers += 1
-            self.floor = before.numbers.plus(MARGIN)
+            self.floor, self.left = before.numbers.plus(MARGIN), before.at
         self.epoch, self._has_led = epoch, True
 
     def _is_anothers(self, record: LeaseRecord | None) -> bool:
@@ -322,6 +323,11 @@ class PrefixLease:
     def floor(self) -> Numbers | None:
         """Of a lead that was taken from another broadcaster: its playlists have used lower numbers alone."""
         return self._election.floor
+
+    @property
+    def left(self) -> datetime | None:
+        """When that broadcaster has led last, by its clock."""
+        return self._election.left
 
     @property
     def must_hand_over(self) -> bool:

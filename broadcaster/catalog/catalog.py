@@ -14,7 +14,7 @@ from types import MappingProxyType
 from broadcaster.catalog import rows
 from broadcaster.catalog.clips import ClipTable
 from broadcaster.catalog.files import FileTable
-from broadcaster.catalog.recordings import RecordingTable, RetentionPolicy
+from broadcaster.catalog.recordings import FIRST_TIME, RecordingTable, RetentionPolicy
 from broadcaster.catalog.records import (
     LENGTH,
     LONG,
@@ -57,6 +57,7 @@ SELECT variant FROM names WHERE variant IS NOT NULL
 """
 GIVEN_UP_TARGET_DURATIONS = 10  # for which players may still ask for what was listed
 FIRST = "first numbers"  # of playlists, since another broadcaster has led
+BEHIND = "behind the bucket"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 NOTE_SIZE = """
 UPDATE segments SET size = :size WHERE (key = :key OR shared_key = :key) AND fault IS NULL AND size = 0
@@ -161,7 +162,8 @@ def _stream(connection: sqlite3.Connection) -> StreamSnapshot:
         described=rows.described_of(rows.NOT_DESCRIBED | facts),
         shifts={row["number"]: row["shift"] * rows.MICROSECOND for row in newest if row["shift"] is not None},
         runs=[row["id"] for row in reversed(newest)],
-        first=Numbers(*map(int, facts[FIRST].split())) if FIRST in facts else Numbers(),
+        first=rows.numbers_of(facts.get(FIRST)),
+        end=rows.time_of(int(facts[FIRST_TIME])) if FIRST_TIME in facts else None,
     )
 
 
@@ -215,8 +217,12 @@ class Catalog:
         self.recordings = RecordingTable(self.writer, self._policy)
         self.clips = ClipTable(self.writer, self._policy)
         self.files = FileTable(self.writer, self._policy)
-        known = self._connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
-        self._prefixes: tuple[str, ...] = tuple(known[0].split()) if known else ()
+        # Whether another broadcaster may have changed recordings and clips: then nothing is decided by them.
+        facts = {
+            row["name"]: row["value"] for row in self._connection.execute("SELECT name, value FROM facts")
+        }
+        self.is_behind, self.first = BEHIND in facts, rows.numbers_of(facts.get(FIRST))
+        self._prefixes: tuple[str, ...] = tuple(facts.get("prefixes", "").split())
         if retention is None:
             keep = "UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at > 0"
             self.writer.write((keep, {}))
@@ -304,8 +310,8 @@ class Catalog:
     def begin_after(self, numbers: Numbers) -> None:
         """Let all playlists begin after these numbers: another broadcaster has led meanwhile.
 
-        What was listed here is listed no more, what was on its way is given up, the recording has ended.
-        Call it before ``load``; raises CatalogError.
+        What was listed here is listed no more, what was on its way is given up, the recording has ended, and
+        the catalog is behind the bucket. Call it before ``load``; raises CatalogError.
         """
         states = [rows.playlist_of(row) for row in self._connection.execute("SELECT * FROM playlists")]
         statements = [
@@ -320,11 +326,19 @@ class Catalog:
         first = f"{numbers.sequence} {numbers.discontinuity}"
         statements += [
             ("DELETE FROM playlists", {}),
+            ("DELETE FROM facts WHERE name = :name", {"name": FIRST_TIME}),
+            rows.fact(BEHIND, ""),
             ("UPDATE runs SET identity = identity || ' before ' || :first", {"first": first}),
             (rows.GIVE_UP, {"now": self._policy.now}),
             rows.fact(FIRST, first),
         ]
         self.writer.write(*statements, *self.recordings.end(), sync=True)
+        self.is_behind, self.first = True, numbers
+
+    def caught_up(self) -> Transaction:
+        """Note that recordings and clips are those of the bucket."""
+        self.is_behind = False
+        return self.writer.write(("DELETE FROM facts WHERE name = :name", {"name": BEHIND}))
 
     def described(self, described: MultivariantPlaylist) -> Transaction:
         """Write the source's variants."""

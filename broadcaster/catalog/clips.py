@@ -69,6 +69,13 @@ FULL = {
     "of_a_day": "viewers have made as many clips today as they may",
     "in_all": "there are as many clips of viewers as there may be",
 }
+FORGET = (
+    "DELETE FROM clips WHERE id = :id",
+    f"""
+    DELETE FROM segments WHERE {IN_RANGE} AND step = 'unlisted' AND part IS NULL AND delete_at IS NULL
+        AND :retention IS NOT NULL AND NOT {rows.IN_A_CLIP} AND NOT {rows.SHARED}
+    """,  # noqa: S608 - a constant
+)
 # A known segment that this clip needs is kept; the times of other segments stay.
 STAY = """
 ON CONFLICT (key) DO UPDATE SET delete_at = NULL
@@ -84,6 +91,7 @@ class ClipTable(ViewTable[Clip]):
     _newest = "made DESC, id"
     _complete = "true"
     _change = rows.CLIP_AGAIN
+    _was_written = "written"
 
     def __init__(self, writer: TransactionWriter, policy: RetentionPolicy) -> None:
         super().__init__(writer, policy)
@@ -148,23 +156,37 @@ class ClipTable(ViewTable[Clip]):
         again = "UPDATE clips SET written = 0, poster = 0, pictured = 0 WHERE id = :id"
         return self._writer.write((over, values), (again, values), (RELEASE, values))
 
+    def forget(self, view: Clip) -> list[rows.Statement]:
+        """Statements that remove it, and delete nothing in the bucket."""
+        values: rows.Row = {"id": view.id, "retention": self._policy.retention}
+        values |= {"begin": rows.to_microseconds(view.begin), "end": rows.to_microseconds(view.end)}
+        return [(statement, values) for statement in FORGET]
+
     async def take_in(
-        self, clip: Clip, segments: Sequence[RecordingSegment], *, is_older: bool = False
+        self,
+        clip: Clip,
+        segments: Sequence[RecordingSegment],
+        *,
+        is_older: bool = False,
+        instead: bool = False,
+        is_written: bool = False,
     ) -> bool:
         """Insert a clip that was found in the bucket, and keep its segments; False if it is known.
 
-        ``is_older`` is for a viewer's clip of an older version, which has no ``keep_until``. Raises
+        ``is_older`` is for a viewer's clip of an older version, which has no ``keep_until``. With
+        ``instead``, it replaces the known one. ``is_written``: the bucket has it in this state. Raises
         CatalogError, and ValueError for contradictory data.
         """
         row: rows.Row = {
             **{name: getattr(clip, name) for name in ("id", "title", "viewer", "poster", "pictured", "bin")},
             **{name: rows.to_microseconds(getattr(clip, name)) for name in ("made", "begin", "end")},
             **rows.described_row(clip.described),
-            "written": 0,
+            "written": is_written,
             "keep_until": -1 if is_older else rows.optional_microseconds(clip.keep_until),
             "deleted": rows.optional_microseconds(clip.deleted),
         }
-        statements = [rows.insert("clips", row), *(_segment(segment, row) for segment in segments)]
+        statements = self.forget(clip) if instead else []
+        statements += [rows.insert("clips", row), *(_segment(segment, row) for segment in segments)]
         is_new = await take_in(self._writer, clip.id, statements, segments)
         await self._write_expiry()
         return is_new

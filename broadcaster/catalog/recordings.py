@@ -29,6 +29,8 @@ T = TypeVar("T", Recording, Clip)
 
 BIN = timedelta(days=1)  # for which deleted recordings, clips and files can be restored
 DOUBT = timedelta(hours=1)  # after a start, in which the machine's clock may be corrected
+FIRST_TIME = "first time"  # of runs, since this broadcaster goes on with the recording of another one
+BEFORE_FIRST = timedelta(minutes=1)  # for which that recording waits for its stream after a restart
 LONGEST = timedelta(days=1)  # a longer stream is recorded in pieces, so that a piece can be played or deleted
 
 
@@ -86,6 +88,7 @@ class ViewTable(Generic[T]):
     _newest: ClassVar[str]  # the order of rows
     _complete: ClassVar[str]  # a condition of what may be deleted
     _change: ClassVar[str]  # an UPDATE that has the view written into the bucket again
+    _was_written: ClassVar[str]  # a condition of what the bucket has had
 
     def __init__(self, writer: TransactionWriter, policy: RetentionPolicy) -> None:
         self._writer, self._policy = writer, policy
@@ -115,6 +118,15 @@ class ViewTable(Generic[T]):
         """Take it out of the bin."""
         return self._update(name, rows.RESTORE, {**self._policy.bounds()}, "deleted > 0")
 
+    def forget(self, view: T) -> list[rows.Statement]:
+        """Statements that remove it, and delete nothing in the bucket."""
+        raise NotImplementedError
+
+    async def forget_others(self, names: AbstractSet[str]) -> None:
+        """Remove those that the bucket has had, and has no more: it has those with these ``names``."""
+        gone = [view for view in await self._where(self._was_written) if view.id not in names]
+        await self._writer.write(*(statement for view in gone for statement in self.forget(view)))
+
     async def _where(self, condition: str) -> list[T]:
         query = f"{self._rows} WHERE {condition}"
         return await self._writer.select(query, self._policy.bounds(), self._record)
@@ -136,17 +148,29 @@ class RecordingTable(ViewTable[Recording]):
     _newest = "started DESC, id"
     _complete = "ended IS NOT NULL"
     _change = rows.RECORDING_AGAIN
+    _was_written = "written > 0 AND ended IS NOT NULL"
 
     def __init__(self, writer: TransactionWriter, policy: RetentionPolicy) -> None:
         super().__init__(writer, policy)
         self.part: int | None = None
-        self._on: str | None = None  # the recording of the stream that is on
+        self.on: str | None = None  # the recording of the stream that is on
+        self._until: datetime | None = None  # when that is over, unless its stream goes on here
         self._started = policy.time
         self._variants: AbstractSet[str] = frozenset()  # of the part
         self._described = dict(rows.NOT_DESCRIBED)
         self._newest_part = 0
         self._ids: set[str] = set()
         self._resume()
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether streams are recorded."""
+        return self._policy.keep != 0
+
+    @property
+    def expiry(self) -> datetime | None:
+        """When a recording expires that ends now, None if it is kept for ever."""
+        return rows.time_of(self._policy.now + self._policy.keep) if self._policy.keep else None
 
     def take(self, segments: Sequence[Segment], gone: AbstractSet[str]) -> list[rows.Statement]:
         """Begin a recording or a part if these segments need it; ``gone`` are variants that have ended."""
@@ -155,16 +179,19 @@ class RecordingTable(ViewTable[Recording]):
         started = min(segment.time or segment.program_date_time for segment in segments)
         coming = frozenset(segment.variant for segment in segments)
         statements, variants = list[rows.Statement](), self._variants
-        if self._on is not None and started - self._started > LONGEST:
+        if self.on is not None and started - self._started > LONGEST:
             statements, self._variants = self.end(), variants  # which go on
-        if self._on is None:
-            self._on, self._started = free_id(started, self._ids.__contains__, self._policy.letters), started
-            self._ids.add(self._on)
-            statements.append(rows.insert("recordings", rows.new_recording(self._on, started)))
+        elif self._until and self._policy.time > self._until:
+            statements = self.end()
+        self._until = None
+        if self.on is None:
+            self.on, self._started = free_id(started, self._ids.__contains__, self._policy.letters), started
+            self._ids.add(self.on)
+            statements.append(rows.insert("recordings", rows.new_recording(self.on, started)))
         if self.part is None or gone & self._variants or coming - self._variants:
             self._variants = self._variants - gone | coming
             self.part = self._next_part()
-            row = {"number": self.part, "recording": self._on, **self._described}
+            row = {"number": self.part, "recording": self.on, **self._described}
             statements.append(rows.insert("parts", row))
         return statements
 
@@ -178,14 +205,16 @@ class RecordingTable(ViewTable[Recording]):
 
     def end(self) -> list[rows.Statement]:
         """End the recording. If streams are no longer recorded, it is kept for ever."""
-        values = {"id": self._on, "keep": self._policy.keep or None, "now": self._policy.now}
-        self.part, self._on, self._variants = None, None, frozenset()
+        values = {"id": self.on, "keep": self._policy.keep or None, "now": self._policy.now}
+        self.part, self.on, self._until, self._variants = None, None, None, frozenset()
         return [(rows.MEASURE, values), (rows.END, values), (rows.KEEP, values)]
 
     async def measure(self, title: str | None) -> None:
         """Write the duration and size of the running recording, and its title if the operator gave none."""
-        if self._on:
-            values = {"id": self._on, "title": title}
+        if self._until and self._policy.time > self._until:
+            await self._writer.write(*self.end())
+        if self.on:
+            values = {"id": self.on, "title": title}
             await self._writer.write((rows.MEASURE, values), (rows.TITLE, values))
 
     async def unwritten(self) -> list[Recording]:
@@ -250,12 +279,24 @@ class RecordingTable(ViewTable[Recording]):
         query = f"SELECT value FROM json_each(:keys) AS keys WHERE NOT ({rows.WANTED})"  # noqa: S608 - a constant
         return await self._writer.select(query, {"keys": json.dumps(keys)}, lambda row: str(row[0]))
 
+    def forget(self, view: Recording) -> list[rows.Statement]:
+        """Statements that remove it, and delete nothing in the bucket."""
+        return [(statement, {"id": view.id}) for statement in rows.FORGET_RECORDING]
+
     async def take_in(
-        self, recording: Recording, parts: Sequence[tuple[Part, Sequence[RecordingSegment]]]
+        self,
+        recording: Recording,
+        parts: Sequence[tuple[Part, Sequence[RecordingSegment]]],
+        *,
+        instead: bool = False,
+        is_written: bool = False,
+        until: datetime | None = None,
     ) -> bool:
         """Insert a recording that was found in the bucket, and keep its segments; False if it is known.
 
-        Raises CatalogError, and ValueError for contradictory data.
+        With ``instead``, it replaces the known one. ``is_written``: the bucket has it in this state. One that
+        has not ended goes on with what is listed here ``until`` a time. Raises CatalogError, and ValueError
+        for contradictory data.
         """
         row: rows.Row = asdict(recording) | {
             "deleted": rows.optional_microseconds(recording.deleted),
@@ -264,10 +305,11 @@ class RecordingTable(ViewTable[Recording]):
             "ended": rows.optional_microseconds(recording.ended),
             "keep_until": rows.optional_microseconds(recording.keep_until),
             "duration": rows.to_microseconds(recording.duration),
-            "written": 0,
+            "written": recording.revision if is_written else 0,
         }
         del row["file"]
-        statements = [rows.insert("recordings", row)]
+        statements = self.forget(recording) if instead else []
+        statements.append(rows.insert("recordings", row))
         if file := recording.file:
             columns = {"key": file.key, "size": file.size, "type": file.type, "begun": row["started"]}
             stored = {**columns, "recording": recording.id, "step": "stored"}
@@ -280,7 +322,17 @@ class RecordingTable(ViewTable[Recording]):
         statements.append((STAY, {"id": recording.id}))
         self._ids.add(recording.id)
         every = [segment for _, segments in parts for segment in segments]
-        return await take_in(self._writer, recording.id, statements, every)
+        if recording.ended is None:
+            end = max(segment.time + segment.duration for segment in every)
+            statements.append(rows.fact(FIRST_TIME, str(rows.to_microseconds(end))))
+        is_new = await take_in(self._writer, recording.id, statements, every)
+        if is_new and recording.ended is None:
+            self.on, self._started, self._until = recording.id, recording.started, until
+            self.part, self._variants = (
+                self._newest_part,
+                frozenset(segment.variant for segment in parts[-1][1]),
+            )
+        return is_new
 
     def _next_part(self) -> int:
         """A number that no part has yet."""
@@ -301,14 +353,16 @@ class RecordingTable(ViewTable[Recording]):
             """
         ).fetchone()
         if newest:
-            self.part, self._on, self._started = newest[0], newest[1], rows.time_of(newest[2])
+            self.part, self.on, self._started = newest[0], newest[1], rows.time_of(newest[2])
         # All live variants go on, whichever of them comes first.
         live = """
             SELECT variant FROM playlists WHERE current AND NOT ended
             UNION SELECT variant FROM segments WHERE part = ?
             """
         self._variants = frozenset(variant for (variant,) in execute(live, (self.part,)))
-        if self._on and self._policy.keep == 0:
+        if self.on and not execute("SELECT 1 FROM playlists").fetchone():
+            self._until = self._policy.time + BEFORE_FIRST
+        if self.on and self._policy.keep == 0:
             self._writer.write(*self.end())
 
 

@@ -266,6 +266,7 @@ class StreamSnapshot:
     # By variant: segments that have left the window, and were in the DVR playlist.
     kept: Mapping[str, Sequence[NumberedSegment]] = field(default_factory=dict)
     first: Numbers = Numbers()
+    end: datetime | None = None  # of what another broadcaster had recorded: no run begins before
 
 
 @dataclass(frozen=True, slots=True)

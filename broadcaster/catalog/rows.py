@@ -14,6 +14,7 @@ from typing import Any
 from broadcaster.catalog.records import (
     Clip,
     MultipartUpload,
+    Numbers,
     Part,
     PlaylistState,
     Recording,
@@ -259,7 +260,8 @@ def recording_segment_of(row: sqlite3.Row) -> RecordingSegment:
 
 def recording_segment_row(segment: RecordingSegment, part: int | None) -> Row:
     """The columns of a segment that is restored from the bucket."""
-    row: Row = asdict(segment) | {
+    plain = "variant key map_key target_duration discontinuity independent size"
+    return {name: getattr(segment, name) for name in plain.split()} | {
         "step": SegmentStep.UNLISTED,
         "duration": to_microseconds(segment.duration),
         "time": to_microseconds(segment.time),
@@ -267,8 +269,6 @@ def recording_segment_row(segment: RecordingSegment, part: int | None) -> Row:
         "part": part,
         **iframe_row(segment.iframe),
     }
-    del row["position"], row["gap"], row["iframe"]
-    return row
 
 
 def insert(table: str, row: Row, verb: str = "INSERT", conflict: str = "") -> Statement:
@@ -287,6 +287,11 @@ def save(row: Row) -> Statement:
 def replace_in(table: str, row: Row) -> Statement:
     """The statement for a row that replaces the row with the same key."""
     return insert(table, row, "INSERT OR REPLACE")
+
+
+def numbers_of(value: str | None) -> Numbers:
+    """The numbers of a fact."""
+    return Numbers(*map(int, value.split())) if value else Numbers()
 
 
 def fact(name: str, value: str) -> Statement:
@@ -377,6 +382,17 @@ RELEASE = (
     # A recording that was changed meanwhile is written again: the bucket has nothing of it.
     "UPDATE recordings SET poster = 0, thumbnails = 0, pictured = 0 WHERE id = :id AND revision <> :revision",
     "DELETE FROM recordings WHERE id = :id AND revision = :revision",
+)
+# Another broadcaster has changed them meanwhile: what is to be deleted is no longer decided here.
+FORGET_RECORDING = (
+    f"""
+    UPDATE segments SET part = NULL
+    WHERE {OF_RECORDING} AND key IS NOT NULL AND (step <> 'unlisted' OR {IN_A_CLIP} OR {SHARED})
+    """,  # noqa: S608 - a constant
+    f"DELETE FROM segments WHERE {OF_RECORDING}",  # noqa: S608 - a constant
+    "DELETE FROM parts WHERE recording = :id",
+    "DELETE FROM files WHERE recording = :id AND step <> 'uploading'",
+    "DELETE FROM recordings WHERE id = :id",
 )
 SEGMENT = """
 position, variant, ifnull(key, shared_key) AS key, map_key, duration, time, target_duration, discontinuity,

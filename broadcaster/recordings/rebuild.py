@@ -1,4 +1,4 @@
-"""Restores recordings and clips from the bucket after the catalog was lost.
+"""Restores recordings and clips from the bucket: after the catalog was lost, or another broadcaster has led.
 
 Other programs may have written into the bucket. A pydantic model checks each document, with a range for every
 value; a document that fails the check is skipped and reported.
@@ -7,11 +7,13 @@ value; a document that fails the check is skipped and reported.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import unquote
@@ -45,6 +47,7 @@ from broadcaster.errors import CatalogError, PlaylistError, StorageUnavailable
 from broadcaster.hls import ByteRange, MediaPlaylist, MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.hls.parser import byte_ranges
 from broadcaster.printable import clean_title
+from broadcaster.recordings.writer import clip_details, recording_details
 from broadcaster.source.owncast_names import VARIANT_NAME
 from broadcaster.source.scanner import MEDIA_SUFFIXES
 from broadcaster.stream.playlists import IFRAMES, PLAYLIST
@@ -222,6 +225,8 @@ MOST_KEYS, MOST_PARTS = 50_000, 500  # of one recording
 # Segments of a playlist, and of a recording: more than those of a day in every variant.
 MOST_SEGMENTS, MOST_IN_ALL = 200_000, 1_000_000
 LONGEST_SEGMENT = timedelta(seconds=600)
+KINDS = ("recordings", "clips")
+OF_A_MINUTE = 5  # recordings that may have begun in it
 FOLDER = re.compile(rf"(?P<id>{ID})(-(?P<secret>{SECRET}))?")
 MAIN = re.compile(r"(part-(?P<part>[1-9]\d{0,3})/)?playlist\.m3u8")
 Parts = list[tuple[Part, list[RecordingSegment]]]
@@ -235,82 +240,193 @@ async def rebuild(store: ObjectStore, catalog: Catalog, prefix: str) -> dict[str
     """
     found = {"recordings": 0, "clips": 0, "failed": 0}
     restored: list[str] = []
-    for kind in ("recordings", "clips"):
-        for folder in await _unknown(store, catalog, f"{prefix}/{kind}"):
-            try:
-                name = await _take_in(store, catalog, prefix, kind, folder)
-            except (StorageUnavailable, CatalogError):
-                raise
-            except Exception as error:  # noqa: BLE001 - a forged document may cause any exception
-                message = " ".join(str(error).split())[:300]
-                logger.warning("%s/%r cannot be restored: %s", kind, folder[:100], message)
-                found["failed"] += 1
-            else:
-                if name:
-                    logger.info("%s/%s is restored", kind, name)
-                    found[kind] += 1
-                    restored.append(name)
-    sizes: list[tuple[str, int]] = []
+    for kind in KINDS:
+        for folder in await _folders(store, f"{prefix}/{kind}"):
+            known = {view.id for view in await catalog.views()}
+            if _id(folder) in known:
+                continue
+            name = await _try(kind, folder, _take_in(store, catalog, f"{prefix}/{kind}", folder))
+            found[kind] += bool(name)
+            found["failed"] += name is None
+            restored += [name] if name else []
     if restored:
-        async for entry in store.objects(f"{prefix}/", deadline=DEADLINE):
-            sizes.append(entry)
-            if len(sizes) == BATCH:
-                await catalog.note_sizes(sizes)
-                sizes.clear()
-    await catalog.note_sizes(sizes)
+        await _note_sizes(store, catalog, prefix)
     await catalog.write_again(restored)
     return found
 
 
-async def _unknown(store: ObjectStore, catalog: Catalog, base: str) -> list[str]:
-    """The folders of recordings or clips that the catalog does not know."""
-    record = _record(base)
-    keys = [
-        key async for key, _ in store.objects(f"{base}/", deadline=DEADLINE) if key.endswith(f"/{record}")
-    ]
-    folders = [posixpath.dirname(key).removeprefix(f"{base}/") for key in keys]
-    known = {view.id for view in await catalog.views()}
-    return [name for name in folders if not ((match := FOLDER.fullmatch(name)) and match["id"] in known)]
+async def go_on(store: ObjectStore, catalog: Catalog, prefix: str, until: datetime) -> str | None:
+    """Let the stream go on with the recording in the bucket that has not ended; returns its ID.
+
+    It is over if no segment comes ``until`` a time. Raises StorageError, CatalogError.
+    """
+    if not catalog.recordings.is_recording or until < catalog.now():
+        return None
+    details = await _details(catalog)
+    folders = sorted(await _folders(store, f"{prefix}/recordings"))  # IDs begin with the minute
+    for folder in reversed(folders[-OF_A_MINUTE:]):
+        how = _TakeOver(details.get(_id(folder)), until)
+        work = _take_in(store, catalog, f"{prefix}/recordings", folder, how)
+        if name := await _try("recordings", folder, work):
+            return name
+    return None
 
 
-def _record(base: str) -> str:
+async def catch_up(store: ObjectStore, catalog: Catalog, prefix: str) -> None:
+    """Let recordings and clips be what they are in the bucket: another broadcaster has led meanwhile.
+
+    What was never written there stays, and nothing is deleted. Recordings that have not ended are left to who
+    leads, or end if that is this one. Raises StorageError and CatalogError.
+    """
+    details, there, is_new = await _details(catalog), set[str](), False
+    for kind in KINDS:
+        for folder in await _folders(store, f"{prefix}/{kind}"):
+            name = _id(folder)
+            there.add(name)
+            if not name or name != catalog.recordings.on:
+                how = _TakeOver(details.get(name))
+                is_new |= bool(
+                    await _try(kind, folder, _take_in(store, catalog, f"{prefix}/{kind}", folder, how))
+                )
+    if is_new or catalog.recordings.on:
+        await _note_sizes(store, catalog, prefix)
+    if len(catalog.prefixes(prefix)) == 1:  # else it may be below another one
+        await catalog.recordings.forget_others(there)
+        await catalog.clips.forget_others(there)
+
+
+@dataclass(frozen=True, slots=True)
+class _TakeOver:
+    """The record that the catalog has of a recording or clip; its stream may go on here ``until`` a time."""
+
+    details: dict[str, Any] | None = None
+    until: datetime | None = None
+
+    def leaves(self, found: dict[str, Any], *, leads: bool) -> bool:
+        """Whether the catalog is left as it is, when this is the record in the bucket.
+
+        A recording that has not ended is the leader's; who ``leads`` ends it, or goes on with it.
+        """
+        is_over = bool(found.get("ended", True))
+        if self.until:
+            return is_over or "deleted" in found
+        return self.details == found if is_over else not leads
+
+
+async def _details(catalog: Catalog) -> dict[str, dict[str, Any]]:
+    """The records of all recordings and clips, as they are in the catalog."""
+    parts = await catalog.recordings.parts()
+    views = await catalog.views()
+    return {
+        view.id: recording_details(view, parts[view.id])
+        if isinstance(view, Recording)
+        else clip_details(view)
+        for view in views
+    }
+
+
+async def _try(kind: str, folder: str, work: Awaitable[str | None]) -> str | None:
+    """The ID of what was restored; "" if it is known meanwhile, None if it failed the checks."""
+    try:
+        name = await work or ""
+    except (StorageUnavailable, CatalogError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a forged document may cause any exception
+        message = " ".join(str(error).split())[:300]
+        logger.warning("%s/%r cannot be restored: %s", kind, folder[:100], message)
+        return None
+    if name:
+        logger.info("%s/%s is restored", kind, name)
+    return name
+
+
+async def _note_sizes(store: ObjectStore, catalog: Catalog, prefix: str) -> None:
+    sizes: list[tuple[str, int]] = []
+    async for entry in store.objects(f"{prefix}/", deadline=DEADLINE):
+        sizes.append(entry)
+        if len(sizes) == BATCH:
+            await catalog.note_sizes(sizes)
+            sizes.clear()
+    await catalog.note_sizes(sizes)
+
+
+async def _folders(store: ObjectStore, base: str) -> list[str]:
+    """The folders of all recordings or clips."""
+    record = f"/{_record_name(base)}"
+    keys = [key async for key, _ in store.objects(f"{base}/", deadline=DEADLINE) if key.endswith(record)]
+    return [posixpath.dirname(key).removeprefix(f"{base}/") for key in keys]
+
+
+def _id(folder: str) -> str:
+    match = FOLDER.fullmatch(folder)
+    return match["id"] if match else ""
+
+
+def _record_name(base: str) -> str:
     return "recording.json" if base.endswith("/recordings") else "clip.json"
 
 
-async def _take_in(store: ObjectStore, catalog: Catalog, prefix: str, kind: str, folder: str) -> str | None:
+async def _record(store: ObjectStore, folder: str) -> bytes:
+    """The record of a recording or a clip; raises ValueError, StorageError."""
+    text = await store.get(f"{folder}/{_record_name(posixpath.dirname(folder))}", deadline=DEADLINE)
+    if len(text) > LARGEST_RECORD:
+        raise ValueError("its record is too large")
+    return text
+
+
+async def _take_in(
+    store: ObjectStore, catalog: Catalog, base: str, folder: str, how: _TakeOver | None = None
+) -> str | None:
     """Restore the recording or clip in a folder; returns its ID, None if it is known meanwhile."""
     match = FOLDER.fullmatch(folder)
     if match is None:
         raise ValueError("this is not the name of a recording or clip")
-    base = f"{prefix}/{kind}"
-    record = _record(base)
+    prefix, kind = posixpath.split(base)
+    name = _record_name(base)
     keys, others = set[str](), Counter[str]()
     async for key, _ in store.objects(f"{base}/{match['id']}", deadline=DEADLINE):
         place = posixpath.dirname(key)
         if key.startswith(f"{base}/{folder}/"):
             keys.add(key)
-        elif key.endswith(f"/{record}") and (twin := FOLDER.fullmatch(place.removeprefix(f"{base}/"))):
+        elif key.endswith(f"/{name}") and (twin := FOLDER.fullmatch(place.removeprefix(f"{base}/"))):
             others[twin["id"]] += 1
         if len(keys) > MOST_KEYS:
             raise ValueError("it has too many objects")
     if others[match["id"]]:
         raise ValueError("other folders have the same ID: delete the wrong folders")
-    text = await store.get(f"{base}/{folder}/{record}", deadline=DEADLINE)
-    if len(text) > LARGEST_RECORD:
-        raise ValueError("its record is too large")
+    text = await _record(store, f"{base}/{folder}")
+    if how and how.leaves(json.loads(text), leads=catalog.is_behind):
+        return None
     parts = await _parts(store, f"{base}/{folder}", keys, prefix)
     if kind == "clips":
-        return await _restore_clip(catalog, ClipRecord.model_validate_json(text), match, parts)
-    return await _restore_recording(catalog, RecordingRecord.model_validate_json(text), match, base, parts)
+        return await _restore_clip(catalog, ClipRecord.model_validate_json(text), match, parts, how)
+    record = RecordingRecord.model_validate_json(text)
+    return await _restore_recording(catalog, record, match, base, parts, how=how)
 
 
-async def _restore_recording(
-    catalog: Catalog, record: RecordingRecord, folder: re.Match[str], base: str, parts: Parts
+async def _restore_recording(  # noqa: PLR0913 - what is known of it, and how
+    catalog: Catalog,
+    record: RecordingRecord,
+    folder: re.Match[str],
+    base: str,
+    parts: Parts,
+    *,
+    how: _TakeOver | None,
 ) -> str | None:
     if record.id != folder["id"]:
         raise ValueError(f"its record has the ID {record.id}")
     end = max(segment.time + segment.duration for _, segments in parts for segment in segments)
-    now, secret = catalog.now(), folder["secret"]
+    secret, until = folder["secret"], how.until if how else None
+    if until:
+        # The first segment here is of the next run (§6.2.4).
+        shift = catalog.first.discontinuity - max(
+            segment.discontinuity for _, found in parts for segment in found
+        )
+        parts = [
+            (part, [replace(segment, discontinuity=segment.discontinuity + shift) for segment in segments])
+            for part, segments in parts
+        ]
+    ends_here = how is not None and not record.ended and not until
     is_open = record.visibility is Visibility.UNLISTED and not secret  # unlisted by an older version
     recording = Recording(
         id=record.id,
@@ -319,9 +435,8 @@ async def _restore_recording(
         secret="" if is_open else secret or new_secret(),
         started=record.started,
         # Its stream may have been on when the state was lost.
-        ended=record.ended or end,
-        # The operator has a day at least to look at a restored recording.
-        keep_until=record.keepUntil and max(record.keepUntil, now + BIN),
+        ended=record.ended or (None if until else end),
+        keep_until=catalog.recordings.expiry if ends_here else _keep_until(catalog, record, how),
         duration=timedelta(seconds=record.duration),
         size=record.size,
         revision=1,
@@ -329,10 +444,27 @@ async def _restore_recording(
         poster=bool(record.poster),
         thumbnails=bool(record.thumbnails),
         pictured=bool(record.ended and record.poster),
-        deleted=record.deleted and now,
+        deleted=_deleted(catalog, record, how),
         bin=(secret or new_secret()) if record.deleted else "",
     )
-    return recording.id if await catalog.recordings.take_in(recording, parts) else None
+    is_new = await catalog.recordings.take_in(
+        recording,
+        parts,
+        instead=bool(how and how.details),
+        is_written=bool(how and record.ended),
+        until=until,
+    )
+    return recording.id if is_new else None
+
+
+def _keep_until(catalog: Catalog, record: _ViewRecord, how: _TakeOver | None) -> datetime | None:
+    """When it expires. The operator has a day at least to look at what was lost."""
+    until = record.keepUntil
+    return until if how or not until else max(until, catalog.now() + BIN)
+
+
+def _deleted(catalog: Catalog, record: _ViewRecord, how: _TakeOver | None) -> datetime | None:
+    return record.deleted if how or not record.deleted else catalog.now()
 
 
 def _file(record: RecordingRecord, base: str) -> StoredFile | None:
@@ -343,14 +475,14 @@ def _file(record: RecordingRecord, base: str) -> StoredFile | None:
 
 
 async def _restore_clip(
-    catalog: Catalog, record: ClipRecord, folder: re.Match[str], parts: Parts
+    catalog: Catalog, record: ClipRecord, folder: re.Match[str], parts: Parts, how: _TakeOver | None
 ) -> str | None:
     if record.id != folder["id"]:
         raise ValueError(f"its record has the ID {record.id}")
     ((part, segments),) = parts
     if not all(record.begin - LONGEST_SEGMENT <= segment.time <= record.end for segment in segments):
         raise ValueError("it has segments of another time")
-    now, has_poster = catalog.now(), bool(record.poster)
+    has_poster = bool(record.poster)
     clip = Clip(
         record.id,
         record.title,
@@ -361,12 +493,15 @@ async def _restore_clip(
         viewer=record.viewer,
         poster=has_poster,
         pictured=has_poster,
-        keep_until=record.keepUntil and max(record.keepUntil, now + BIN),
-        deleted=record.deleted and now,
+        keep_until=_keep_until(catalog, record, how),
+        deleted=_deleted(catalog, record, how),
         bin=(folder["secret"] or new_secret()) if record.deleted else "",
     )
     is_older = record.viewer and "keepUntil" not in record.model_fields_set
-    return clip.id if await catalog.clips.take_in(clip, segments, is_older=is_older) else None
+    is_new = await catalog.clips.take_in(
+        clip, segments, is_older=is_older, instead=bool(how and how.details), is_written=how is not None
+    )
+    return clip.id if is_new else None
 
 
 async def _parts(store: ObjectStore, folder: str, keys: set[str], prefix: str) -> Parts:

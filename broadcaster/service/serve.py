@@ -60,7 +60,6 @@ from broadcaster.recordings.file_uploads import Uploads
 from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.recordings.signer import Signing
-from broadcaster.recordings.writer import Recorder
 from broadcaster.service.components import (
     Components,
     bucket_of,
@@ -71,7 +70,7 @@ from broadcaster.service.components import (
     state_folder,
 )
 from broadcaster.service.health import seconds_of_room
-from broadcaster.service.standby import hand_over, stand_by, want_lead, watch_lead
+from broadcaster.service.standby import hand_over, late_parts, stand_by, want_lead, watch_lead
 from broadcaster.service.supervisor import Part, Supervisor
 from broadcaster.service.viewer_process import ViewerProcess, message_of
 from broadcaster.upload.deleter import FileDeleter, sweep
@@ -308,7 +307,9 @@ async def serve(
         catalog = stack.enter_context(open_catalog(settings))
         store = await stack.enter_async_context(open_store(bucket_of(settings)))
         lease = lease_of(settings, store)
-        if settings.standby and not await stand_by(settings, catalog, lease, registry, stop):
+        if settings.standby and not await stand_by(
+            settings, catalog, store, lease, registry=registry, stop=stop
+        ):
             return
         sockets = stack.enter_context(_public_sockets(settings))
         components = Components(settings, catalog, store, observe, supervisor, lease=lease)
@@ -372,7 +373,7 @@ async def serve(
             if components.mirror:
                 await components.mirror.flush()
             await supervisor.stop("recorder")
-            await _write_last(components.recorder)
+            await _write_last(components)
             supervisor.stop_all()
             if watch:
                 await hand_over(lease, watch)
@@ -401,9 +402,10 @@ def _stopping(pipeline: Pipeline, drain: float) -> None:
     notify_stopping(drain + LAST_STEPS)
 
 
-async def _write_last(recorder: Recorder) -> None:
+async def _write_last(components: Components) -> None:
     """Write the last version of recordings, if the bucket answers soon; else the next start writes it."""
-    if recorder.fault:
+    recorder = components.recorder
+    if recorder.fault or components.catalog.is_behind:
         return
     try:
         async with asyncio.timeout(LAST_WRITE):
@@ -484,7 +486,7 @@ def _parts(components: Components, settings: Settings) -> dict[str, Part]:
         parts["rehearsals"] = components.end_rehearsals
     if components.gate_file:
         parts["gate file"] = components.gate_file.run
-    return parts
+    return parts | late_parts(components.store, components.catalog, settings.prefix, parts)
 
 
 def _admit(components: Components, grants: Grants) -> None:

@@ -329,6 +329,8 @@ class Timeline:
 def recalled_timeline(memory: StreamSnapshot) -> Timeline:
     """The timeline after all segments that an earlier process listed."""
     timeline = Timeline(memory.shifts)
+    if memory.end:
+        timeline.reach(memory.end, "", memory.first.discontinuity)
     for state, listed in memory.playlists:
         run = state.discontinuity_sequence
         for _, segment, _ in listed:

@@ -119,6 +119,8 @@ async def sweep(
     Objects with keys in ``keep`` stay. Raises StorageError, and NotPossible if the bucket has recordings that
     the catalog does not know, or another broadcaster works below the prefix.
     """
+    if catalog.is_behind:
+        raise NotPossible("recordings and clips of another broadcaster are being read: try again in a minute")
     known = {view.id for view in await catalog.views()}
     keys: list[str] = []
     total = 0
@@ -148,17 +150,21 @@ async def sweep(
         if len(page) == BATCH:
             await check_page()
     await check_page()
+    uploads = await _abandoned(store, catalog, prefix)
+    for begin in range(0, 0 if dry_run else len(keys), BATCH):
+        await store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
+    for key, upload in () if dry_run else uploads:
+        await store.abort(key, upload, deadline=DEADLINE)
+    counts = {"objects": len(keys), "bytes": total, "uploads": len(uploads)}
+    return {**counts, "deleted": not dry_run, "keys": keys[:BATCH]}
+
+
+async def _abandoned(store: ObjectStore, catalog: Catalog, prefix: str) -> list[tuple[str, str]]:
+    """The multipart uploads that nobody goes on with: their keys and IDs."""
     late, active = datetime.now(UTC) - YOUNG, await catalog.files.uploading()
     in_catalog = {(file.key, file.upload) for file in active}
-    uploads = [
+    return [
         (key, upload)
         async for key, upload, begun in store.uploads(f"{prefix}/", deadline=DEADLINE)
         if begun < late and (key, upload) not in in_catalog
     ]
-    if not dry_run:
-        for begin in range(0, len(keys), BATCH):
-            await store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
-        for key, upload in uploads:
-            await store.abort(key, upload, deadline=DEADLINE)
-    counts = {"objects": len(keys), "bytes": total, "uploads": len(uploads)}
-    return {**counts, "deleted": not dry_run, "keys": keys[:BATCH]}

@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.hls import MediaPlaylist, parse
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.faults.fault_proxy import Fault, FaultProxy
 from tests.support.length import seconds
@@ -30,6 +30,7 @@ EVERY = 0.5  # seconds between two segments
 SETTINGS = {
     "BROADCASTER_STANDBY": "true",
     "BROADCASTER_MIRROR": "true",
+    "BROADCASTER_RECORDINGS": "keep",
     "BROADCASTER_LEASE_SECONDS": str(TTL),
 }
 
@@ -53,6 +54,10 @@ class Watch:
 
     def has_more(self, epochs: int) -> bool:
         return len(set(self.epochs)) > epochs
+
+    def has_newest_run(self, found: list[str]) -> bool:
+        """Whether a recording has segments of the run that is listed now."""
+        return self.numbers[max(self.numbers)].rsplit("/", 2)[0] in {uri.rsplit("/", 2)[0] for uri in found}
 
     async def run(self, bucket: SeaweedBucket) -> None:
         address = f"{bucket.public_url}/live/playlist.m3u8"
@@ -152,6 +157,7 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
     watch, chance = Watch(), random.Random(35)
     async with two_services(tmp_path, bucket) as links:
         watching = asyncio.create_task(watch.run(bucket))
+        (begun,) = await eventually(partial(recorded, bucket))
         for episode in range(seconds(100, 2)):
             leader = await eventually(partial(one_of, links))
             assert leader
@@ -187,12 +193,37 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
             assert await ended(leader.service) == 1
             await leader.service.start()
         print(f"at most {watch.longest:.1f} s without a new segment")
+        (whole,) = await eventually(partial(recorded, bucket), lambda found: watch.has_newest_run(found[0]))
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+    async with aiohttp.ClientSession() as session:
+        await watch.look_at(session, whole)
     assert watch.leases == sorted(watch.leases)
     assert watch.epochs == sorted(watch.epochs)
     assert len(set(watch.epochs)) > seconds(100, 2)
     assert (watch.missing, watch.violations) == ([], [])
+    assert whole[: len(begun)] == begun
+
+
+async def recorded(bucket: SeaweedBucket) -> list[list[str]]:
+    """The addresses of the segments of all recordings in the index, by recording."""
+    folder = f"{bucket.public_url}/live/recordings/"
+    async with aiohttp.ClientSession() as session:
+
+        async def get(address: str) -> str:
+            async with session.get(address) as response:
+                return await response.text() if response.status == 200 else ""
+
+        found, index = [], await get(f"{folder}index.json")
+        for recording in json.loads(index)["recordings"] if index else ():
+            main = urljoin(folder, recording["playlist"])
+            described = parse(await get(main))
+            assert isinstance(described, MultivariantPlaylist)
+            address = urljoin(main, described.variants[0].uri)
+            playlist = parse(await get(address))
+            assert isinstance(playlist, MediaPlaylist)
+            found.append([urljoin(address, segment.uri) for segment in playlist.segments])
+    return found
 
 
 async def ended(service: Service) -> int:

@@ -35,6 +35,10 @@ class CatalogFixture:
 
     def open(self, keep: timedelta | None) -> None:
         self.catalog = Catalog(self.folder, self.clock, recordings=keep, wall=self.look_at_wall)
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with what is in the catalog."""
         memory = self.catalog.load()
         catalog, channel = self.catalog, memory.stream
         self.channel = Channel(

@@ -13,6 +13,7 @@ from broadcaster.config import load
 from broadcaster.service import standby
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.lease_bucket import LeaseBucket
+from tests.support.fakes.recorder_fixture import FakeShelf
 
 
 async def test_a_listener_that_closes_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +41,8 @@ async def test_a_listener_that_closes_slowly(tmp_path: Path, monkeypatch: pytest
         R2_PUBLIC_URL="http://127.0.0.1:9/bucket",
     )
     stop = asyncio.Event()
-    assert await standby.stand_by(settings, studio.catalog, own, CollectorRegistry(), stop)
+    assert await standby.stand_by(
+        settings, studio.catalog, FakeShelf(), own, registry=CollectorRegistry(), stop=stop
+    )
     assert studio.catalog.load().stream.first.sequence > MARGIN
     studio.catalog.close()

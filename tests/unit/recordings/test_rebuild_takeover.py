@@ -1,0 +1,187 @@
+"""A broadcaster that takes over goes on with what another one has recorded, and loses nothing of it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from broadcaster.bucket.lease import MARGIN
+from broadcaster.catalog.records import Clip, Recording
+from broadcaster.errors import NotPossible, StorageUnavailable
+from broadcaster.recordings.rebuild import catch_up, go_on
+from broadcaster.upload.deleter import sweep
+from tests.support.fakes.recorder_fixture import RecorderFixture
+
+GRACE = timedelta(minutes=5)
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> Iterator[list[RecorderFixture]]:
+    """Two broadcasters with one bucket, of which the first one leads."""
+    made = [RecorderFixture(tmp_path / name) for name in "ab"]
+    made[1].store = made[0].store
+    for room in made:
+        room.restart(30 * DAY)
+    yield made
+    for room in made:
+        room.studio.catalog.close()
+
+
+async def take_over(room: RecorderFixture, before: RecorderFixture) -> str | None:
+    """The other one leads no more; returns the recording that goes on."""
+    studio, reached = room.studio, before.studio.channel.stream.numbers
+    studio.now, studio.count = before.studio.now, before.studio.count
+    studio.catalog.begin_after(reached.plus(MARGIN))
+    going_on = await go_on(room.store, studio.catalog, "live", studio.now + GRACE)
+    studio.begin()
+    room.new_recorder()
+    return going_on
+
+
+async def read_all(room: RecorderFixture) -> None:
+    """What the service does in the background after a takeover."""
+    await catch_up(room.store, room.studio.catalog, "live")
+    await room.studio.catalog.caught_up()
+
+
+async def views(room: RecorderFixture) -> list[Recording | Clip]:
+    """All that it knows, without what each broadcaster has for itself."""
+    found = [
+        replace(view, revision=0, secret="", bin=view.bin if view.deleted else "")
+        if isinstance(view, Recording)
+        else view
+        for view in await room.studio.catalog.views()
+    ]
+    return sorted(found, key=lambda view: view.id)
+
+
+async def test_the_recording_goes_on(rooms: list[RecorderFixture]) -> None:
+    """It is one, with a discontinuity, of segments of both; the rest is as it was, nothing is deleted."""
+    first, second = rooms
+    first.studio.publish("01", count=4)
+    first.studio.channel.end()
+    first.studio.publish("01", run=1, count=9)
+    await first.studio.catalog.clips.make("A goal", first.studio.newest - 9 * SECOND, first.studio.newest)
+    (_, earlier) = await first.studio.recordings()
+    await first.studio.catalog.recordings.delete(earlier.id)
+    first.upload()
+    await first.recorder.write()
+    known, objects = await views(first), set(first.store.objects_)
+    going_on = await take_over(second, first)
+    second.studio.publish("01", run=MARGIN + 2, count=5)
+    with pytest.raises(NotPossible, match="are being read"):
+        await sweep(second.store, second.studio.catalog, "live", (), dry_run=False)
+    await read_all(second)
+    second.upload()
+    await second.recorder.write(everything=True)
+    (on,) = second.index()["recordings"]
+    assert (on["id"], on["ended"], on["duration"]) == (going_on, None, 28)
+    playlist = second.media(f"{going_on}/0/playlist.m3u8")
+    assert [segment.discontinuity for segment in playlist.segments] == [False] * 9 + [True] + [False] * 4
+    assert {view.id for view in await views(second)} == {view.id for view in known}
+    (in_bin,) = await second.studio.catalog.recordings.bin()
+    (was_in_bin,) = await first.studio.catalog.recordings.bin()
+    assert (in_bin.deleted, in_bin.keep_until) == (was_in_bin.deleted, was_in_bin.keep_until)
+    assert objects <= set(second.store.objects_)
+
+
+async def test_who_comes_back(rooms: list[RecorderFixture]) -> None:
+    """It knows what the other one has changed, restored and deleted, and deletes nothing on its own."""
+    first, second = rooms
+    for run in range(3):
+        first.studio.publish("0", run=run, count=6)
+        first.studio.channel.end()
+    clip = await first.studio.catalog.clips.make("", first.studio.newest - 9 * SECOND, first.studio.newest)
+    newest, restored, gone = await first.studio.recordings()
+    await first.studio.catalog.recordings.delete(restored.id)
+    first.upload()
+    await first.recorder.write()
+    assert await take_over(second, first) is None
+    await read_all(second)
+    book = second.studio.catalog.recordings
+    book.change(newest.id, title="The final", titled=True)
+    book.restore(restored.id)
+    await book.delete(gone.id, at_once=True)
+    await second.studio.catalog.clips.delete(clip.id)
+    second.studio.publish("0", run=MARGIN + 3, count=3)
+    second.upload()
+    await second.recorder.write()
+    assert await take_over(first, second)
+    first.store.faults.append(StorageUnavailable("no answer"))
+    with pytest.raises(StorageUnavailable):
+        await read_all(first)
+    await read_all(first)
+    assert await views(first) == await views(second)
+    objects = set(first.store.objects_)
+    await first.recorder.write()
+    assert objects <= set(first.store.objects_)
+    first.studio.now += DAY
+    assert await first.studio.catalog.due(100) == []
+
+
+@pytest.mark.parametrize("comes", [False, True])
+async def test_another_stream(rooms: list[RecorderFixture], comes: bool) -> None:  # noqa: FBT001
+    """A recording whose stream does not go on within the grace time ends; the next one is another."""
+    first, second = rooms
+    first.studio.publish("0", count=6)
+    first.upload()
+    await first.recorder.write()
+    second.studio.now = first.studio.now
+    late = second.studio.now - SECOND
+    assert await go_on(second.store, second.studio.catalog, "live", late) is None
+    over = await take_over(second, first)
+    second.studio.now += 2 * GRACE
+    if comes:
+        second.studio.publish("0", run=MARGIN + 1, count=2)
+    await read_all(second)
+    await second.recorder.write()
+    *on, ended = await second.studio.recordings()
+    assert (ended.id, ended.duration, ended.keep_until) == (over, 12 * SECOND, second.studio.now + 30 * DAY)
+    assert [recording.ended for recording in on] == [None] * comes
+    assert second.media(f"{over}/0/playlist.m3u8").ended
+
+
+async def test_what_only_the_catalog_has(rooms: list[RecorderFixture]) -> None:
+    """What a leader could not write any more is not lost when it leads again; the bucket's recording ends."""
+    first, second = rooms
+    first.studio.publish("0", count=6)
+    first.upload()
+    await first.recorder.write()
+    clip = await first.studio.catalog.clips.make("", first.studio.newest - 9 * SECOND, first.studio.newest)
+    going_on = await take_over(second, first)
+    second.studio.publish("0", run=MARGIN + 1, count=3)
+    await read_all(second)
+    second.upload()
+    await second.recorder.write(everything=True)
+    studio = first.studio
+    studio.now = second.studio.now
+    studio.catalog.begin_after(second.studio.channel.stream.numbers.plus(MARGIN))
+    studio.restart(30 * DAY)  # the bucket was too slow, and the process was killed
+    assert studio.catalog.is_behind
+    first.new_recorder()
+    await read_all(first)
+    await first.recorder.write()
+    (ended,) = await studio.recordings()
+    assert (ended.id, ended.duration, ended.ended) == (going_on, 18 * SECOND, second.studio.newest)
+    assert await studio.catalog.clips.all() == [clip]
+    assert len(await studio.catalog.clips.segments(clip)) == 5
+    assert not studio.catalog.is_behind
+    studio.restart(30 * DAY)
+    assert not studio.catalog.is_behind
+
+
+async def test_time_goes_on(rooms: list[RecorderFixture]) -> None:
+    """What the other source has of the same time is placed after it, as after each restart of an encoder."""
+    first, second = rooms
+    first.studio.publish("0", count=6)
+    first.upload()
+    await first.recorder.write()
+    await take_over(second, first)
+    second.studio.now -= 7 * SECOND
+    second.studio.publish("0", run=MARGIN + 1, count=3)
+    times = [segment.time for part in await second.studio.segments() for segment in part]
+    assert times == [first.studio.newest + number * 2 * SECOND for number in range(-6, 3)]

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from tests.support.judges.page import barriers, no_complaints, until
-from tests.support.judges.page_layout import check_boxes
+from tests.support.judges.page import SHIFTS, barriers, check_shifts, is_played, no_complaints, until
+from tests.support.judges.page_layout import check_boxes, check_fingers
+from tests.support.length import SOAK, seconds
 from tests.support.servers.fake_origin import on_air
+from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import Browser, Page
 
 # As browsers do for a page that nobody has touched yet; the tests' own lets everything play.
 NO_SOUND = """() => {
@@ -60,6 +62,7 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
         )
         await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         await page.add_init_script(f"({NO_SOUND})()")
+        await page.add_init_script(SHIFTS)
         with no_complaints(page):
             await page.goto(place.url)
             await expect(page.get_by_role("heading", name="An evening in the harbour")).to_be_visible()
@@ -73,6 +76,7 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             await page.locator("#logo").evaluate("image => image.decode()")
             await expect(page.locator("html")).to_have_css("--tint", "#c03020")
             assert await barriers(page) == []
+            await check_shifts(page)
             await check_boxes(page, Path(os.environ.get("SCREENSHOTS", tmp_path)))
             async with page.expect_download() as download:
                 await page.get_by_role("button", name="Remind me").press("Enter")
@@ -93,3 +97,23 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             await expect(page.get_by_role("button", name="Link copied")).to_be_visible()
             assert await page.evaluate("navigator.clipboard.readText()") == "https://live.example/evening"
             await expect(page.get_by_role("button", name="Remind me")).to_be_hidden()
+        assert page.context.browser
+        await check_phone(page.context.browser, place.url)
+
+
+async def check_phone(browser: Browser, url: str) -> None:
+    """On a phone nothing jumps, before the picture and after, and each control has room for a finger."""
+    context = await browser.new_context(
+        viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True
+    )
+    context.set_default_timeout(1000 * PATIENCE)
+    try:
+        page = await context.new_page()
+        await page.add_init_script(SHIFTS)
+        await page.goto(url)
+        await until(page, lambda s: is_played(s) and s["shelf"] and s["clock"] > seconds(30, 1))
+        await check_shifts(page)
+        if SOAK:
+            await check_fingers(page)
+    finally:
+        await context.close()

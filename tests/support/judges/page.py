@@ -25,6 +25,18 @@ LOOK = """() => {
     };
 }"""
 
+# How far the page's own doing moves what is seen (layout-shift), and what moved.
+SHIFTS = """(() => {
+    const noted = window.layoutShifts = [];
+    const note = ({ value, hadRecentInput, sources }) => {
+        if (hadRecentInput) return;
+        noted.push([value, sources.map(({ node }) => node?.id || node?.className || "")]);
+    };
+    const observer = new PerformanceObserver((list) => list.getEntries().forEach(note));
+    observer.observe({ type: "layout-shift", buffered: true });
+})()"""
+MAX_SHIFT = 0.02
+
 SETTLED = """async () => {
     const ends = (one) => one.effect.getComputedTiming().endTime !== Infinity;
     await Promise.allSettled(document.getAnimations().filter(ends).map((one) => one.finished));
@@ -35,6 +47,12 @@ SETTLED = """async () => {
 async def settled(page: Page) -> None:
     """Fades are over (those that never end do not count), and what follows from them is drawn."""
     await page.evaluate(SETTLED)
+
+
+async def check_shifts(page: Page) -> None:
+    """Nothing has jumped since the last check, or the opening, of a page that was opened with ``SHIFTS``."""
+    shifts = await page.evaluate("window.layoutShifts.splice(0)")
+    assert sum(value for value, _ in shifts) <= MAX_SHIFT, shifts
 
 
 async def seen(page: Page) -> dict[str, Any]:

@@ -33,6 +33,34 @@ EVERYTHING = """() => {
 }"""
 
 
+FINGER = 44  # CSS pixels
+# Controls that are narrower or lower than a finger needs; a switch is as large as its label.
+SMALL = """(least) => {
+    const controls = 'main :is(button, a, select, label.switch, input:not([type="checkbox"]))';
+    document.querySelector("main").removeAttribute("data-idle");
+    document.getElementById("seeking").hidden = false;
+    const isSeen = (control) => control.checkVisibility({ visibilityProperty: true });
+    const sizeOf = (control) => [control.offsetWidth, control.offsetHeight];
+    const small = [...document.querySelectorAll(controls)].filter((control) => {
+        const [width, height] = sizeOf(control);
+        return isSeen(control) && width > 0 && (width < least || height < least);
+    });
+    return small.map((control) => `${control.id || control.textContent} ${sizeOf(control).join(" x ")}`);
+}"""
+
+
+async def check_fingers(page: Page) -> None:
+    """At each size every control has room for a finger, on a page that was opened with one."""
+    found = {}
+    for name, (width, height) in (SIZES | IFRAMES).items():
+        await page.set_viewport_size({"width": width, "height": height})
+        await page.evaluate(EVERYTHING.replace("EMBED", str(name in IFRAMES).lower()))
+        await settled(page)
+        if small := await page.evaluate(SMALL, FINGER):
+            found[name] = small
+    assert found == {}, json.dumps(found, indent=1)
+
+
 async def check_boxes(page: Page, folder: Path) -> None:
     """At each size no control is cut, covered or on top of another; the pictures are in ``folder``."""
     before = page.viewport_size

@@ -20,6 +20,7 @@ import imageio_ffmpeg
 import pytest
 from aiohttp import web
 
+from broadcaster.viewer_server.pages import with_settings
 from tests.support.fakes.event_source import EventSource
 from tests.support.waiting import eventually
 
@@ -194,8 +195,10 @@ def origin_of(fake_origin: FakeOrigin) -> web.Application:
     async def config(_: web.Request) -> web.Response:
         return web.json_response(fake_origin.config)
 
-    async def index(_: web.Request) -> web.FileResponse:
-        return web.FileResponse(VIEWER / "index.html")
+    async def index(_: web.Request) -> web.Response:
+        html = (VIEWER / "index.html").read_text()
+        written = with_settings(fake_origin.config, html) if fake_origin.config else html
+        return web.Response(text=written, content_type="text/html")
 
     app = web.Application()
     app.router.add_get("/live/playlist.m3u8", live)

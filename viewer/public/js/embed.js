@@ -1,4 +1,8 @@
-// Not a module, so that nothing else is ever painted. In an iframe with ?embed=1 there is the picture alone; whoever
-// reads another language is not shown English first.
-if (new URLSearchParams(location.search).get("embed") === "1") document.documentElement.dataset.embed = "";
-if (!/^en\b/i.test(navigator.language)) document.documentElement.dataset.wordless = "";
+// Not a module, so that nothing else is ever painted: what is said waits for the settings. In an iframe with ?embed=1 there
+// is the picture alone; a chat has its place from the first; whoever reads another language is not shown English first.
+const { dataset } = document.documentElement;
+const written = JSON.parse(document.getElementById("config")?.textContent || "{}");
+dataset.unset = "";
+if (new URLSearchParams(location.search).get("embed") === "1") dataset.embed = "";
+else if (written.chatUrl) dataset.chat = "";
+if (!/^en\b/i.test(navigator.language)) dataset.wordless = "";

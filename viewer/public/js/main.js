@@ -42,6 +42,7 @@ import { createUi } from "./ui.js";
 
 /** A recording needs nothing that tells of the stream. */
 const ALONE = Object.freeze({ eventsUrl: null, trackerUrl: null, beaconUrl: null, fallbackUrl: null });
+const { documentElement: root } = document;
 const video = document.querySelector("video");
 const store = createStore();
 const ledger = createLedger(store);
@@ -87,13 +88,15 @@ const { title, logo, performer, description, links, startsAt, pageUrl, chatUrl, 
 const { mode = config.mode } = choices.load();
 const elsewhere = new URL(config.playlistUrl).pathname.startsWith("/t/") ? config.playlistUrl : null; // with the guest's token
 store.set({ elsewhere, title, logo, performer, description, links, startsAt, pageUrl, chatUrl, clipsUrl, texts: textsOf({ own: config.texts }), colors, costs, poster, recordings, kept, engine, mode });
+root.toggleAttribute("data-chat", chatUrl !== null && !root.hasAttribute("data-embed"));
+root.removeAttribute("data-unset");
 const worded = loadTexts({ language: config.language, own: config.texts });
 worded.then((texts) => {
   store.set({ texts });
-  document.documentElement.removeAttribute("data-wordless");
+  root.removeAttribute("data-wordless");
 });
 if (poster !== null) {
-  const paint = (tint) => tint !== null && document.documentElement.style.setProperty("--tint", tint);
+  const paint = (tint) => tint !== null && root.style.setProperty("--tint", tint);
   import("./accent.js").then(({ accentAt }) => accentAt(poster, document)).then(paint);
 }
 const watching = config.recording !== null || (recordings !== null && wantedBy(location.search) !== null);

@@ -4,6 +4,7 @@ import { formatCountdown, formatDay } from "../timeline.js";
 
 const SECOND = 1000; // ms
 const THANKS = 3000; // ms
+const LASTS = 12 * 3600 * SECOND; // after which an event's date says nothing of what is on
 const BEFORE = new Set(["offline", "connecting", "ended"]); // phases in which somebody waits for the start
 
 /** Owncast's chat or another one: it may run and remember its reader, and not lead this page elsewhere. */
@@ -48,7 +49,8 @@ export function createEvent({ document, at, requests, now = Date.now }) {
     const waits = left > 0 && BEFORE.has(shown.phase);
     at("countdown").hidden = !waits;
     if (waits) at("countdown").textContent = say(texts, "countdown", { time: formatCountdown(left, texts.locale) });
-    for (const id of ["starts", "remind", "reminded"]) at(id).hidden = !waits;
+    at("remind").hidden = at("reminded").hidden = !waits;
+    at("starts").hidden = startsAt === null || left < -LASTS || shown.recording !== null;
   }
   setInterval(() => shown !== null && showCountdown(), SECOND);
 
@@ -67,7 +69,6 @@ export function createEvent({ document, at, requests, now = Date.now }) {
     if (changed("chatUrl") && chatUrl !== null && !document.documentElement.hasAttribute("data-embed")) {
       at("chat").replaceChildren(chatAt(chatUrl, document, texts.chat));
       at("chat").hidden = at("theatre").hidden = false;
-      document.body.toggleAttribute("data-chat", true);
     }
     if (changed("theatre")) {
       document.body.toggleAttribute("data-theatre", state.theatre);
@@ -84,6 +85,6 @@ export function createEvent({ document, at, requests, now = Date.now }) {
       for (const frame of at("chat").children) frame.title = texts.chat;
     }
     if (changed("castable")) at("cast").hidden = !castable;
-    if (changed("startsAt", "phase", "texts")) showCountdown();
+    if (changed("startsAt", "phase", "recording", "texts")) showCountdown();
   };
 }

@@ -5,14 +5,15 @@ export function createRecorded({ at, requests }) {
   at("start-over").addEventListener("click", requests.startOver);
 
   return function draw(state, changed) {
-    const { recorded, recording, recordings, replay, texts } = state;
+    const { recorded, recording, recordings, texts } = state;
     const { phase } = state;
-    if (!changed("recorded", "recording", "recordings", "replay", "texts", "phase")) return;
+    if (!changed("recorded", "recording", "recordings", "texts", "phase")) return;
     const on = recorded !== null && recorded.ended === null && (phase === "live" || phase === "behind");
     at("start-over").hidden = !on || recording !== null;
     at("watch-recording").hidden = !((phase === "ended" || phase === "rest") && recorded !== null && recordings !== null);
-    at("all-recordings").hidden = recordings === null || (recorded ?? recording) === null;
-    at("to-live").hidden = recording === null || recordings === null;
+    const missing = phase === "missing";
+    at("all-recordings").hidden = recordings === null || !(missing || (recorded ?? recording) !== null);
+    at("to-live").hidden = recordings === null || !(missing || recording !== null);
     at("when").hidden = recording === null;
     if (recording !== null) at("when").textContent = dateOf(recording, texts.locale);
     if (recordings !== null) {
@@ -20,9 +21,7 @@ export function createRecorded({ at, requests }) {
       at("to-live").href = recordings.live;
       if (recorded !== null) at("watch-recording").href = recordings.watch + encodeURIComponent(recorded.id);
     }
-    at("recorded").hidden = ["start-over", "all-recordings", "to-live", "when"].every((id) => at(id).hidden);
+    at("recorded").hidden = ["to-live", "when"].every((id) => at(id).hidden);
     at("go-live").hidden = recording !== null || phase === "rest";
-    document.body.toggleAttribute("data-recording", recording !== null);
-    document.body.toggleAttribute("data-replay", replay !== null);
   };
 }

@@ -29,12 +29,12 @@ from tests.support.fakes.hls_writer import PACKET, HlsWriter
 from tests.support.judges.watcher import Watcher, watching
 from tests.support.servers.end_to_end import VARIANTS
 from tests.support.servers.service import Service
+from tests.support.waiting import PATIENCE
 
 MEMORY = Path("/dev/shm")  # another file system than that of temporary files, on Linux
 PAUSE = 0.12  # seconds between two segments of the encoder
 LISTED = 4  # segments in the source's playlists
 QUIET = 10.0  # seconds without anything new after which nothing more is awaited: an empty file is, for 4
-WITHIN = 60.0  # seconds for anything that is awaited
 MULTIVARIANT = "#EXTM3U\n" + "".join(
     f"#EXT-X-STREAM-INF:BANDWIDTH={1000 * (2 - int(variant))}\n{variant}/stream.m3u8\n"
     for variant in VARIANTS
@@ -254,7 +254,7 @@ class Episode:
 async def _in_time(probe: Callable[[], Awaitable[bool]]) -> bool:
     """Whether it came true."""
     try:
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(PATIENCE):
             await poll(probe)
     except TimeoutError:
         return False

@@ -13,7 +13,6 @@ from tests.conformance.asking import (
 from tests.conformance.subject import Subject
 from tests.conformance.verdicts import Violation, require
 
-ATTEMPTS = 5  # at what a new segment can cross
 SEGMENTS_LATE = 1.5  # target durations within which a segment is due after the last (§6.2.1)
 
 
@@ -90,7 +89,7 @@ async def an_ended_playlist_ignores_directives(subject: Subject) -> None:
 
 async def _is_answered_at_once(subject: Subject, number: int) -> None:
     """Asked at the same time without and with the number: another version comes between only by chance."""
-    for _ in range(ATTEMPTS):
+    for _ in subject.attempts:
         plain, answer = await without_and_with(subject, {"_HLS_msn": number})
         require(answer.status == 200, f"_HLS_msn={number}: 200 expected, {answer.status} seen")
         require_at_once(subject, plain, answer)
@@ -101,7 +100,7 @@ async def _is_answered_at_once(subject: Subject, number: int) -> None:
 
 async def _is_waited_for(subject: Subject, ahead: int) -> None:
     """The answer without the number shows that no other version came between."""
-    for _ in range(ATTEMPTS):
+    for _ in subject.attempts:
         number = (await blocking_playlist(subject)).last + ahead
         plain, answer = await without_and_with(subject, {"_HLS_msn": number})
         arrived = time.monotonic()
@@ -118,7 +117,7 @@ async def _is_waited_for(subject: Subject, ahead: int) -> None:
 async def _is_refused_at_once(subject: Subject, ahead: int) -> None:
     """Another version between the two requests makes the number less far ahead, by chance."""
     statuses = set()
-    for _ in range(ATTEMPTS):
+    for _ in subject.attempts:
         number = (await blocking_playlist(subject)).last + ahead
         plain, answer = await without_and_with(subject, {"_HLS_msn": number})
         statuses.add(answer.status)

@@ -8,7 +8,6 @@ from tests.conformance.subject import NOTHING, Query, Subject
 from tests.conformance.text import Entry, Playlist
 from tests.conformance.verdicts import NotApplicable, Violation, require
 
-ATTEMPTS = 5  # at two answers from one version
 SKIP_VERSION = 9  # §8
 # What a delta update repeats unchanged.
 KEPT_TAGS = (
@@ -82,7 +81,7 @@ async def a_blocking_delta_update_is_whole(subject: Subject) -> None:
 
 async def _update(subject: Subject, *, blocking: bool = False) -> Update:
     """Both answers from one version; raises NotApplicable where nothing is advertised or to be skipped."""
-    for _ in range(ATTEMPTS):
+    for _ in subject.attempts:
         before = await subject.new_version()
         boundary = before.skip_boundary
         if boundary is None:

@@ -23,7 +23,6 @@ MOST_ASKED_FOR = 20  # segments of a playlist
 SHORTEST_TARGET_DURATIONS = 3  # §6.2.2
 FEWEST_SEGMENTS = 6  # AS 8.11
 HOLD_BACK, SKIP_BOUNDARY = 3, 6  # target durations at least (§4.4.3.8)
-ATTEMPTS = 3  # at variants in the same discontinuity
 # What each tag needs for an EXT-X-VERSION (§8), so far as a live playlist of whole segments has it.
 NEEDED_VERSIONS = {
     "EXT-X-BYTERANGE": 4,
@@ -101,7 +100,7 @@ async def variants_agree(subject: Subject) -> None:
     """On TARGETDURATION, SERVER-CONTROL and the current discontinuity number (§6.2.4)."""
     if len(subject.media_urls) < 2:
         raise NotApplicable("there is one variant")
-    for _ in range(ATTEMPTS):
+    for _ in subject.attempts:
         playlists = await _media_playlists(subject)
         for tag in ("EXT-X-TARGETDURATION", "EXT-X-SERVER-CONTROL"):
             values = {playlist.value(tag) for playlist in playlists}

@@ -21,6 +21,7 @@ from tests.conformance.verdicts import Violation
 ORIGIN = "https://player.example"  # of the page that the player is in
 PATIENCE_TARGET_DURATIONS = 3  # of a server with a blocked request (§6.2.5.2)
 MARGIN = 5.0  # seconds beyond that
+ATTEMPTS, BUSY_ATTEMPTS = 5, 15  # at requests that no new version crosses
 KEEPALIVE = (
     2.0  # seconds: a server may close a connection that is idle for longer, as workerd does after five
 )
@@ -117,6 +118,11 @@ class Subject:
             seen = "has" if playlist.ended else "has no"
             raise Unusable(f"{self.url} {seen} ENDLIST: name the state that the stream is in")
         return self
+
+    @property
+    def attempts(self) -> range:
+        """How often to try what a new version crosses by chance, more often where the machine is busy."""
+        return range(BUSY_ATTEMPTS if self.delay else ATTEMPTS)
 
     async def ask(
         self,

@@ -15,7 +15,7 @@ from tests.conformance.subject import State, subject_at
 from tests.conformance.verdicts import Outcome
 
 AT_A_TIME = 6  # servers, which this process can serve in time
-TRIES = 3  # on a busy machine, a segment between two requests may hide a fault
+TRIES = 10  # on a busy machine, a segment between two requests may hide a fault
 FAULTS = {
     "blocking": BLOCKING,
     "delta": DELTA,

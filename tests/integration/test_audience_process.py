@@ -20,7 +20,7 @@ from tests.support.length import SOAK
 from tests.support.servers.end_to_end import end_to_end
 from tests.support.servers.service import Service, running_service
 from tests.support.servers.viewer_process import answered, audience_of, live, metrics, replaced
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 LATE = 'broadcaster_publish_delay_seconds_bucket{le="1.0",variant="%s"}'
 AS_AN_OPERATOR = ("env",)  # a new process, whose memory has what a real one has
@@ -86,7 +86,7 @@ async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
             assert await clip(session, on.service) == 503
         finally:
             os.kill(ingest, signal.SIGCONT)
-        assert await clip(session, on.service) == 201
+        await eventually(lambda: clip(session, on.service), lambda status: status == 201)
         figures = await metrics(on.service)
         assert figures['broadcaster_viewers_clips_total{outcome="away"}'] >= 1
         assert figures["broadcaster_audience_restarts_total"] == len(harms)
@@ -208,4 +208,4 @@ async def test_what_it_is_sent_by_the_terminal(tmp_path: Path, bucket: SeaweedBu
         await on.live_with(2)
         assert audience_of(on.service).pid == process.pid
         assert on.service.child
-        assert await on.service.child.stop(signal.SIGHUP, grace=60) == 0
+        assert await on.service.child.stop(signal.SIGHUP, grace=PATIENCE) == 0

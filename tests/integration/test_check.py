@@ -20,7 +20,7 @@ from tests.support.faults.hanging_mount import hanging_mount
 from tests.support.judges.check_command import PACKETS, examine, listening, settings_of, small_disk
 from tests.support.servers.end_to_end import object_keys
 from tests.support.suspending import resume, suspend
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 # SeaweedFS speaks HTTP, without a Cloudflare in front.
 USUAL = {"public-protocol": "warning"}
@@ -235,8 +235,8 @@ async def test_interrupted(tmp_path: Path, bucket: SeaweedBucket) -> None:
         await proxy.switch(Fault.SLOW)
         settings = settings_of(tmp_path, bucket, R2_ENDPOINT_URL=proxy.url)
         child = await Child.start("check", ["broadcaster", "check"], tmp_path / "check.log", env=settings)
-        await child.until(eventually(lambda: object_keys(bucket)), within=60)
-        status = await child.stop(signal.SIGINT, grace=60)
+        await child.until(eventually(lambda: object_keys(bucket)), within=PATIENCE)
+        status = await child.stop(signal.SIGINT, grace=PATIENCE)
     assert status == 1
     assert await object_keys(bucket) == []
     assert "interrupted" in child.log.read_text()

@@ -25,10 +25,9 @@ from broadcaster.demo.bucket import SOCKETS
 from broadcaster.demo.processes import HOST, Child, find_program, free_ports, lan_address
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.servers.small_owncast import small_owncast
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
-START_WITHIN, END_WITHIN = 120.0, 60.0  # seconds
 # Becomes a program whose terminal is its standard input, as a shell starts it.
 IN_TERMINAL = """
 import fcntl, os, sys, termios
@@ -85,7 +84,7 @@ class Demo:
             await self._child.stop()
 
     async def until_it_says(self, text: str) -> None:
-        await self.child.until(eventually(lambda: text in self.log.read_text()), within=START_WITHIN)
+        await self.child.until(eventually(lambda: text in self.log.read_text()), within=PATIENCE)
 
     async def link(self) -> str:
         """Wait for the link that it prints once the stream is on, and return it."""
@@ -124,7 +123,7 @@ class Demo:
 
     async def complaint(self, status: int) -> str:
         """Wait for its end with that status; returns what it complained of."""
-        await self.child.until(self._ended(), within=START_WITHIN)
+        await self.child.until(self._ended(), within=PATIENCE)
         assert self.child.returncode == status, self.log.read_text()
         lines = [line for line in self.log.read_text().splitlines() if line and not line.startswith("demo: ")]
         complaints = [line for line in lines if line.startswith("broadcaster: ")]
@@ -217,13 +216,13 @@ async def test_the_demo_plays_and_leaves_nothing_behind(tmp_path: Path) -> None:
                 assert (response.status, response.content_type) == (200, "text/html")
             async with session.get(f"{link}recordings") as response:
                 assert response.status == 200, "recordings are on"
-            await demo.child.until(check_stream(session, link, 2), within=120)
+            await demo.child.until(check_stream(session, link, 2), within=PATIENCE)
         (weed,) = demo.processes("weed")
         (ffmpeg,) = demo.encoders()
         assert demo.is_ours(weed)
         assert demo.is_ours(ffmpeg)
         assert list(demo.tmp.iterdir())
-        assert await demo.child.stop(signal.SIGINT, grace=END_WITHIN) == 0
+        assert await demo.child.stop(signal.SIGINT, grace=PATIENCE) == 0
         demo.check_nothing_is_left()
         lines = [line for line in demo.log.read_text().splitlines() if line]
         assert [line.split() for line in lines if not line.startswith("demo: ")] == [
@@ -249,16 +248,16 @@ async def test_keys_disturb_the_parts_and_the_stream_goes_on(tmp_path: Path) -> 
                 await eventually(part.status, lambda status: status == psutil.STATUS_STOPPED)
                 os.write(ours, key)
                 await eventually(part.status, lambda status: status != psutil.STATUS_STOPPED)
-                await demo.child.until(check_stream(session, link, 2), within=120)
+                await demo.child.until(check_stream(session, link, 2), within=PATIENCE)
             (service,) = demo.services()
             os.write(ours, b"x?k")
             await demo.until_it_says("demo: the service is back\n")
             assert not service.is_running()
             (another_one,) = demo.services()
             assert another_one.pid != service.pid
-            await demo.child.until(check_stream(session, link, 2), within=120)
+            await demo.child.until(check_stream(session, link, 2), within=PATIENCE)
         assert termios.tcgetattr(terminal) != modes
-        assert await demo.child.stop(signal.SIGINT, grace=END_WITHIN) == 0
+        assert await demo.child.stop(signal.SIGINT, grace=PATIENCE) == 0
         assert termios.tcgetattr(terminal) == modes
         demo.check_nothing_is_left()
     finally:
@@ -278,7 +277,7 @@ async def test_a_phone_of_the_network_gets_page_and_video(tmp_path: Path) -> Non
         assert "█" in demo.log.read_text()
         async with aiohttp.ClientSession() as session:
             await check_page(session, links["phone"])
-            segments = await demo.child.until(check_stream(session, links["phone"], 2), within=120)
+            segments = await demo.child.until(check_stream(session, links["phone"], 2), within=PATIENCE)
             assert all(segment.startswith(f"http://{address}:") for segment in segments)
             with pytest.raises(aiohttp.ClientConnectorError):
                 await session.get(links["dashboard"].replace(HOST, address))
@@ -288,8 +287,8 @@ async def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
     """Ctrl-C before anything is up ends the demo just as cleanly."""
     async with running(Demo(tmp_path)) as demo:
         await demo.until_it_says("starting SeaweedFS")
-        await demo.child.until(eventually(lambda: demo.processes("weed")), within=START_WITHIN)
-        assert await demo.child.stop(signal.SIGINT, grace=END_WITHIN) == 0
+        await demo.child.until(eventually(lambda: demo.processes("weed")), within=PATIENCE)
+        assert await demo.child.stop(signal.SIGINT, grace=PATIENCE) == 0
         demo.check_nothing_is_left()
 
 
@@ -305,10 +304,10 @@ async def test_the_demo_follows_a_folder(tmp_path: Path) -> None:
         run_id = await owncast.go_live()
         link = await demo.link()
         async with aiohttp.ClientSession() as session:
-            segments = await demo.child.until(check_stream(session, link, 2), within=120)
+            segments = await demo.child.until(check_stream(session, link, 2), within=PATIENCE)
         assert all(f"/stream-{run_id}-" in segment for segment in segments)
         assert not demo.encoders()
-        assert await demo.child.stop(signal.SIGINT, grace=END_WITHIN) == 0
+        assert await demo.child.stop(signal.SIGINT, grace=PATIENCE) == 0
         demo.check_nothing_is_left()
         assert list(hls.glob("0/stream-*.ts"))
 

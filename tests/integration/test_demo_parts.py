@@ -26,7 +26,7 @@ from broadcaster.demo.processes import HOST, Child, free_ports, is_free
 from broadcaster.errors import DemoError
 from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.suspending import resume, suspend
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -180,7 +180,7 @@ async def test_slow_writes_show_half_files_and_the_cleanup_removes_old_ones(tmp_
         cleanup_interval=0.2,
         slow_writes=0.03,
     )
-    async with owncast, asyncio.timeout(20):
+    async with owncast, asyncio.timeout(PATIENCE):
         await owncast.go_live()
         for number in range(20):
             old = folder / "0" / f"stream-old-{number}.ts"
@@ -202,7 +202,7 @@ async def test_child_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
         await Child.start("it", ["no-such-program"], tmp_path / "log")
     child = await Child.start("it", ["sh", "-c", "echo out of cheese; exit 3"], tmp_path / "log")
     with pytest.raises(DemoError, match=r"it: ended with status 3(.|\n)*out of cheese"):
-        await child.until(asyncio.Event().wait(), within=10)
+        await child.until(asyncio.Event().wait(), within=PATIENCE)
 
 
 async def test_stubborn_child_is_killed_and_a_suspended_one_stops(tmp_path: Path) -> None:
@@ -211,14 +211,14 @@ async def test_stubborn_child_is_killed_and_a_suspended_one_stops(tmp_path: Path
     stubborn = await Child.start(
         "it", ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 9; done"], log
     )
-    await stubborn.until(says(log, "ready"), within=10)
+    await stubborn.until(says(log, "ready"), within=PATIENCE)
     assert await stubborn.stop(grace=0.2) == -signal.SIGKILL
     kind = await Child.start(
         "it", ["sh", "-c", "trap 'exit 7' TERM; echo again; while :; do sleep .05; done"], log
     )
-    await kind.until(says(log, "again"), within=10)
+    await kind.until(says(log, "again"), within=PATIENCE)
     suspend(kind)
-    assert await kind.stop() == 7
+    assert await kind.stop(grace=PATIENCE) == 7
 
 
 async def test_children_of_a_killed_parent_go_too(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ async def test_children_of_a_killed_parent_go_too(tmp_path: Path) -> None:
     )
     assert parent.stdout is not None
     child = psutil.Process(int(await parent.stdout.readline()))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await eventually(lambda: child.name() == "sleep")
         parent.kill()
         await parent.wait()

@@ -16,11 +16,12 @@ from broadcaster.demo.processes import free_ports
 from broadcaster.viewer_server import held
 from tests.support.fakes.pipeline_parts import variants_listed
 from tests.support.fakes.viewer_app import MEDIA, ViewerApp
+from tests.support.length import SOAK, seconds
 from tests.support.servers.edge import running_edge
 from tests.support.servers.edge_fixture import Front, serving
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
-WAITERS = 1000
+WAITERS = seconds(1000, 300)
 
 
 @asynccontextmanager
@@ -31,7 +32,7 @@ async def many(tmp_path: Path, site: ViewerApp) -> AsyncIterator[Front]:
     async with (
         serving(site, port),
         running_edge(tmp_path, f"http://127.0.0.1:{port}") as edge,
-        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120)) as session,
+        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=PATIENCE)) as session,
     ):
         yield Front(site, edge, session, f"http://127.0.0.1:{port}")
 
@@ -47,7 +48,7 @@ async def read(front: Front, path: str) -> dict[str, Any]:
 
 @pytest.mark.takes(20)
 @pytest.mark.parametrize("what", ["event", "segment"])
-async def test_a_thousand_wait_and_one_request_reaches_the_service(
+async def test_hundreds_wait_and_one_request_reaches_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """All that wait for one serial, or for one segment, are answered; the service has seen one of them."""
@@ -59,7 +60,7 @@ async def test_a_thousand_wait_and_one_request_reaches_the_service(
         serial = (await read(front, "/live/events/now"))["serial"]
         path = f"/live/events/{serial}" if what == "event" else f"{MEDIA}?_HLS_msn=2"
         waiting = [asyncio.create_task(front.get(path)) for _ in range(WAITERS)]
-        await eventually(lambda: connected(front), lambda found: found >= WAITERS, within=30)
+        await eventually(lambda: connected(front), lambda found: found >= WAITERS)
         await eventually(front.somebody_waits)
         site.audience.event_stream.send_starting(site.now)
         site.publish(seconds=12)
@@ -101,8 +102,8 @@ async def test_events_come_through_the_edge_soon(tmp_path: Path) -> None:
                 times[address] += [at - told for at in await asyncio.gather(*waiting)]
     medians = {address: statistics.median(found) for address, found in times.items()}
     print(medians)
-    assert medians[direct] <= 0.1
-    assert medians[front.edge.address] <= 0.8
+    assert medians[direct] <= 0.1 or not SOAK
+    assert medians[front.edge.address] <= (0.8 if SOAK else 0.8 + 10 * medians[direct])
 
 
 async def test_a_service_that_dies_is_told_to_all_that_wait(tmp_path: Path) -> None:
@@ -117,10 +118,10 @@ async def test_a_service_that_dies_is_told_to_all_that_wait(tmp_path: Path) -> N
             serial = (await read(front, "/live/events/now"))["serial"]
             waiting = [asyncio.create_task(front.get(f"/live/events/{serial}")) for _ in range(100)]
             await eventually(lambda: site.audience.event_stream.held.waiting == 1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(seconds(10, 60)):
             answers = await asyncio.gather(*waiting)
         assert {status for status, _, _ in answers} <= {502, 503}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(seconds(10, 60)):
             again = await asyncio.gather(*(front.get(f"/live/events/{serial}") for _ in range(100)))
         assert {status for status, _, _ in again} <= {502, 503}
         await edge.stop()

@@ -29,6 +29,7 @@ from tests.support.faults.delay_proxy import DelayProxy
 from tests.support.length import seconds
 from tests.support.servers.shared_bucket import client_of
 from tests.support.servers.static_site import static_site
+from tests.support.waiting import PATIENCE
 
 RUNS = 3
 KINDS = {"audio", "video"}
@@ -145,7 +146,7 @@ async def run(cinema: Cinema, target: Path, *, kill_at: int, late: float) -> boo
     if child.returncode is None:
         child.kill()
     await asyncio.gather(ended)
-    _, left_over = await asyncio.to_thread(psutil.wait_procs, started, 20)
+    _, left_over = await asyncio.to_thread(psutil.wait_procs, started, PATIENCE)
     assert not left_over
     come.cancel()
     return not target.exists()  # noqa: ASYNC240 - nothing else runs
@@ -264,7 +265,7 @@ async def export_elsewhere(cwd: Path, site: str, target: Path, *under: str) -> t
     command = [*under, sys.executable, "-c", MEASURED, f"{site}/playlist.m3u8", str(target)]
     child = await asyncio.create_subprocess_exec(*command, cwd=cwd, stdout=asyncio.subprocess.PIPE)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             said, _ = await child.communicate()
     finally:
         if child.returncode is None:

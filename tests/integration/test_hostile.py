@@ -17,6 +17,7 @@ import pytest
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.own_files import VIEWER_DIR
 from tests.integration.hostile_requests import hostile_requests
+from tests.support import waiting
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
@@ -78,8 +79,7 @@ async def flood_tracker(address: str) -> None:
                 await socket.send_str("{" * number)
                 await socket.send_bytes(secrets.token_bytes(100 * number))
                 await socket.send_str('{"action":"announce","info_hash":"' + "x" * 100_000)
-                async with asyncio.timeout(PATIENCE):
-                    await socket.receive()
+                await socket.receive(timeout=waiting.PATIENCE)
 
     async with aiohttp.ClientSession() as session:
         await asyncio.gather(*(ask(session, number) for number in range(SOCKETS)))

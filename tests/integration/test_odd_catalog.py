@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -41,9 +42,18 @@ async def test_a_killed_process_starts_with_odd_inputs_in_its_catalog(
         master += f"#EXT-X-STREAM-INF:BANDWIDTH={1000 + index}\n{index}/stream.m3u8\n"
     (hls / "stream.m3u8").write_text(master)
 
-    def noticed() -> dict[str, int]:
-        with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as journal:
+    def noticed(state: Path = tmp_path / "state") -> dict[str, int]:
+        with closing(sqlite3.connect(state / "journal.db")) as journal:
             return dict(journal.execute("SELECT variant, count(*) FROM segments GROUP BY variant"))
+
+    def is_written() -> bool:
+        """Whether all is in the catalog, by a copy of it: nobody else may read it while the service runs."""
+        (tmp_path / "copy").mkdir(exist_ok=True)
+        for path in (tmp_path / "state").glob("journal.db*"):
+            shutil.copy(path, tmp_path / "copy")
+        with suppress(sqlite3.DatabaseError):  # it was written to meanwhile
+            return len(noticed(tmp_path / "copy")) == len(cases)
+        return False
 
     async with running_service(tmp_path, hls, bucket) as service, aiohttp.ClientSession() as session:
 
@@ -52,6 +62,7 @@ async def test_a_killed_process_starts_with_odd_inputs_in_its_catalog(
                 return set(DISCOVERED.findall(await answer.text()))
 
         await eventually(discovered, lambda found: len(found) == len(cases))
+        await eventually(is_written)
         await service.kill()
         first = noticed()
         assert len(first) == len(cases)

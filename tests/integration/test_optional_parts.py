@@ -33,7 +33,7 @@ from broadcaster.upload.deleter import FileDeleter, RetentionDeleter
 from broadcaster.upload.mirror import Mirror
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.servers.service import Service
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 FAILURES = 2  # of each
 PARTS = [
@@ -123,16 +123,16 @@ async def test_the_stream_goes_on(
     async def is_listed(number: int) -> bool:
         return writer.name(number) in await read(f"{service.address}/live/playlist.m3u8")
 
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
         serving = group.create_task(serve(load(), stop, on_event=note))
         await eventually(service.answers)
         for number in range(1, 8):
             writer.write(range(1 + number))
             await eventually(partial(is_published, number))
         await eventually(lambda: is_listed(7))
+        streaming = group.create_task(writer.go_on(8))
         await eventually(lambda: all(calls[kind, method] > FAILURES for _, kind, method in broken))
-        health = await service.health()
-        assert health["http"] == 200
+        health = await service.until_health(http=200)
         told = dict(re.findall(r"([a-z' ]+) has failed (once|\d+ times),", str(health["warning"])))
         assert set(expected) == {name.strip() for name in told}
         assert "is broken): the stream goes on" in str(health["warning"])
@@ -141,4 +141,5 @@ async def test_the_stream_goes_on(
         # Both writes of the mirror may fail at once, and are one failure then.
         assert all(1 <= int(counted[name]) <= count for name, count in expected.items())
         assert not serving.done()
+        streaming.cancel()
         stop.set()

@@ -192,7 +192,7 @@ async def test_dashboard_and_rules_on_the_running_service(tmp_path: Path, bucket
             named = set(re.findall(r"(?:(?:instance|class):)?\b(?:broadcaster|process)_[\w:]+", rule["expr"]))
             assert named <= known, rule
         await check_metrics(service)
-        assert "BroadcasterDown" not in await prometheus.firing()
+        await eventually(prometheus.firing, lambda alerts: "BroadcasterDown" not in alerts)
         await service.stop()
         await eventually(prometheus.firing, lambda alerts: "BroadcasterDown" in alerts)
 

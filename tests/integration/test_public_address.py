@@ -1,7 +1,6 @@
 """Wrong public addresses on the real service: nobody could see the video, and the dashboard says so."""
 
 import asyncio
-import itertools
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -51,7 +50,7 @@ async def test_each_is_named(tmp_path: Path, bucket: SeaweedBucket) -> None:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         writer.write(range(3))
         began = time.monotonic()
-        streaming = asyncio.create_task(stream(writer))
+        streaming = asyncio.create_task(writer.go_on(3))
 
         async def judged(name: str) -> None:
             service, (_, told) = services[name], cases[name]
@@ -73,14 +72,6 @@ async def test_each_is_named(tmp_path: Path, bucket: SeaweedBucket) -> None:
         print(f"\nall were judged {time.monotonic() - began:.1f} s after the first segment was written")
         await count_blind_pages(session, services["right"])
         streaming.cancel()
-
-
-async def stream(writer: HlsWriter) -> None:
-    """Go on at the pace of an encoder until cancelled: a stream that brings nothing new fails by itself."""
-    for number in itertools.count(3):
-        await asyncio.sleep(writer.seconds)
-        writer.segment(number)
-        writer.playlist(range(number - 2, number + 1))
 
 
 async def count_blind_pages(session: aiohttp.ClientSession, service: Service) -> None:

@@ -22,7 +22,7 @@ from broadcaster.hls import MediaPlaylist, parse
 from tests.support.fakes.owncast_transcoder import LATENCY_LEVELS, LatencyLevel
 from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.length import SOAK
-from tests.support.servers.end_to_end import VARIANTS, EndToEnd, end_to_end
+from tests.support.servers.end_to_end import ROOMY, VARIANTS, EndToEnd, end_to_end
 
 # Latency level, and pauses in seconds before the encoder is back; a restart and a kill of Owncast follow.
 LEVELS = (
@@ -105,7 +105,7 @@ async def test_a_shorter_latency_level(tmp_path: Path, bucket: SeaweedBucket, *,
     """Shorter segments fit into what players were told: the same playlists go on, twice."""
     folders = tmp_path / "hls", tmp_path / "owncast"
     owncast = SimulatedOwncast(*folders, segment_seconds=3, fragments=fragments)
-    async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
+    async with end_to_end(tmp_path, bucket, owncast=owncast, BROADCASTER_WINDOW_SEGMENTS=ROOMY) as on:
         await owncast.go_live()
         await owncast.wait_for_segments(2)
         for seconds in (2, 1):
@@ -186,7 +186,9 @@ async def on_stage(
 ) -> AsyncIterator[EndToEnd]:
     """Owncast's user runs the service too, or another does, with Owncast's group and CAP_LEASE alone."""
     if user == "same":
-        async with end_to_end(tmp_path, bucket, owncast=simulated(tmp_path, output)) as on:
+        async with end_to_end(
+            tmp_path, bucket, owncast=simulated(tmp_path, output), BROADCASTER_WINDOW_SEGMENTS=ROOMY
+        ) as on:
             yield on
         return
     if os.geteuid() or not shutil.which("setpriv"):
@@ -195,7 +197,10 @@ async def on_stage(
     lease = ("--inh-caps=-all,+lease", "--ambient-caps=-all,+lease", "--bounding-set=-all,+lease")
     wrapper = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--groups=0", *lease)
     try:
-        async with end_to_end(own, bucket, owncast=simulated(folder, output), wrapper=wrapper) as on:
+        owncast = simulated(folder, output)
+        async with end_to_end(
+            own, bucket, owncast=owncast, wrapper=wrapper, BROADCASTER_WINDOW_SEGMENTS=ROOMY
+        ) as on:
             yield on
     finally:
         shutil.rmtree(folder)

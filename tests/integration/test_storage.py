@@ -167,4 +167,5 @@ async def test_passing_faults(bucket: SeaweedBucket, monkeypatch: pytest.MonkeyP
         with pytest.raises(StorageUnavailable, match="no answer within"):
             await store.put("live/x.ts", b"x")
         resume(bucket.child)
+        monkeypatch.undo()  # a busy machine takes longer
         await store.put("live/x.ts", b"x")

@@ -10,7 +10,7 @@ from tests.support.fakes.hls_writer import PACKET
 from tests.support.judges.ffmpeg_player import FFMPEG, read_with_ffmpeg
 from tests.support.judges.watcher import watching
 from tests.support.length import seconds
-from tests.support.servers.end_to_end import end_to_end
+from tests.support.servers.end_to_end import ROOMY, end_to_end
 from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
 
@@ -21,7 +21,7 @@ LAVFI = (FFMPEG, "-v", "error", "-re", "-f", "lavfi")
 @pytest.mark.takes(25)
 async def test_a_long_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Every segment of a stream is in the bucket byte for byte; no playlist ever lied."""
-    async with end_to_end(tmp_path, bucket, segment_seconds=2) as on:
+    async with end_to_end(tmp_path, bucket, segment_seconds=2, BROADCASTER_WINDOW_SEGMENTS=ROOMY) as on:
         await on.owncast.go_live()
         await on.owncast.wait_for_segments(LONG // 2 - 1, within=LONG + 120)
         await on.owncast.stop_streaming()
@@ -59,7 +59,7 @@ async def test_single_media_playlist_of_another_writer(tmp_path: Path, bucket: S
 async def test_bad_input_beside_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Garbage of every kind beside a stream: each is logged once with its name and hurts nothing else."""
     hls = tmp_path / "hls"
-    async with end_to_end(tmp_path, bucket, segment_seconds=1) as on:
+    async with end_to_end(tmp_path, bucket, segment_seconds=1, BROADCASTER_WINDOW_SEGMENTS=ROOMY) as on:
         await on.live_with(2)
         await on.drained()
         bad = {

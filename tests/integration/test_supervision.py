@@ -22,7 +22,7 @@ from tests.support.faults.hanging_mount import hanging_mount
 from tests.support.servers.end_to_end import object_keys
 from tests.support.servers.service import Service, running_service
 from tests.support.suspending import resume, suspend
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 STUCK = 3.0  # seconds, in the place of a minute: a busy machine may pause
 MULTIVARIANT = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n"
@@ -98,7 +98,7 @@ async def run_to_its_end(folder: Path, bucket: SeaweedBucket) -> tuple[int, str]
     log = folder / "short.log"
     child = await Child.start("broadcaster", ["broadcaster", "run"], log, env=service.environment)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             status = await child.wait()
     finally:
         await child.kill()
@@ -231,7 +231,7 @@ async def test_the_watchdog_bites_when_ingest_is_stuck(
         await systemd.until("READY=1")
         for _ in range(round(1.5 * STUCK / 0.1)):  # longer than STUCK: it is no single message
             assert await systemd.hear() == "WATCHDOG=1"
-        assert (await environment.health())["http"] == 200
+        await environment.until_health(http=200)
         HangingSource.hang.set()
         health = await environment.until_health(http=503)
         assert str(health["reason"]).startswith("ingest is stuck: restart")

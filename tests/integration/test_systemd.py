@@ -19,7 +19,7 @@ from broadcaster.demo.processes import Child, free_ports
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.fakes.systemd import Ears
 from tests.support.length import SOAK
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 REPOSITORY = Path(__file__).parents[2]
 UNITS = REPOSITORY / "deploy/systemd"
@@ -270,7 +270,7 @@ async def test_install_and_run(
     }
     child = await Child.start("broadcaster", installation.command(), log, env=environment)
     try:
-        assert await systemd.hear(within=120) == "READY=1"
+        assert await systemd.hear() == "READY=1"
         assert await systemd.hear() == "WATCHDOG=1"
         await publish(tmp_path / "hls", f"http://127.0.0.1:{port}")
         held = psutil.Process(child.pid).environ().values()
@@ -283,7 +283,7 @@ async def test_install_and_run(
         assert written
         assert not any(file_status.st_mode & 0o077 for file_status in written if file_status.st_nlink == 1)
     finally:
-        assert await child.stop(grace=30) == 0
+        assert await child.stop(grace=PATIENCE) == 0
     await systemd.until("STOPPING=1")
     lines = log.read_text().splitlines()
     assert lines

@@ -13,10 +13,9 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import Child
 from tests.support.fakes.hls_writer import PACKET, HlsWriter
 from tests.support.servers.service import Service, running_service
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 VIEWER = Path(__file__).parents[2] / "viewer/tests/support/swarm-viewer.mjs"
-DEADLINE = 60.0  # seconds
 ATTRIBUTES = (
     'BANDWIDTH=2340800,RESOLUTION=1280x720,CODECS="avc1.64001f,mp4a.40.2",FRAME-RATE=30.000',
     'BANDWIDTH=1020800,AVERAGE-BANDWIDTH=900000,RESOLUTION=640x360,CODECS="avc1.42c01e,mp4a.40.2"',
@@ -39,7 +38,7 @@ class Viewer:
     async def told(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until the viewer says what is wanted."""
         found = eventually(lambda: [line for line in self.lines() if wanted(line)])
-        return (await self._child.until(found, within=DEADLINE))[0]
+        return (await self._child.until(found, within=PATIENCE))[0]
 
     def lines(self) -> list[dict[str, Any]]:
         text = self._child.log.read_text()

@@ -35,15 +35,16 @@ from tests.support.judges.gate_cases import (
     OTHER as OTHER_RECORDING,
 )
 from tests.support.judges.timing import check_forged_tokens
+from tests.support.length import SOAK
 from tests.support.servers.service import running_service
 from tests.support.servers.worker import Worker, running_worker
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 TITLE = "The stream's own title"
 LEAKS = (TITLE, "EXTM3U", "viewers", "recordings", "live", "offline", "0/playlist", SECRET.hex())
 HTML = {"Accept": "text/html", "Accept-Language": "de-CH, en"}
 OTHER = "1" * 16
-REVOKED_WITHIN = 2.0  # seconds
+REVOKED_WITHIN = 2.0  # seconds, at full length
 PATHS = (
     *(
         "/",
@@ -215,8 +216,8 @@ async def test_revocation(worker: Worker) -> None:
         )
         took = loop.time() - began
         print(f"refused after {took:.3f} s")
-        assert took < REVOKED_WITHIN
-        message = await socket.receive(timeout=60)
+        assert took < REVOKED_WITHIN or not SOAK
+        message = await socket.receive(timeout=PATIENCE)
         assert message.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
         await telling
         assert (await read(f"{worker.address}{stays}/live/playlist.m3u8"))[0] == 200

@@ -14,7 +14,7 @@ from broadcaster.demo.encoder import DemoRendition
 from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.length import seconds
 from tests.support.servers.service import Service, running_service
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 AWAY = seconds(20, 8)
 LOOK = 0.5  # seconds between two looks: what a player has said by then is read anew each time
@@ -22,7 +22,6 @@ SEGMENT_SECONDS = 2
 FPS = 10
 SMALL = (DemoRendition(160, 90, 80), DemoRendition(128, 72, 50))  # so that all players together need little
 DRY = 2.0  # seconds without a new picture
-WITHIN = 60.0  # seconds for what takes a player a few
 ENOUGH = 2 * SEGMENT_SECONDS * FPS  # pictures: two segments
 
 
@@ -90,12 +89,12 @@ async def all_show_more(players: Sequence[Player], than: Mapping[str, int]) -> N
         now = await shown(players)
         return {name: more for name in than if (more := now[name] - than[name]) < ENOUGH}
 
-    await eventually(late, lambda late: not late, within=WITHIN)
+    await eventually(late, lambda late: not late)
 
 
 async def run_dry(player: Player) -> None:
     """Wait until it shows nothing new."""
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(PATIENCE):
         before, now = -1, await player.pictures()
         while now != before:
             await asyncio.sleep(DRY)

@@ -1,5 +1,7 @@
 """Writes an HLS folder by hand, as carelessly as a test wants it."""
 
+import asyncio
+import itertools
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,6 +55,13 @@ class HlsWriter:
         for number in numbers:
             self.segment(number)
         self.playlist(numbers)
+
+    async def go_on(self, first: int) -> None:
+        """Write at the pace of an encoder until cancelled; a stream that brings nothing new is a failure."""
+        for number in itertools.count(first):
+            await asyncio.sleep(self.seconds)
+            self.segment(number)
+            self.playlist(range(max(0, number - 5), number + 1))
 
 
 def age(path: Path, seconds: float) -> None:

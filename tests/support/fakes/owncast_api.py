@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from aiohttp import web
 
 from tests.support.judges.check_command import listening
+from tests.support.waiting import PATIENCE
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 VERSION = "0.1.3"
-WITHIN = 20.0  # seconds for what takes milliseconds
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -73,7 +73,7 @@ class FakeOwncast:
 
     async def until_asked(self, count: int) -> None:
         """Wait until there have been so many requests in all."""
-        async with asyncio.timeout(WITHIN), self._arrived:
+        async with asyncio.timeout(PATIENCE), self._arrived:
             await self._arrived.wait_for(lambda: self.requests >= count)
 
     async def until_heard(self) -> None:

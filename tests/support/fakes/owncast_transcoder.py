@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from broadcaster.demo.encoder import FfmpegEncoder, ffmpeg
 from broadcaster.demo.processes import Child, run
+from tests.support.waiting import PATIENCE
 
 IDLE = "offline"  # in the place of the run's id in the names of the idle clip's segments
 IDLE_SEGMENT_SECONDS = 5  # Owncast transcodes the idle clip at its highest latency level
@@ -30,7 +31,6 @@ FILE_MODE = 0o644
 PRIVATE_MODE = 0o600
 NOTHING = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-TARGETDURATION:{CLIP_SECONDS}\n"
 DISCONTINUITY = "#EXT-X-DISCONTINUITY\n"
-STEP_WITHIN = 60.0  # seconds for what ffmpeg does in one or two
 
 
 class LatencyLevel(NamedTuple):
@@ -206,7 +206,7 @@ class IdleClip:
             self.transcoder = None
 
     async def _run_ffmpeg(self, *options: str | Path) -> None:
-        await run("ffmpeg", [*ffmpeg(), *options], self._work_dir / "ffmpeg.log", within=STEP_WITHIN)
+        await run("ffmpeg", [*ffmpeg(), *options], self._work_dir / "ffmpeg.log", within=PATIENCE)
 
 
 def _idle(encoder: FfmpegEncoder) -> list[str]:

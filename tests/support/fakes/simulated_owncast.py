@@ -25,7 +25,6 @@ from broadcaster.demo.processes import HOST, Child, free_ports
 from broadcaster.errors import DemoError
 from tests.support.fakes.owncast_transcoder import (
     PUT,
-    STEP_WITHIN,
     IdleClip,
     LatencyLevel,
     OwncastFolder,
@@ -33,6 +32,7 @@ from tests.support.fakes.owncast_transcoder import (
 )
 from tests.support.length import seconds
 from tests.support.servers.owncast_receiver import Receiver, SegmentKey
+from tests.support.waiting import PATIENCE
 
 VERSION = "0.1.3"
 NAME = "New Owncast Server"
@@ -325,7 +325,7 @@ class SimulatedOwncast:
         self._cleanup = asyncio.create_task(self._clean_up_for_ever())
         return self.run_id
 
-    async def wait_for_segments(self, count: int, *, within: float = STEP_WITHIN) -> None:
+    async def wait_for_segments(self, count: int, *, within: float = PATIENCE) -> None:
         """Wait up to ``within`` seconds until each variant has ``count`` segments of this run."""
         if self.encoder is None:
             raise DemoError("the simulated Owncast is not live")
@@ -386,7 +386,7 @@ class SimulatedOwncast:
         await self._stop_cleanup()
         if self.encoder is not None:
             # Not a second signal: ffmpeg would then give up its connections, and the last segment with them.
-            await self.encoder.stop(with_signal)
+            await self.encoder.stop(with_signal, grace=PATIENCE)
             self.encoder = None
             await self._receiver.drain()
 

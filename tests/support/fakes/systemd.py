@@ -4,6 +4,8 @@ import asyncio
 import socket
 from pathlib import Path
 
+from tests.support.waiting import PATIENCE
+
 
 class Ears:
     """The socket on which systemd listens."""
@@ -13,7 +15,7 @@ class Ears:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.bind(str(path))
 
-    async def hear(self, within: float = 60) -> str:
+    async def hear(self, within: float = PATIENCE) -> str:
         async with asyncio.timeout(within):
             return (await asyncio.get_running_loop().sock_recv(self._socket, 1000)).decode()
 

@@ -30,8 +30,8 @@ from broadcaster.demo.processes import HOST, find_program
 from broadcaster.doctor.bucket import ProbeObjects
 from broadcaster.doctor.report import Check
 from broadcaster.service.checklist import CheckFinding
+from tests.support.waiting import PATIENCE
 
-PATIENCE = 120.0  # seconds
 LIMITS = ("bucket.DEADLINE", "bucket.TIMEOUT", "bucket.CLEANUP", "bucket.PATIENCE", "terminal.BUDGET")
 PACKETS = 3000  # of a segment of 2 seconds: 2.26 Mbit/s
 SECRETS = ("AWS4-HMAC", "Signature=", "X-Amz-Signature", "Credential=")

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.processes import Child, free_ports, poll
+from tests.support.waiting import PATIENCE
 
 SHIPPED = Path(__file__).parents[3] / "deploy/nginx"
 CONFIGURATION = SHIPPED / "broadcaster.conf"
@@ -80,7 +81,7 @@ class Edge:
         main.write_text(AROUND.format(folder=self.folder, modules=modules))
         command: list[str | Path] = ["nginx", "-e", self.error_log, "-p", self.folder, "-c", main]
         self._child = await Child.start("nginx", command, self.folder / "output.log")
-        await self._child.until(poll(self._answers), within=60)
+        await self._child.until(poll(self._answers), within=PATIENCE)
 
     def configuration(self, origin: str) -> str:
         """What operators get, here and in front of ``origin``."""

@@ -24,6 +24,7 @@ from tests.support.servers.small_owncast import small_owncast
 from tests.support.waiting import PATIENCE, eventually
 
 VARIANTS = ("0", "1")
+ROOMY = "60"  # segments of a window: what is listed stays until a viewer on a busy machine looks
 
 
 @dataclass(slots=True)
@@ -96,7 +97,7 @@ class EndToEnd:
         assert self.watcher.missing == []
         return len(finished)
 
-    async def is_settled(self, within: float) -> bool:
+    async def is_settled(self, within: float = PATIENCE) -> bool:
         """Wait until nothing is on its way and viewers see each variant's newest; whether it came to that.
 
         Unlike ``drained`` it does not mind segments that came and went between two looks of the viewer.

@@ -19,7 +19,7 @@ from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.relay import RelayOptions, relay
 from tests.support.judges.watcher import Watcher
 from tests.support.servers.prepared import start_broadcaster
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 VIEWER = Path(__file__).resolve().parents[3] / "viewer" / "dist"
 
@@ -71,7 +71,7 @@ class Relayed:
 
     async def heard(self, *names: str, **what: object) -> None:
         """Wait until pages get an event of one of these names."""
-        async with asyncio.timeout(60), self.session.get(self.address + "/live/events") as response:
+        async with asyncio.timeout(PATIENCE), self.session.get(self.address + "/live/events") as response:
             told = ""
             async for line in response.content:
                 field, _, value = line.decode().rstrip("\n").partition(": ")
@@ -159,7 +159,7 @@ async def watching_relay(folder: Path, origin: str) -> AsyncIterator[RelayWatche
 
 @asynccontextmanager
 async def _session() -> AsyncIterator[aiohttp.ClientSession]:
-    timeout, connector = aiohttp.ClientTimeout(60), aiohttp.TCPConnector(limit=0)
+    timeout, connector = aiohttp.ClientTimeout(PATIENCE), aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
         yield session
 
@@ -201,7 +201,7 @@ async def relay_process(folder: Path, origin: str, *options: str) -> AsyncIterat
                 return False
 
         try:
-            await child.until(poll(answers), within=120)
+            await child.until(poll(answers), within=PATIENCE)
             yield relayed
         finally:
-            assert await child.stop(grace=30) == 0
+            assert await child.stop(grace=PATIENCE) == 0

@@ -13,6 +13,7 @@ import pytest
 
 from broadcaster.demo.processes import Child, free_ports, poll
 from broadcaster.edge import VERSION, EdgeClient, open_edge
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 WORKER = ROOT / "deploy/cloudflare/worker"
@@ -59,7 +60,7 @@ class Worker:
             *(["bare"] if self._bare else []),
         ]
         self._child = await Child.start("worker", command, self.log)
-        await self._child.until(poll(self._answers), within=60)
+        await self._child.until(poll(self._answers), within=PATIENCE)
 
     def _other_release(self) -> Path:
         """A copy of the Worker, but for its version."""

@@ -78,13 +78,24 @@ async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket, browser: Br
 
 
 async def check_decodable(page: Page, address: str) -> None:
-    """Chromium without HEVC takes the variant in H.264."""
+    """Chromium without HEVC takes the variant in H.264, and the chosen language, also after a reload."""
     traffic = Traffic(page)
     with no_complaints(page):
         await page.goto(f"{address}/")
         state = await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
-    assert (len(state["levels"]), state["rebuilds"], state["sessions"]) == (1, 0, 1)
-    assert [url for url in traffic.requested if "/0/" in url and ".m4s" in url] == []
+        assert (len(state["levels"]), state["rebuilds"], state["sessions"]) == (1, 0, 1)
+        languages = page.locator("#audio")
+        await expect(languages.locator("option")).to_have_text(["English", "German"])
+        assert await languages.evaluate("select => select.selectedOptions[0].text") == "English"
+        await languages.select_option("German")
+        await traffic.until_asked_for("/3/init_3.mp4")
+        traffic = Traffic(page)
+        await page.reload()
+        await traffic.until_asked_for("/3/init_3.mp4")
+        assert await languages.evaluate("select => select.selectedOptions[0].text") == "German"
+        await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
+    unwanted = [url for url in traffic.requested if ("/0/" in url or "/2/" in url) and ".m4s" in url]
+    assert unwanted == []
     await page.close()
 
 

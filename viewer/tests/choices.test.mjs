@@ -11,8 +11,8 @@ test("choices add up and are there at the next visit", () => {
   const device = storage();
   createChoices(() => device).keep({ volume: 0.5 });
   createChoices(() => device).keep({ shortcuts: false, mode: "sharing", bandwidth: 3e6 });
-  createChoices(() => device).keep({ quality: "360-900000", caption: "1", speed: 1.5 });
-  const chosen = { volume: 0.5, mode: "sharing", bandwidth: 3e6, quality: "360-900000", caption: "1", shortcuts: false, speed: 1.5 };
+  createChoices(() => device).keep({ quality: "360-900000", caption: "1", audioTrack: "de Deutsch", speed: 1.5 });
+  const chosen = { volume: 0.5, mode: "sharing", bandwidth: 3e6, quality: "360-900000", caption: "1", audioTrack: "de Deutsch", shortcuts: false, speed: 1.5 };
   assert.deepEqual(createChoices(() => device).load(), chosen);
 });
 
@@ -24,7 +24,7 @@ test("who did not want to share by an earlier page's switch does not, until they
 });
 
 test("what makes no sense is not taken", () => {
-  const device = storage(JSON.stringify({ volume: 7, mode: "fast", bandwidth: -1, p2p: "yes", quality: "best", caption: {}, speed: 3, shortcuts: true, other: 1 }));
+  const device = storage(JSON.stringify({ volume: 7, mode: "fast", bandwidth: -1, p2p: "yes", quality: "best", caption: {}, audioTrack: 1, speed: 3, shortcuts: true, other: 1 }));
   assert.deepEqual(createChoices(() => device).load(), { shortcuts: true });
   for (const text of ["{", "7", "null", "[]"]) assert.deepEqual(createChoices(() => storage(text)).load(), {});
 });

@@ -113,7 +113,7 @@ test("no word of a page stands outside the catalogue", () => {
 // Scripts: a literal that reads like words, and is none of what scripts name besides.
 const NOT_SAID = [
   /^(Arrow|Audio|Video|Media|Encrypted|Managed|Abort|NotAllowed|NotSupported|Quota|Type|Timeout|Content|Cache|Network|Web|RTC)[A-Z]?\w*$/, // names of the platform
-  /^(Space|Home|End|Escape|Esc|Tab|Enter|[A-Z]|Mbit\/s|kbit\/s|R2|USD|NumberFormat|DateTimeFormat|PluralRules|ListFormat)$/,
+  /^(Space|Home|End|Escape|Esc|Tab|Enter|[A-Z]|Mbit\/s|kbit\/s|R2|USD|NumberFormat|DateTimeFormat|PluralRules|ListFormat|DisplayNames)$/,
   /^(Badge|Title|Text|Age|Content-Length)$/, // ends of names of texts, headers
   /^(length figure|notice figure|track short|\0 kbit\/s)$/, // classes, a unit
 ];

@@ -50,6 +50,23 @@ test("what no decoder is for is named, without another try; any other error of t
   assert.deepEqual(heardOf("bufferAppendError", { parsed: levels }), ["error"]);
 });
 
+test("the chosen sound is found again in the next player, by its language if not by its name", () => {
+  const [english, german, comments] = [{ lang: "en", name: "English" }, { lang: "de", name: "Ton 1" }, { lang: "de", name: "Kommentar" }];
+  const played = (audioTrack, audioTracks, first = 0) => {
+    const { hls, player, heard } = fakePlayer({ audioTrack });
+    Object.assign(hls, { audioTracks, audioTrack: first });
+    hls.tell("AUDIO_TRACKS_UPDATED", { audioTracks });
+    assert.deepEqual(heard.at(-1).findIndex(({ on }) => on), hls.audioTrack);
+    return { hls, player };
+  };
+  const all = [english, german, comments];
+  assert.deepEqual([null, "de Kommentar", "de Deutsch", "fr", " Ton 1"].map((key) => played(key, all, 1).hls.audioTrack), [1, 2, 1, 1, 1]);
+  assert.equal(played("de Deutsch", [{ name: "Ton 1" }, { name: "de Deutsch" }]).hls.audioTrack, 0);
+  const { hls, player } = played(null, all);
+  player.setAudioTrack("de Kommentar");
+  assert.equal(hls.audioTrack, 2);
+});
+
 test("a player begins with the bandwidth of the one before, and tells of its own", () => {
   assert.equal("abrEwmaDefaultEstimate" in fakePlayer().hls.config, false, "hls.js knows better than nothing");
   const { hls, heard } = fakePlayer({ bandwidth: 3e6 });

@@ -8,6 +8,7 @@ const sound = Object.freeze({
   bandwidth: (value) => Number.isFinite(value) && value > 0, // bits per second, as it was when the page was left
   quality: (value) => typeof value === "string" && /^(auto|\d+-\d+)$/.test(value),
   caption: (value) => value === null || (typeof value === "string" && /^\d+$/.test(value)),
+  audioTrack: (value) => value === null || (typeof value === "string" && value.length <= 200),
   shortcuts: (value) => typeof value === "boolean",
   speed: (value) => SPEEDS.includes(value),
 });

@@ -24,6 +24,15 @@ export const formatUnit = (locale, value, unit, { digits = 0, display = "short" 
 
 export const formatDate = (locale, date, options) => formatter("DateTimeFormat", locale, options).format(date);
 
+/** "German", of "de"; null for what is no language that has a name. */
+export function nameOfLanguage(locale, tag) {
+  try {
+    return tag === "und" ? null : (formatter("DisplayNames", locale, { type: "language", fallback: "none" }).of(tag) ?? null);
+  } catch {
+    return null;
+  }
+}
+
 /** "14:03:20, 55 seconds behind live" */
 export const formatList = (locale, parts) => formatter("ListFormat", locale, { type: "unit", style: "short" }).format(parts);
 

@@ -5,7 +5,7 @@
 //
 //   what the viewer wants  keyboard, media-session, ui/* → requests (controls, seeking, share) → store, video, playback
 //   what is on             live (wait, play, again) → session (one player) → player or native; fallback wraps both
-//   inside a player        engine (hls.js), recover, codecs, window, link, captions, quality
+//   inside a player        engine (hls.js), recover, codecs, window, link, captions, audio-tracks, quality
 //   where the viewer is    place: catch-up (rate, jumps), reserve (waiting), pace (the rate), timeline (clock times)
 //   how it does            watch, vitals → status; words makes a phase of it, phase keeps what is shown, texts and intl its words
 //   from the server        server-events: channel (held-events or events), outlook, clock, catalog, timings
@@ -71,8 +71,8 @@ window.addEventListener("online", () => alarm.wake());
 document.addEventListener("visibilitychange", () => document.hidden && choices.keep({ bandwidth: store.get().bandwidth }));
 
 // What this viewer chose at an earlier visit.
-const { shortcuts = true, volume = 1, quality = "auto", caption = null, bandwidth = null } = choices.load();
-store.set({ shortcuts, quality, caption, bandwidth, ...visit.load() });
+const { shortcuts = true, volume = 1, quality = "auto", caption = null, audioTrack = null, bandwidth = null } = choices.load();
+store.set({ shortcuts, quality, caption, audioTrack, bandwidth, ...visit.load() });
 video.volume = volume;
 
 store.subscribe(meter.note);

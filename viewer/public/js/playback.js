@@ -1,6 +1,6 @@
 // The player that is on, if any: who asks something of it need not know which one it is.
 
-const REQUESTS = ["seek", "goLive", "frame", "setQuality", "setCaption", "setMode", "share", "news", "renew", "replaced"];
+const REQUESTS = ["seek", "goLive", "frame", "setQuality", "setCaption", "setAudioTrack", "setMode", "share", "news", "renew", "replaced"];
 
 /** Each request goes to the player that was named by `use(player)` last; without one, or one that cannot, nothing. */
 export function createPlayback() {

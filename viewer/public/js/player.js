@@ -1,4 +1,5 @@
 // A player made of hls.js and a video element. It reports; what to make of it is decided in session.js.
+import { createAudioTracks } from "./audio-tracks.js";
 import { createCaptions } from "./captions.js";
 import { Hls, createHls } from "./engine.js";
 import { createLink } from "./link.js";
@@ -8,10 +9,10 @@ import { createRepair } from "./recover.js";
 import { createWindow } from "./window.js";
 
 /**
- * `on` takes what happens: levels(list), level(one), captions(list), bandwidth(bits per second), error(), stall(),
+ * `on` takes what happens: levels(list), level(one), captions(list), audioTracks(list), bandwidth(bits per second), error(), stall(),
  * resume(), changed() (the playlist or the buffer), over("ended" | "failed" | "switched" | "undecodable", the codecs of the last). `serverEvents` are the page's (server-events.js). The answer is what session.js drives.
  */
-export function createPlayer({ video, url, quality, caption, bandwidth = null, start = null, serverEvents, on, make = createHls, now = () => performance.now() }) {
+export function createPlayer({ video, url, quality, caption, audioTrack = null, bandwidth = null, start = null, serverEvents, on, make = createHls, now = () => performance.now() }) {
   const segmentSource = serverEvents.connect();
   const hls = make({ ...segmentSource.config, ...(bandwidth && { abrEwmaDefaultEstimate: bandwidth }), ...(start !== null && { startPosition: start }) });
   segmentSource.bind(hls);
@@ -20,6 +21,7 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, s
   const link = createLink();
   const off = new AbortController();
   const setCaption = createCaptions(video, { chosen: caption, changed: on.captions, signal: off.signal });
+  const setAudioTrack = createAudioTracks(hls, { chosen: audioTrack, changed: on.audioTracks });
   const { Events, ErrorDetails } = Hls;
   let live = true;
   let advancedAt = null;
@@ -91,10 +93,7 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, s
     return date ? (serverEvents.serverTime() - (date.getTime() - serverEvents.encoderOffset(playing))) / 1000 : null;
   }
 
-  function goLive() {
-    const position = hls.liveSyncPosition;
-    if (position !== null) video.currentTime = position;
-  }
+  const goLive = () => hls.liveSyncPosition !== null && (video.currentTime = hls.liveSyncPosition);
 
   // Where to begin is decided when the first playlist is there, before it can be asked about its segments.
   if (serverEvents.duration() !== null) tune(serverEvents.duration(), Math.ceil(serverEvents.duration()));
@@ -117,6 +116,7 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, s
     }),
     setQuality,
     setCaption,
+    setAudioTrack,
     goLive,
     seek: (position) => void (video.currentTime = position),
     frame: view.frame,

@@ -42,6 +42,11 @@ export function createRequests({ document, video, root, store, playback, pace, c
       playback.setQuality(quality);
     },
     chooseCaption,
+    chooseAudioTrack: (audioTrack) => {
+      store.set({ audioTrack });
+      choices.keep({ audioTrack });
+      playback.setAudioTrack(audioTrack);
+    },
     chooseSpeed,
     changeSpeed: (steps) => chooseSpeed(speedBy(store.get().speed, steps)),
     startOver: startOver.begin,

@@ -4,6 +4,7 @@ import { bufferAhead, vitals } from "./vitals.js";
 import { createWatch, isFresh } from "./watch.js";
 
 const TICK = 500;
+const NONE = Object.freeze([]);
 const NOWHERE = Object.freeze({ playlist: null, timeline: null, position: null, gone: false, missed: null });
 
 /** What a verdict of watch.js means for the page; null leaves the status as it is. */
@@ -42,7 +43,7 @@ export function runSession({ video, url, store, pace, ledger, playback, makePlay
         video.removeAttribute("src");
         video.load();
         ledger.flush();
-        store.set({ latency: null, delay: null, behind: false, over: false, slow: false, level: null, buffer: null, undecodable, ...NOWHERE, paused: chosen });
+        store.set({ latency: null, delay: null, behind: false, over: false, slow: false, level: null, buffer: null, audioTracks: NONE, undecodable, ...NOWHERE, paused: chosen });
         resolve({ reason, started });
       });
     };
@@ -54,6 +55,7 @@ export function runSession({ video, url, store, pace, ledger, playback, makePlay
       recorded,
       quality: store.get().quality,
       caption: store.get().caption,
+      audioTrack: store.get().audioTrack,
       bandwidth: store.get().bandwidth,
       on: {
         levels: (levels) => store.set({ levels }),
@@ -65,6 +67,7 @@ export function runSession({ video, url, store, pace, ledger, playback, makePlay
         },
         bandwidth: (bandwidth) => store.set({ bandwidth }),
         captions: (captions) => store.set({ captions }),
+        audioTracks: (audioTracks) => store.set({ audioTracks }),
         resume: () => startPlaying(video, store),
         changed: () => place.isHolding() && !done && tick(),
         over,

@@ -52,6 +52,8 @@ export const initialState = Object.freeze({
   fallback: false, // playing fallbackUrl, because the playlist cannot be had
   captions: Object.freeze([]), // {id, label}
   caption: null, // the id of the one shown
+  audioTracks: Object.freeze([]), // {id, lang, name, on}, where the sound has playlists of its own
+  audioTrack: null, // the id of the chosen one
   volume: 1, // 0 to 1
   pip: false,
   fullscreen: false,

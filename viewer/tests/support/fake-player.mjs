@@ -14,6 +14,8 @@ export class FakeHls extends EventEmitter {
   config = {};
   levels = [];
   currentLevel = -1;
+  audioTracks = [];
+  audioTrack = -1;
   latency = 5;
   targetLatency = 4;
   playingDate = null;
@@ -39,7 +41,7 @@ export class FakeHls extends EventEmitter {
  * {hls, video, catalog, player, heard}: `heard` has what the session was told. `serverTime` in ms, `bandwidth` in bits per
  * second; `serverEvents` overrules.
  */
-export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = false, ...serverEvents } = {}) {
+export function fakePlayer({ serverTime = () => 0, bandwidth = null, audioTrack = null, shared = false, ...serverEvents } = {}) {
   const hls = new FakeHls();
   const video = new FakeVideo();
   const catalog = createCatalog();
@@ -50,6 +52,7 @@ export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = fa
     url: "https://live.example/live/playlist.m3u8",
     quality: "auto",
     caption: null,
+    audioTrack,
     bandwidth,
     serverEvents: {
       connect: () => segmentSource,
@@ -67,6 +70,7 @@ export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = fa
       levels() {},
       level() {},
       captions() {},
+      audioTracks: (tracks) => heard.push(tracks),
       resume: () => heard.push("resume"),
       bandwidth: (rate) => heard.push(rate),
       stall() {},

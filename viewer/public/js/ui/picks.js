@@ -1,24 +1,27 @@
-// The choice of quality, of captions and of speed.
-import { formatNumber, say } from "../intl.js";
+// The choice of quality, of captions, of the sound and of speed.
+import { formatNumber, nameOfLanguage, say } from "../intl.js";
 import { SPEEDS, hasSpeed } from "../pace.js";
 import { levelKey } from "../quality.js";
 
 const OFF = "off"; // no caption's id: those come from the player with a number in them
 
-/** A narrow screen has no room for it on the picture: there it is the first of the buttons below. */
-function placeSpeed(at, narrow) {
+/** A narrow screen has no room for these on the picture: there they are the first of the buttons below. */
+function placeRoomy(at, narrow) {
   const place = () => {
-    at(narrow.matches ? "remind" : "choice").before(at("speed-choice"));
-    at("speed-name").classList.toggle("unseen", !narrow.matches);
+    for (const name of ["audio", "speed"]) {
+      at(narrow.matches ? "remind" : "choice").before(at(`${name}-choice`));
+      at(`${name}-name`).classList.toggle("unseen", !narrow.matches);
+    }
   };
   narrow.addEventListener("change", place);
   place();
 }
 
 export function createPicks({ document, at, requests }) {
-  placeSpeed(at, document.defaultView.matchMedia("(max-width: 40rem)"));
+  placeRoomy(at, document.defaultView.matchMedia("(max-width: 40rem)"));
   at("speed").addEventListener("change", ({ target }) => requests.chooseSpeed(Number(target.value)));
   at("quality").addEventListener("change", ({ target }) => requests.chooseQuality(target.value));
+  at("audio").addEventListener("change", ({ target }) => requests.chooseAudioTrack(target.value));
   at("caption").addEventListener("change", ({ target }) =>
     requests.chooseCaption(target.value === OFF ? null : target.value),
   );
@@ -29,6 +32,8 @@ export function createPicks({ document, at, requests }) {
     if (changed("captions", "caption", "texts")) fillCaptions(at("caption"), state);
     if (changed("texts")) at("speed").replaceChildren(...SPEEDS.map((speed) => new Option(`${formatNumber(state.texts.locale, speed)}×`, speed)));
     if (changed("speed", "texts")) at("speed").value = state.speed;
+    if (changed("audioTracks", "texts")) fillAudioTracks(at("audio"), state);
+    at("audio-choice").hidden = state.audioTracks.length < 2;
     at("speed-choice").hidden = !hasSpeed(state);
     at("choice").hidden = state.levels.length < 2;
     at("caption-choice").hidden = state.captions.length === 0;
@@ -56,4 +61,14 @@ function fillCaptions(select, { captions, caption, texts }) {
   const options = captions.map(({ id, label }) => new Option(label, id));
   select.replaceChildren(new Option(texts.captionsOff, OFF), ...options);
   select.value = caption ?? OFF;
+}
+
+function fillAudioTracks(select, { audioTracks, texts }) {
+  const options = audioTracks.map(({ id, lang, name }) => {
+    const language = nameOfLanguage(texts.locale, lang) ?? name;
+    const isOnly = audioTracks.filter((track) => track.lang === lang).length === 1;
+    return new Option(isOnly || language === name ? language : say(texts, "withKey", { name: language, key: name }), id);
+  });
+  select.replaceChildren(...options);
+  select.value = audioTracks.find(({ on }) => on)?.id;
 }

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 import math
 import secrets
+import socket
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 
 from broadcaster.aio import Signal
 from broadcaster.bucket.client import ObjectStore
@@ -41,6 +44,8 @@ DEADLINE = 10.0  # seconds for one request
 STEPS = 4  # of one renewal: a look, a write, and another look after a lost race
 NO_NUMBERS = Numbers()
 FILE = "owner"  # in the state folder
+VERSION, MACHINE = "version", "machine"  # names in LeaseRecord.settings, beside those of settings
+MACHINE_ID = Path("/etc/machine-id")
 LARGEST_NUMBER = 2**52  # that JavaScript can count on from
 
 
@@ -51,6 +56,7 @@ class LeaseRecord:
     Earlier releases wrote ``owner`` and ``at`` alone. ``standby`` says that the writer does not take the lead
     from others, ``run`` names its process, ``beat`` counts its writes. ``numbers`` are those of the playlists
     at that time. ``wanted`` names a standby that asks for the lead, ``free`` says that the writer gave it up.
+    ``settings`` are those of the writer that a standby should have as well; empty in earlier releases.
     """
 
     owner: str
@@ -63,6 +69,7 @@ class LeaseRecord:
     numbers: Numbers = NO_NUMBERS
     wanted: str = ""
     free: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def render(self) -> bytes:
         """The content as JSON."""
@@ -79,6 +86,7 @@ class LeaseRecord:
                 "discontinuity": self.numbers.discontinuity,
                 "wanted": self.wanted,
                 "free": self.free,
+                "settings": dict(self.settings),
             }
         ).encode()
 
@@ -98,6 +106,7 @@ class LeaseRecord:
                 Numbers(_number(found.get("sequence", 1)), _number(found.get("discontinuity", -1))),
                 str(found.get("wanted", "")),
                 bool(found.get("free", False)),
+                {str(name)[:40]: str(value)[:200] for name, value in found.get("settings", {}).items()},
             )
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
             raise ValueError("not an owner's object") from None
@@ -131,6 +140,14 @@ def own_name(folder: Path) -> str:
     return name
 
 
+def machine_id() -> str:
+    """What tells this machine from others, and tells others nothing of it."""
+    found = ""
+    with contextlib.suppress(OSError):
+        found = MACHINE_ID.read_text().strip()
+    return hashlib.sha256(f"broadcaster {found or socket.gethostname()}".encode()).hexdigest()[:16]
+
+
 def boot_time() -> float:
     """Seconds since the boot, on Linux those of a suspended machine included."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
@@ -149,7 +166,14 @@ class Election:
     ``next`` gives a step, ``note_version`` or ``note_write`` takes its outcome: none if the answer was lost.
     """
 
-    def __init__(self, owner: str, run: str, *, standby: bool = False) -> None:
+    def __init__(
+        self,
+        owner: str,
+        run: str,
+        *,
+        standby: bool = False,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.etag: str | None = None  # of the latest known version
         self.found: LeaseRecord | None = None  # its content, None without an object
         self._latest: LeaseRecord | None = None  # content that was ever seen
@@ -164,7 +188,7 @@ class Election:
         self.must_hand_over = False  # whether a standby asks for the lead
         self.wants = False  # whether to ask for it
         self.gives_up = False  # whether to give it up, for good
-        self._owner, self._run, self._standby = owner, run, standby
+        self._owner, self._run, self._standby, self._settings = owner, run, standby, settings
         self._highest = 0  # epoch that was ever seen
         self._known = False  # whether the latest known version may still be the bucket's
         self._seen = 0.0  # when that version was seen first
@@ -216,6 +240,7 @@ class Election:
             *(self._owner, at, epoch, ttl, self._standby, self._run, self._beat),
             numbers=numbers.at_least(seen),
             free=self.gives_up,
+            settings=self._settings,
         )
         self._ttl = min(self._ttl, ttl)  # the write may arrive without an answer
         self._known = self._may_take = False
@@ -280,7 +305,7 @@ class PrefixLease:
 
     ``ttl`` gives the TTL in seconds, ``numbers`` those of the playlists, ``clock`` the wall time, ``steady``
     a clock that goes on while the machine is suspended. A ``standby`` takes the lead from no broadcaster that
-    renews it.
+    renews it. ``settings`` are for the check of another one.
     """
 
     def __init__(  # noqa: PLR0913 - the bucket, whose lease it is, and the clocks
@@ -294,6 +319,7 @@ class PrefixLease:
         ttl: Callable[[], float] = lambda: IDLE_TTL,
         standby: bool = False,
         secret: bytes = b"",
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._store = store
         self._key = owner_key(prefix, secret)
@@ -304,7 +330,7 @@ class PrefixLease:
         self.numbers: Callable[[], Numbers] = Numbers
         self.changed = Signal()  # after each look and write
         self.is_standby = standby
-        self._election = Election(name, secrets.token_hex(8), standby=standby)
+        self._election = Election(name, secrets.token_hex(8), standby=standby, settings=settings)
         self._lock = asyncio.Lock()
         self._tried = asyncio.Event()
         self._has_told = False

@@ -24,7 +24,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
 from broadcaster.bucket import Bucket, ObjectStore, classify_error
-from broadcaster.bucket.lease import ALIVE, LeaseRecord, owner_key
+from broadcaster.bucket.lease import ALIVE, FILE, MACHINE, VERSION, LeaseRecord, owner_key
 from broadcaster.bucket.session import create_client
 from broadcaster.doctor.folders import Survey
 from broadcaster.doctor.report import from_storage, rate_text, reading, time_text
@@ -219,6 +219,35 @@ class Clients:
     objects: ProbeObjects
 
 
+SAME = "give both the same settings and the same release"
+ALONE = "no other broadcaster writes under this prefix"
+NOBODY = "nobody has led under {}/ yet: the other broadcaster must have the same R2_BUCKET and R2_PREFIX"
+COPIED = "a broadcaster on another machine leads with the state folder of this one: each takes the lead back"
+OWN_FOLDER = (
+    f"delete the file {FILE} in BROADCASTER_STATE_DIR, or give each a state folder of its own; if this"
+    f" broadcaster has moved just now, check again in {time_text(ALIVE)}"
+)
+
+
+def standby_finding(lease: LeaseRecord, ours: Mapping[str, str], age: str) -> CheckFinding:
+    """Whether this broadcaster could take over from the one with the lease."""
+    if not lease.standby:
+        return failed(
+            f"another broadcaster leads, wrote {age} ago, and has no BROADCASTER_STANDBY: at each start it"
+            " takes the lead back",
+            "set BROADCASTER_STANDBY=true there as well",
+        )
+    if not lease.settings:
+        return warning("another broadcaster leads, of an earlier release", SAME)
+    theirs = {name: lease.settings.get(name, "unknown") for name in ours}
+    differ = [name for name in ours if name != MACHINE and theirs[name] != ours[name]]
+    if not differ:
+        return ok(f"another broadcaster leads, and wrote {age} ago: this one takes over when it is gone")
+    values = ", ".join(f"{name} ({theirs[name]} there, {ours[name]} here)" for name in differ)
+    found = f"the broadcaster that leads differs from this one: {values}"
+    return warning(found, SAME) if differ == [VERSION] else failed(found, SAME)
+
+
 class BucketChecks:
     """The checks of one bucket. ``put_seconds`` is the duration of a tiny PUT, ``body`` its bytes."""
 
@@ -258,19 +287,28 @@ class BucketChecks:
         await self._store.check(self._prefix, deadline=DEADLINE)
         return ok("the key opens the bucket")
 
-    async def lease(self, name: str | None, now: datetime) -> CheckFinding:
-        """No other broadcaster leads. ``name`` is our owner name, None before the first start."""
+    async def lease(self, name: str | None, now: datetime, ours: Mapping[str, str]) -> CheckFinding:
+        """No other broadcaster leads, or this one could take over from it.
+
+        ``name`` is our owner name, None before the first start; ``ours`` are what both should have in common.
+        """
         key = owner_key(self._prefix, self._lease_secret)
         try:
             size = await self._store.size(key, deadline=DEADLINE)
             lease = LeaseRecord.parse(await self._settings.read(key, 0, size - 1)) if size else None
         except ValueError as error:
             return warning(f"{key} is {error}", "see what else writes under R2_PREFIX")
-        if lease is None or lease.owner == name:
-            return ok("no other broadcaster writes under this prefix")
+        is_standby = ours["BROADCASTER_STANDBY"] == "True"
+        if lease is None:
+            return ok(NOBODY.format(self._prefix) if is_standby else ALONE)
         age = abs((now - lease.at).total_seconds())
+        if lease.owner == name:
+            machine = lease.settings.get(MACHINE, ours[MACHINE])
+            return ok(ALONE) if machine == ours[MACHINE] or age > ALIVE else warning(COPIED, OWN_FOLDER)
         if age > ALIVE:
             return ok(f"another broadcaster wrote under this prefix {time_text(age)} ago, and does no more")
+        if is_standby:
+            return standby_finding(lease, ours, time_text(age))
         return warning(
             f"another broadcaster wrote under {self._prefix}/ {time_text(age)} ago, and leads: the one that"
             " was started last deletes and writes playlists, the other does not",

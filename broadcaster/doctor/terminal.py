@@ -22,7 +22,7 @@ from broadcaster.doctor.report import Check, Report, Result, examine, in_thread
 from broadcaster.errors import ConfigError
 from broadcaster.guest import open_browser
 from broadcaster.printable import ProgressLine, write
-from broadcaster.service import bucket_of, lease_secret
+from broadcaster.service import bucket_of, lease_secret, shared_settings
 from broadcaster.service.checklist import CheckFinding, failed, ok, skipped
 
 HANGS = "does the file system hang? A network file system does when its server is away"
@@ -210,7 +210,7 @@ class CheckList:
             name = await in_thread(stored_name, self._settings.state_dir)
         except OSError as error:
             return skipped(f"the owner name in {self._settings.state_dir} cannot be read: {error.strerror}")
-        return await self._bucket.lease(name, datetime.now(UTC))
+        return await self._bucket.lease(name, datetime.now(UTC), shared_settings(self._settings))
 
     async def _uplink(self) -> CheckFinding:
         measured = await bucket.measure(self._clients.objects)

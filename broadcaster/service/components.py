@@ -16,10 +16,11 @@ from typing import Any
 
 from yarl import URL
 
+from broadcaster import __version__
 from broadcaster.access.keeper import Doors, GateFile, Keeper
 from broadcaster.aio import EventLoopLag
 from broadcaster.bucket import Bucket, ObjectStore
-from broadcaster.bucket.lease import IDLE_TTL, PrefixLease, own_name
+from broadcaster.bucket.lease import IDLE_TTL, MACHINE, VERSION, PrefixLease, machine_id, own_name
 from broadcaster.catalog import Catalog, CatalogSnapshot
 from broadcaster.catalog.records import Visibility, new_secret
 from broadcaster.config import LONGEST_SIGNATURE, Settings
@@ -455,8 +456,26 @@ def lease_of(settings: Settings, store: ObjectStore) -> PrefixLease:
         now,
         standby=settings.standby,
         secret=lease_secret(settings),
+        settings=shared_settings(settings),
     )
     return lease
+
+
+def shared_settings(settings: Settings) -> dict[str, str]:
+    """What a broadcaster and its standby should have in common, and which machine this is."""
+    values = {
+        VERSION: __version__,
+        MACHINE: machine_id(),
+        "R2_PUBLIC_URL": settings.public_url,
+        "BROADCASTER_URLS": settings.urls,
+        "BROADCASTER_ACCESS": settings.access,
+        "BROADCASTER_STANDBY": settings.standby,
+        "BROADCASTER_MIRROR": settings.mirror,
+        "BROADCASTER_EDGE_URL": settings.edge_url,
+        "BROADCASTER_LEASE_SECONDS": f"{settings.lease:g}",
+        "BROADCASTER_RECORDINGS": settings.recordings and settings.recordings.days,
+    }
+    return {name: str(value) for name, value in values.items()}
 
 
 def bucket_of(settings: Settings, signed_for: timedelta = LONGEST_SIGNATURE) -> Bucket:

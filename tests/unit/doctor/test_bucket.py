@@ -1,15 +1,20 @@
-"""The objects that the doctor stores and deletes."""
+"""The objects that the doctor stores and deletes, and what it says of a standby."""
 
 import asyncio
+import re
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
 from broadcaster.bucket import ObjectStore
+from broadcaster.bucket.lease import LeaseRecord
 from broadcaster.doctor import bucket
-from broadcaster.doctor.bucket import ProbeObjects
+from broadcaster.doctor.bucket import BucketChecks, Clients, ProbeObjects
 from broadcaster.errors import StorageUnavailable
+from tests.support.fakes.pipeline_parts import START
 
 
 class LateStore:
@@ -39,3 +44,53 @@ async def test_an_upload_without_an_answer_leaves_nothing(monkeypatch: pytest.Mo
         await objects.put("uplink", 16, deadline=0.01)
     assert await objects.remove() == 1
     assert store.objects == set()
+
+
+OURS = {
+    "version": "2.0",
+    "machine": "here",
+    "R2_PUBLIC_URL": "https://cdn.example",
+    "BROADCASTER_STANDBY": "True",
+    "BROADCASTER_URLS": "public",
+}
+THEIRS = LeaseRecord("a", START - timedelta(seconds=3), standby=True, settings=OURS | {"machine": "there"})
+
+
+@pytest.mark.parametrize(
+    ("lease", "outcome", "message"),
+    [
+        (None, "ok", "nobody has led under live/ yet: .* the same R2_BUCKET and R2_PREFIX"),
+        (THEIRS, "ok", "wrote 3.0 s ago: this one takes over"),
+        (replace(THEIRS, owner="b", settings=OURS), "ok", "no other broadcaster"),
+        (replace(THEIRS, owner="b"), "warning", "another machine leads with the state folder of this one"),
+        (replace(THEIRS, owner="b", at=START - timedelta(hours=1)), "ok", "no other broadcaster"),
+        (replace(THEIRS, at=START - timedelta(hours=1)), "ok", "does no more"),
+        (replace(THEIRS, standby=False), "failed", "no BROADCASTER_STANDBY: at each start it takes"),
+        (replace(THEIRS, settings={}), "warning", "of an earlier release"),
+        (replace(THEIRS, settings=OURS | {"version": "1.9"}), "warning", r"version \(1.9 there, 2.0 here\)$"),
+        (
+            replace(THEIRS, settings=OURS | {"version": "1.9", "BROADCASTER_URLS": "presigned"}),
+            "failed",
+            r"version \(1.9 there, 2.0 here\), BROADCASTER_URLS \(presigned there, public here\)$",
+        ),
+    ],
+)
+async def test_a_standby(lease: LeaseRecord | None, outcome: str, message: str) -> None:
+    """The check says what would keep it from taking over, or makes viewers see something else then."""
+    body = lease.render() if lease else b""
+
+    class Store:
+        async def size(self, key: str, *, deadline: float) -> int:
+            assert (key, deadline > 0) == ("live/owner.json", True)
+            return len(body)
+
+    class Reader:
+        async def read(self, key: str, first: int, last: int) -> bytes:
+            assert (key, first, last) == ("live/owner.json", 0, len(body) - 1)
+            return body
+
+    clients = Clients(*cast("tuple[Any, ...]", (None, Store(), Reader(), None)))
+    found = await BucketChecks(clients, "https://s3.example", "live").lease("b", START, OURS)
+    assert found.outcome == outcome
+    assert re.search(message, found.message)
+    assert bool(found.remedy) == (outcome != "ok")

@@ -41,6 +41,9 @@ RENEWALS, IDLE_RENEWALS, LOOKS = 4, 3, 8  # in a TTL
 DOUBT = 2 / 3  # of the TTL: then the leader has to renew before it changes anything
 TICK = 0.5  # seconds, at most, between two questions whether something is due
 DEADLINE = 10.0  # seconds for one request
+# Writes of a leader over the same version, after one that was refused or had no answer. That saves a look
+# where answers are slow, and changes nothing if another one has written: then the bucket refuses them all.
+TRIES = 1
 STEPS = 4  # of one renewal: a look, a write, and another look after a lost race
 NO_NUMBERS = Numbers()
 FILE = "owner"  # in the state folder
@@ -191,6 +194,7 @@ class Election:
         self._owner, self._run, self._standby, self._settings = owner, run, standby, settings
         self._highest = 0  # epoch that was ever seen
         self._known = False  # whether the latest known version may still be the bucket's
+        self._tries = 0  # how often a leader may still write over that version before it looks
         self._seen = 0.0  # when that version was seen first
         self._looked = -math.inf
         self._may_take = False
@@ -209,7 +213,7 @@ class Election:
 
     def doubt(self) -> None:
         """Look into the bucket before the next answer."""
-        self._known = False
+        self._known, self._tries = False, 0
 
     def outbid(self, epoch: int) -> None:
         """Take the lease anew with a higher epoch: another one was used that the bucket does not know."""
@@ -223,7 +227,7 @@ class Election:
         ``ttl`` is the TTL of a record that is written now, ``at`` the wall time, ``numbers`` are those of the
         playlists.
         """
-        if not self._known:
+        if not self._known and (self.epoch is None or not self._tries):
             return Step.LOOK
         if self.epoch is None and (self.gives_up or not self._may_take):
             return self._wait(now, ttl)
@@ -243,6 +247,7 @@ class Election:
             settings=self._settings,
         )
         self._ttl = min(self._ttl, ttl)  # the write may arrive without an answer
+        self._tries = TRIES if self._known else self._tries - 1
         self._known = self._may_take = False
         return Step.WRITE
 
@@ -259,7 +264,7 @@ class Election:
         """The bucket has this version; the request was sent at ``sent`` and answered ``now``."""
         if etag != self.etag:
             self.etag, self.found, self._seen = etag, found, now
-        self._known, self._looked = True, sent
+        self._known, self._tries, self._looked = True, 0, sent
         self._highest = max(self._highest, found.epoch if found else 0)
         if found and found.run == self._run and not found.free:
             self._lead(found.epoch)  # perhaps by a write whose answer was lost

@@ -11,6 +11,7 @@ from broadcaster.bucket.lease import (
     IDLE_TTL,
     LIVE_TTL,
     MARGIN,
+    RENEWALS,
     LeaseRecord,
     own_name,
     stored_name,
@@ -181,6 +182,17 @@ async def test_an_answer_that_is_lost_or_wrong() -> None:
     bucket.refuses = True
     await bucket.goes_by(5, owner)
     assert (owner.warning, owner.epoch, owner.leads, owner.takeovers) == (None, epoch, True, 0)
+
+
+async def test_a_refusal_without_a_reason() -> None:
+    """A leader writes again at once: where answers take seconds, a look before would cost it the lead."""
+    bucket = LeaseBucket()
+    owner = bucket.owner("a")
+    await bucket.goes_by(5, owner)
+    looks, writes = bucket.looks, bucket.writes
+    bucket.refuses = True
+    await bucket.goes_by(LIVE_TTL / RENEWALS, owner)
+    assert (owner.leads, bucket.looks, bucket.writes) == (True, looks, writes + 1)
 
 
 async def test_an_object_that_is_deleted() -> None:

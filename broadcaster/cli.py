@@ -167,6 +167,12 @@ def _add_demo_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", type=Path, metavar="DIR", help="follow this HLS folder instead of showing a film"
     )
+    parser.add_argument(
+        "--encoder",
+        choices=["owncast", "mediamtx"],
+        default="owncast",
+        help="what the film goes through: ffmpeg with Owncast's options, or MediaMTX (default: owncast)",
+    )
     parser.add_argument("--port", type=int, default=3000, help="where the page is served (default: 3000)")
     parser.add_argument(
         "--lan",
@@ -182,7 +188,10 @@ def _demo(options: argparse.Namespace, log_format: str) -> int:
 
     async def demo(stop: asyncio.Event) -> None:
         """Run the demo, which a signal cancels at once."""
-        running = asyncio.create_task(run_demo(options.source, options.port, lan=options.lan))
+        mediamtx = options.encoder == "mediamtx"
+        running = asyncio.create_task(
+            run_demo(options.source, options.port, lan=options.lan, mediamtx=mediamtx)
+        )
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

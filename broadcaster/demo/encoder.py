@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from broadcaster.demo.processes import Child, run
+from broadcaster.demo.processes import HOST, Child, find_program, free_ports, is_free, poll, run
 from broadcaster.errors import DemoError
 
 SEGMENT_SECONDS, PLAYLIST_SIZE, FPS = 2, 10, 24  # of the demo's stream
@@ -17,6 +19,7 @@ REMOVE_OLD = ("-hls_flags", "+delete_segments", "-hls_delete_threshold", "10")
 # real servers were ahead of the clock by this, the median of 31.
 READ_AHEAD = 1.6
 CLOCK_WITHIN = 60.0  # seconds; 1 or 2 are usual
+LISTENS_WITHIN = 60.0  # seconds
 # Needs a font, which not every machine has; testsrc2 shows the elapsed time itself.
 CLOCK = ",drawtext=text='%{localtime}':fontsize=h/10:fontcolor=white:box=1:x=(w-tw)/2:y=h-2*th:boxcolor=black"
 TEST_FILM = (
@@ -71,6 +74,10 @@ class FfmpegEncoder:
             *self.extra,
             self.output + "/%v/stream.m3u8",
         ]
+
+    def publish(self) -> list[str]:
+        """The options of an encoder that publishes its only variant by RTMP, to the URL ``output``."""
+        return [*self._input(), *self.renditions(), "-f", "flv", self.output]
 
     def _input(self) -> list[str]:
         largest = max(self.variants, key=lambda variant: variant.height)
@@ -131,12 +138,86 @@ async def find_clock(log: Path) -> str:
     return CLOCK
 
 
-async def start_encoder(folder: Path, log: Path) -> Child:
-    """Start a live stream of the demo's film into ``folder``. Raises DemoError."""
+@dataclass(frozen=True, slots=True)
+class DemoStream:
+    """A live stream of the demo's film into ``folder``."""
+
+    encoder: Child
+    folder: Path
+    mediamtx: Child | None = None  # between encoder and folder
+    mediamtx_url: str = ""
+
+
+@asynccontextmanager
+async def owncast_stream(folder: Path) -> AsyncIterator[DemoStream]:
+    """Owncast's ffmpeg while inside: two variants. Raises DemoError."""
+    hls, log = folder / "hls", folder / "ffmpeg.log"
+    options = (await _film(str(hls), RENDITIONS, log)).live(secrets.token_urlsafe(7))
+    encoder = await Child.start("ffmpeg", [*ffmpeg(), *options], log)
+    try:
+        yield DemoStream(encoder, hls)
+    finally:
+        await encoder.kill()
+
+
+@asynccontextmanager
+async def mediamtx_stream(folder: Path) -> AsyncIterator[DemoStream]:
+    """MediaMTX while inside, and ffmpeg that publishes to it: one variant. Raises DemoError."""
+    (rtmp, api, other), log = free_ports(3), folder / "ffmpeg.log"
+    config = folder / "mediamtx.yml"
+    config.write_text(json.dumps(mediamtx_settings(folder / "hls", rtmp, api, other)))  # YAML, as all JSON is
+    server = await Child.start("MediaMTX", [find_mediamtx(), config], folder / "mediamtx.log")
+
+    async def listens() -> bool:
+        return not is_free(rtmp)
+
+    try:
+        await server.until(poll(listens), within=LISTENS_WITHIN)
+        options = (await _film(f"rtmp://{HOST}:{rtmp}/live", RENDITIONS[:1], log)).publish()
+        encoder = await Child.start("ffmpeg", [*ffmpeg(), *options], log)
+        try:
+            yield DemoStream(encoder, folder / "hls" / "live", server, f"http://{HOST}:{api}/live")
+        finally:
+            await encoder.kill()
+    finally:
+        await server.kill()
+
+
+async def _film(output: str, variants: tuple[DemoRendition, ...], log: Path) -> FfmpegEncoder:
     texts = TEXTS if await find_clock(log) else ""
-    sizes = (RENDITIONS, SEGMENT_SECONDS, PLAYLIST_SIZE, FPS)
-    encoder = FfmpegEncoder(str(folder), *sizes, texts, REMOVE_OLD, film=f"{scene()};{music()}")
-    return await Child.start("ffmpeg", [*ffmpeg(), *encoder.live(secrets.token_urlsafe(7))], log)
+    sizes = (variants, SEGMENT_SECONDS, PLAYLIST_SIZE, FPS)
+    return FfmpegEncoder(output, *sizes, texts, REMOVE_OLD, film=f"{scene()};{music()}")
+
+
+def find_mediamtx() -> str:
+    """The path of MediaMTX. Raises DemoError if it is missing."""
+    try:
+        return find_program("mediamtx")
+    except DemoError as error:
+        act = "put the binary of a release into a folder of PATH: https://github.com/bluenviron/mediamtx/releases"
+        raise DemoError(f"--encoder mediamtx: {error}; {act}") from None
+
+
+def mediamtx_settings(hls: Path, rtmp: int, api: int, other: int) -> dict[str, object]:
+    """The settings of a MediaMTX that takes RTMP, and writes the path ``live`` below ``hls``; with its ports.
+
+    They are those of ``deploy/mediamtx``, on this machine alone.
+    """
+    return {
+        "api": True,
+        "apiAddress": f"{HOST}:{api}",
+        "hls": True,
+        "hlsAddress": f"{HOST}:{other}",
+        "hlsAlwaysRemux": True,
+        "hlsVariant": "mpegts",
+        "hlsSegmentCount": PLAYLIST_SIZE,
+        "hlsSegmentDuration": f"{SEGMENT_SECONDS}s",
+        "hlsDirectory": str(hls),
+        "rtmpAddress": f"{HOST}:{rtmp}",
+        "readTimeout": "24h",  # a frozen encoder stays connected
+        **dict.fromkeys(("rtsp", "srt", "webrtc", "moq"), False),
+        "paths": {"live": {}},
+    }
 
 
 TEXTS = "".join(

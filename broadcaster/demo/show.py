@@ -23,7 +23,7 @@ import segno
 from broadcaster import logs
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.encoder import ffmpeg, start_encoder
+from broadcaster.demo.encoder import ffmpeg, find_mediamtx, mediamtx_stream, owncast_stream
 from broadcaster.demo.processes import HOST, Child, free_ports, lan_address, require_free
 from broadcaster.errors import DemoError, first_error
 from broadcaster.events import Event, SegmentPublished, StreamStarted
@@ -34,36 +34,43 @@ REPORT_EVERY = 10  # seconds
 READY, LIVE, PUBLISHED = "ready", "live", "published"  # lines of the service; the last two with a number
 
 
-async def run_demo(source: Path | None, port: int, *, lan: bool = False) -> None:
+async def run_demo(source: Path | None, port: int, *, lan: bool = False, mediamtx: bool = False) -> None:
     """Run until cancelled; no process and no file remains.
 
-    ``source`` is an HLS folder, None for a film. With ``lan``, devices of this machine's network can watch.
-    Raises DemoError if a part cannot be started and ConfigError for a wrong setting; in an exception group
-    later, or if a part dies.
+    ``source`` is an HLS folder, None for a film, which comes by way of MediaMTX with ``mediamtx``. With
+    ``lan``, devices of this machine's network can watch. Raises DemoError if a part cannot be started and
+    ConfigError for a wrong setting; in an exception group later, or if a part dies.
     """
     try:
         require_free(port)
     except DemoError as error:
         raise DemoError(f"{error}; --port chooses another") from None
+    if mediamtx and source is None:
+        find_mediamtx()
     address = lan_address() if lan else HOST
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="broadcaster-demo-")))
         _say("starting SeaweedFS, in the place of the R2 bucket")
         bucket = await stack.enter_async_context(SeaweedBucket(folder / "bucket", address=address))
-        parts = {"b": bucket.child}
+        parts, others = {"b": bucket.child}, list[Child]()
+        mediamtx_url = ""
         if source is None:
-            source = folder / "hls"
-            _say("starting ffmpeg, in the place of Owncast, with two variants")
-            parts["e"] = encoder = await start_encoder(source, folder / "ffmpeg.log")
-            stack.push_async_callback(encoder.kill)
+            what = "MediaMTX and a publisher" if mediamtx else "ffmpeg, in the place of Owncast"
+            _say(f"starting {what}")
+            begin = mediamtx_stream if mediamtx else owncast_stream
+            stream = await stack.enter_async_context(begin(folder))
+            parts["e"], source, mediamtx_url = stream.encoder, stream.folder, stream.mediamtx_url
+            others += filter(None, [stream.mediamtx])
         settings = _settings(folder, source, port, bucket, lan=lan)
+        if mediamtx_url:
+            settings["BROADCASTER_MEDIAMTX_URL"] = mediamtx_url
         load(_env_file=None, **settings)
         service = _Service(settings, folder / "service.log", _links(settings, address))
         freezers = {key: _Freezer(part, *FROZEN[key]) for key, part in parts.items() if part}
         actions = {key: freezer.toggle for key, freezer in sorted(freezers.items(), reverse=True)}
         service.keys = stack.enter_context(_listening({**actions, "k": service.kill}))
         async with asyncio.TaskGroup() as group:
-            for part in filter(None, parts.values()):
+            for part in filter(None, [*parts.values(), *others]):
                 group.create_task(part.watch())
             group.create_task(service.keep_running())
             group.create_task(service.report())

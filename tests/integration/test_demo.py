@@ -333,6 +333,17 @@ async def test_missing_seaweedfs_is_one_line(tmp_path: Path) -> None:
         assert await demo.complaint(1) == "the program weed is missing or cannot be run"
 
 
+async def test_missing_mediamtx_is_one_line(tmp_path: Path) -> None:
+    """Where its binary is not, the demo says where there is one, before it starts anything."""
+    demo = Demo(tmp_path, "--encoder", "mediamtx")
+    demo.environment["PATH"] = str(tmp_path)
+    async with running(demo):
+        complaint = await demo.complaint(1)
+    assert complaint.startswith("--encoder mediamtx: the program mediamtx is missing or cannot be run; put ")
+    assert complaint.endswith("https://github.com/bluenviron/mediamtx/releases")
+    assert "demo: " not in demo.log.read_text()
+
+
 async def test_missing_ffmpeg_is_one_line(tmp_path: Path) -> None:
     """Without ffmpeg the demo says so, and what had been started before is ended."""
     demo = Demo(tmp_path)

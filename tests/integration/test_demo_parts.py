@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
+import imageio_ffmpeg
 import psutil
 import pytest
 from aiobotocore.config import AioConfig
@@ -22,8 +24,10 @@ from botocore.exceptions import ClientError
 
 from broadcaster.bucket.session import session
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.encoder import mediamtx_stream
 from broadcaster.demo.processes import HOST, Child, free_ports, is_free
 from broadcaster.errors import DemoError
+from broadcaster.mediamtx import mistakes, parse_config
 from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.suspending import resume, suspend
 from tests.support.waiting import PATIENCE, eventually
@@ -249,3 +253,30 @@ async def test_free_ports_are_free_with_their_companions() -> None:
     ports = free_ports(5)
     assert len(set(ports)) == 5
     assert all(port < 55536 and is_free(port) and is_free(port + 10000) for port in ports)
+
+
+# In the place of MediaMTX: an ffmpeg that takes RTMP, and writes where the configuration says.
+MEDIAMTX = """#!{python}
+import json, os, sys
+config = json.load(open(sys.argv[1]))
+folder = config["hlsDirectory"] + "/live"
+os.makedirs(folder)
+rtmp = ["-listen", "1", "-f", "flv", "-i", "rtmp://" + config["rtmpAddress"] + "/live"]
+hls = ["-c", "copy", "-f", "hls", "-hls_time", config["hlsSegmentDuration"][:-1]]
+os.execv("{ffmpeg}", ["ffmpeg", "-v", "error", *rtmp, *hls, folder + "/main_stream.m3u8"])
+"""
+
+
+async def test_an_encoder_that_publishes_to_mediamtx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits until MediaMTX listens, and publishes by RTMP; the folder is the one of the path."""
+    program = tmp_path / "bin" / "mediamtx"
+    program.parent.mkdir()
+    program.write_text(MEDIAMTX.format(python=sys.executable, ffmpeg=imageio_ffmpeg.get_ffmpeg_exe()))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    async with mediamtx_stream(tmp_path) as stream:
+        settings = json.loads((tmp_path / "mediamtx.yml").read_text())
+        assert stream.mediamtx_url == f"http://{settings['apiAddress']}/live"
+        await eventually(lambda: [*stream.folder.glob("main_stream*.ts")])
+    told = parse_config(json.dumps(settings | {"hlsCDNSecret": ""}).encode())
+    assert [*mistakes(told, stream.folder, "live", None)] == []

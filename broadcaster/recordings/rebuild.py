@@ -241,10 +241,9 @@ async def rebuild(store: ObjectStore, catalog: Catalog, prefix: str) -> dict[str
     found = {"recordings": 0, "clips": 0, "failed": 0}
     restored: list[str] = []
     for kind in KINDS:
-        for folder in await _folders(store, f"{prefix}/{kind}"):
-            known = {view.id for view in await catalog.views()}
-            if _id(folder) in known:
-                continue
+        folders = await _folders(store, f"{prefix}/{kind}")
+        known = {view.id for view in await catalog.views()}
+        for folder in (folder for folder in folders if _id(folder) not in known):
             name = await _try(kind, folder, _take_in(store, catalog, f"{prefix}/{kind}", folder))
             found[kind] += bool(name)
             found["failed"] += name is None
@@ -288,7 +287,7 @@ async def catch_up(store: ObjectStore, catalog: Catalog, prefix: str) -> None:
                 is_new |= bool(
                     await _try(kind, folder, _take_in(store, catalog, f"{prefix}/{kind}", folder, how))
                 )
-    if is_new or catalog.recordings.on:
+    if is_new or (catalog.is_behind and catalog.recordings.on):
         await _note_sizes(store, catalog, prefix)
     if len(catalog.prefixes(prefix)) == 1:  # else it may be below another one
         await catalog.recordings.forget_others(there)

@@ -46,7 +46,7 @@ test("what no decoder is for is named, without another try; any other error of t
   };
   assert.deepEqual(heardOf("manifestIncompatibleCodecsError", { parsed: levels }), ["error", "undecodable", "HEVC, AV1, E-AC-3"]);
   assert.deepEqual(heardOf("bufferAddCodecError", { mimeType: "video/mp4;codecs=hev1.1.6.L30.90" }), ["error", "undecodable", "HEVC"]);
-  assert.deepEqual(heardOf("bufferAddCodecError", { mimeType: "video/mp4;codecs=avc1.64001f" }), ["error"]);
+  assert.deepEqual(heardOf("bufferAddCodecError", { parsed: levels, mimeType: "video/mp4;codecs=avc1.64001f" }), ["error"]);
   assert.deepEqual(heardOf("bufferAppendError", { parsed: levels }), ["error"]);
 });
 

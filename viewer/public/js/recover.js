@@ -29,7 +29,7 @@ export function createRecovery(random = Math.random) {
 
 const rebuild = Object.freeze({ step: "rebuild", delay: 0 });
 
-const OF_CODECS = new Set(["manifestIncompatibleCodecsError", "bufferAddCodecError", "bufferIncompatibleCodecsError"]);
+const NO_BUFFER = new Set(["bufferAddCodecError", "bufferIncompatibleCodecsError"]);
 
 const isPlaylist = (details) => /^(manifest|level)/.test(details);
 
@@ -41,9 +41,16 @@ export function createRepair({ hls, video, over, resume, now }) {
   const recovery = createRecovery();
   let replaced = false; // by new playlists: those that end cannot be read any more, which is no failure
   let retry = 0;
-  let codecs = []; // CODECS of the variants, and of what had no decoder
-  hls.on(Hls.Events.MANIFEST_LOADED, (_event, { levels }) => (codecs = levels.map(({ attrs }) => attrs.CODECS ?? "")));
-  hls.on(Hls.Events.ERROR, (_event, { mimeType }) => mimeType && codecs.push(mimeType.split("codecs=")[1] ?? ""));
+  let offered = []; // CODECS of the variants
+  const refused = []; // those of buffers that could not be made
+  hls.on(Hls.Events.MANIFEST_LOADED, (_event, { levels }) => (offered = levels.map(({ attrs }) => attrs.CODECS ?? "")));
+  hls.on(Hls.Events.ERROR, (_event, { mimeType }) => mimeType && refused.push(mimeType.split("codecs=")[1] ?? ""));
+
+  /** The codecs without a decoder, where an error is for want of one; else "". */
+  function undecodableBy(details) {
+    if (details === "manifestIncompatibleCodecsError") return undecodableIn(offered);
+    return NO_BUFFER.has(details) ? undecodableIn(refused) : "";
+  }
 
   /** A decoder that is reset leaves the video paused, which the viewer may not have been. */
   function resetDecoder() {
@@ -55,7 +62,7 @@ export function createRepair({ hls, video, over, resume, now }) {
     fatal({ type, details, response }) {
       noteRefusal(response?.code);
       if (replaced && isPlaylist(details)) return over(video.paused ? "switched" : "ended"); // a pause goes on
-      const lacking = OF_CODECS.has(details) ? undecodableIn(codecs) : "";
+      const lacking = undecodableBy(details);
       if (lacking !== "") return over("undecodable", lacking);
       const { step, delay } = recovery({ type, details, status: response?.code }, now());
       if (step === "rebuild") return over("failed");

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.processes import HOST, free_ports
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -137,7 +137,7 @@ class Firefox:
         number = next(self._count)
         await self.socket.send_json({"id": number, "method": method, "params": parameters})
         while True:
-            answer = await self.socket.receive_json(timeout=60)
+            answer = await self.socket.receive_json(timeout=PATIENCE)
             if answer.get("id") == number:
                 assert answer["type"] == "success", answer
                 return cast("dict[str, Any]", answer["result"])
@@ -203,7 +203,7 @@ async def firefox(folder: Path, *, sound: bool = False) -> AsyncIterator[Engine]
     async with contextlib.AsyncExitStack() as stack:
         child = await stack.enter_async_context(process(*command, stderr=PIPE, HOME=str(folder)))
         assert child.stderr
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not (found := re.search(rb"BiDi listening on (ws://\S+)", await child.stderr.readline())):
                 assert child.returncode is None
         drained = asyncio.create_task(child.stderr.read())

@@ -20,7 +20,7 @@ from tests.support.judges.page import Traffic, check_played, no_complaints, play
 from tests.support.length import SOAK, seconds
 from tests.support.servers.end_to_end import EndToEnd, end_to_end
 from tests.support.servers.network import own_network, relay_to
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("network")  # before bucket and browser are started
 
@@ -111,6 +111,11 @@ async def test_wrong_bytes_of_a_peer_cost_nobody_a_picture(
 
         other = await stack.enter_async_context(viewer(browser, on, port))
         joined = await until(other, lambda s: s["bytes"]["peers"] > 0)
+
+        async def from_peers() -> int:
+            return sum([(await seen(page))["bytes"]["peers"] for page in (good, other)])
+
+        await eventually(from_peers, joined["bytes"]["peers"].__lt__)  # a busy browser asks the bucket more
         after = await asyncio.gather(*(play_on(page, WATCHED) for page in (good, other)))
         print(f"{alone['rejected']} and {sum(state['rejected'] for state in after)} segments refused")
         assert share_of_peers([alone, joined], after) > 0

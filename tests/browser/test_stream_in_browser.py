@@ -51,14 +51,14 @@ async def test_page_plays_from_the_bucket(tmp_path: Path, bucket: SeaweedBucket,
             check(on, traffic)
 
 
-@pytest.mark.takes(40)
+@pytest.mark.takes(60)
 async def test_page_follows_the_stream_through_its_life(
     tmp_path: Path, bucket: SeaweedBucket, page: Page
 ) -> None:
     """Offline, live, over a reconnect, offline, live again: the page follows by itself, never reloaded."""
     traffic = Traffic(page)
     with no_complaints(page):
-        async with end_to_end(tmp_path, bucket, segment_seconds=2, BROADCASTER_END_GRACE_SECONDS="20") as on:
+        async with end_to_end(tmp_path, bucket, segment_seconds=2, BROADCASTER_END_GRACE_SECONDS="40") as on:
             await page.goto(f"{on.service.address}/")
             await until(page, is_("offline"))
             await page.screenshot(path=tmp_path / "1-offline.png")

@@ -42,7 +42,7 @@ LOOK_AGAIN = 3.0  # seconds until a page looks for a stream again
 HICCUP = 0.5  # seconds without a picture that are no stall
 QUICK, QUICK_FREE, QUICK_AT_MOST = 1.0, 2, 4  # seconds; answers in a row; in a minute: events.js
 LOOK, ENTERS, REPORT_SECONDS = 5.0, 60.0, 25.0  # seconds: beacon.js
-TIMEOUT = aiohttp.ClientTimeout(total=45)
+TIMEOUT = aiohttp.ClientTimeout(total=PATIENCE)
 HEADERS = {"Accept-Encoding": "gzip, deflate, br, zstd", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
 
 

@@ -156,7 +156,8 @@ class EndToEnd:
         missing = set(self.owncast.finished) - spooled - listed
         if missing and self.availability.up.is_set():  # viewers do not see all that is published at once
             with contextlib.suppress(BotoCoreError, ClientError):
-                missing -= {url_key(key) for key in await object_keys(self.bucket)}
+                stored = await object_keys(self.bucket)
+                missing -= {url_key(key) for key in stored if key.endswith((".ts", ".m4s"))}  # no pictures
         return missing
 
     def _unlisted(self) -> list[SegmentKey]:

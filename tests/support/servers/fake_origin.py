@@ -51,7 +51,7 @@ class FakeOrigin:
     ended: bool = False
     away: bool = False  # the broadcaster answers nothing but errors; the streamer's own server still does
     config: dict[str, object] = field(default_factory=dict)  # the page's config.json
-    window: int = 8  # segments
+    window: int = 20  # segments: more than a busy browser is late
     word: EventSource = field(default_factory=EventSource)  # what it tells as events
     runs: list[asyncio.subprocess.Process] = field(default_factory=list)
     started: list[float] = field(default_factory=list)  # when each run began, seconds since the epoch

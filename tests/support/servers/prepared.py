@@ -27,6 +27,7 @@ CLONE = {"x86_64": 56, "aarch64": 220}.get(platform.machine()) if sys.platform =
 # Variables that are read when Python starts or imports: a copy has what they made of the template.
 READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "SSL_")
 LONGEST = 100_000  # bytes of a message
+NETWORK = Path("/proc/thread-self/ns/net")  # in which a test may have a service of its own
 
 
 async def start_broadcaster(
@@ -86,10 +87,12 @@ class Template:
     def __init__(self, channel: socket.socket, environment: Mapping[str, str]) -> None:
         self._channel = channel
         self._read_at_start = _read_at_start(environment)
+        self._network = NETWORK.stat().st_ino
 
     def fits(self, environment: Mapping[str, str]) -> bool:
         """Whether a copy is the same as a new process in this environment."""
-        return _read_at_start(environment) == self._read_at_start
+        same_network = NETWORK.stat().st_ino == self._network
+        return same_network and _read_at_start(environment) == self._read_at_start
 
     def start(
         self,

@@ -8,10 +8,8 @@ const OFF = "off"; // no caption's id: those come from the player with a number 
 /** A narrow screen has no room for these on the picture: there they are the first of the buttons below. */
 function placeRoomy(at, narrow) {
   const place = () => {
-    for (const name of ["audio", "speed"]) {
-      at(narrow.matches ? "remind" : "choice").before(at(`${name}-choice`));
-      at(`${name}-name`).classList.toggle("unseen", !narrow.matches);
-    }
+    at(narrow.matches ? "remind" : "choice").before(at("audio-choice"), at("speed-choice"));
+    at("speed-name").classList.toggle("unseen", !narrow.matches); // a language needs no name of what it is
   };
   narrow.addEventListener("change", place);
   place();

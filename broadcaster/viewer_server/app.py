@@ -278,8 +278,7 @@ class ViewerServer:
                     self._signed = SignedPlaylists(self._recordings.find)
                     self._signed.add_to(app)
             files = StaticFiles(("", setup.viewer_dir), missing=page.missing)
-            app.router.add_get("/config.json", page.config, name="page_config")
-            app.router.add_get("/", page.answer, name="page")
+            page.add_to(app)
             app.router.add_get("/{path:.*}", files.answer, name="viewer")
         return app
 

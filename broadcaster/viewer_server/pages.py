@@ -20,6 +20,7 @@ from aiohttp import hdrs, web
 from broadcaster.access import is_opened, opened_of
 from broadcaster.access.gate import GUEST, AskingPage
 from broadcaster.http.static import (
+    ASK_EACH_TIME,
     ENGLISH,
     TEXTS,
     ServedFile,
@@ -101,10 +102,16 @@ class Page:
         self._file = folder / "config.json"
         self._version: tuple[int, int] | None = None  # its time and size when it was read
         self._from_file: dict[str, object] = {}
-        index, missing = folder / "index.html", folder / "404.html"
-        self._html = index.read_text() if index.is_file() else None
-        self._missing = missing.read_text() if missing.is_file() else None
+        names = ("index.html", "404.html", "manifest.json")
+        texts = [file.read_text() if (file := folder / name).is_file() else None for name in names]
+        self._html, self._missing, self._manifest = texts
         self._rendered: tuple[dict[str, object], ServedFile] | None = None
+
+    def add_to(self, app: web.Application) -> None:
+        """Answer on the page's own paths."""
+        app.router.add_get("/config.json", self.config, name="page_config")
+        app.router.add_get("/manifest.json", self.manifest, name="page_manifest")
+        app.router.add_get("/", self.answer, name="page")
 
     async def config(self, request: web.Request) -> web.Response:
         """The settings as JSON."""
@@ -126,11 +133,26 @@ class Page:
         """404, to browsers with a page in their language."""
         if self._missing is None or "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
             return await no_file(request)
-        own = (await self.operator_settings()).get("language")
-        language = choose_language(request.headers.get(hdrs.ACCEPT_LANGUAGE, ""), own)
-        headers = {hdrs.CONTENT_LANGUAGE: language, hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
+        language, headers = await self._for_reader(request)
         html = translated(self._missing, language)
         return web.Response(status=404, text=html, content_type="text/html", headers=headers)
+
+    async def manifest(self, request: web.Request) -> web.StreamResponse:
+        """The manifest of the page as an app, in the reader's language."""
+        if self._manifest is None:
+            return await no_file(request)
+        language, headers = await self._for_reader(request)
+        names = {"name": "liveTitle", "short_name": "liveBadge", "description": "pageAbout"}
+        texts = {name: text_of(language, text) for name, text in names.items()}
+        manifest = json.loads(self._manifest) | texts | {"lang": language}
+        headers[hdrs.CACHE_CONTROL] = ASK_EACH_TIME
+        return web.json_response(manifest, headers=headers)
+
+    async def _for_reader(self, request: web.Request) -> tuple[str, dict[str, str]]:
+        """The language for a reader, or the operator's, and the headers that say so."""
+        own = (await self.operator_settings()).get("language")
+        language = choose_language(request.headers.get(hdrs.ACCEPT_LANGUAGE, ""), own)
+        return language, {hdrs.CONTENT_LANGUAGE: language, hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
 
     async def settings(self) -> dict[str, object]:
         """The present settings."""

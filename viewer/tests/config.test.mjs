@@ -70,7 +70,7 @@ test("each wrong value alone takes its default", () => {
   assert.deepEqual([config.mode, config.fallbackAfterSeconds], ["low-delay", 20]);
   assert.deepEqual(config.colors, { accent: "#5b4bdb", live: "#00AA00" });
   assert.deepEqual(config.costs, { ...prices, classAPerMillion: 5 });
-  assert.deepEqual(config.texts, { offlineTitle: "Back on Sunday", endedTitle: "Back on Sunday" });
+  assert.deepEqual(config.texts, { offlineTitle: "Back on Sunday", soonTitle: "Back on Sunday", endedTitle: "Back on Sunday" });
 });
 
 test("costs are told by prices that are all known: the service's, or the operator's own", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { anchorsOf, clampTo, dateAt, formatClock, formatSpan, positionAt, saySpan, timelineOf } from "../public/js/timeline.js";
+import { anchorsOf, chaptersOf, clampTo, dateAt, formatClock, formatSpan, positionAt, saySpan, timelineOf } from "../public/js/timeline.js";
 
 const NOON = Date.UTC(2026, 5, 1, 12);
 
@@ -40,4 +40,10 @@ test("times are written as people read them", () => {
     "0 seconds", "55 seconds", "1 minute", "4 minutes, 5 seconds", "1 hour, 9 seconds",
   ]);
   assert.equal(saySpan(245, "ja"), "4 分 5 秒");
+});
+
+test("chapters begin where the encoder came back, within the bar", () => {
+  const anchors = [{ at: 0, date: 0 }, { at: 30, date: 1e6 }, { at: 190, date: 9e6 }];
+  assert.deepEqual(chaptersOf({ first: 10, live: 110, anchors }), [0.2]);
+  assert.deepEqual(chaptersOf({ first: 0, live: 100, anchors: [] }), []);
 });

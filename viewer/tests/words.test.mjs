@@ -8,6 +8,11 @@ const playing = { ...initialState, paused: false, channel: "live" };
 const cases = [
   ["no stream yet", { status: "offline", channel: "offline" }, "offline"],
   ["no stream, and nobody tells more", { status: "offline", channel: null }, "offline"],
+  ["an event is announced", { status: "offline", channel: "offline", startsAt: Date.now() + 9e6 }, "soon"],
+  ["it is late", { status: "offline", channel: null, startsAt: Date.now() - 6e5 }, "soon"],
+  ["the next one is announced already", { status: "offline", channel: "ended", startsAt: Date.now() + 9e6 }, "soon"],
+  ["it is over", { status: "offline", channel: "ended", startsAt: Date.now() - 6e5 }, "ended"],
+  ["it was long ago", { status: "offline", channel: "offline", startsAt: Date.now() - 9e6 }, "offline"],
   ["the first segments come", { status: "offline", channel: "starting" }, "starting"],
   ["and the page looks already", { status: "connecting", channel: "starting" }, "starting"],
   ["at live", { status: "live" }, "live"],

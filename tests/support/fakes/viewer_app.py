@@ -44,7 +44,8 @@ class ViewerApp:
         viewer.mkdir()
         (viewer / "index.html").write_text("<!doctype html><title>live</title>")
         (viewer / "main.js").write_text("export {};")
-        (viewer / "404.html").write_text((VIEWER / "public/404.html").read_text())
+        for name in ("404.html", "manifest.json"):
+            (viewer / name).write_text((VIEWER / "public" / name).read_text())
         (folder / "secret.txt").write_text("secret")
         page = {"eventsUrl": "/live/events", "title": "Live"}
         setup = Setup(viewer, page, max_waiters, places, tracker=tracker is not None)

@@ -53,6 +53,18 @@ async def test_title_and_link_preview(site: ViewerApp, client: Client, tmp_path:
     assert "og:image" not in await answer.text()
 
 
+async def test_the_page_is_installed_in_its_readers_language(client: Client, tmp_path: Path) -> None:
+    """The manifest has the words of the reader's language, or the operator's, and its icons."""
+    for wanted, language, name in (("de-CH", "de", "Livestream"), ("xx", "en", "Live stream")):
+        answer = await client.get("/manifest.json", headers={"Accept-Language": wanted})
+        manifest = await answer.json()
+        assert (manifest["lang"], manifest["name"]) == (language, name)
+        assert {"192x192", "512x512"} == {icon["sizes"] for icon in manifest["icons"]}
+        assert (answer.headers["Vary"], answer.headers["Cache-Control"]) == ("Accept-Language", "no-cache")
+    (tmp_path / "viewer" / "config.json").write_text('{"language": "fr"}')
+    assert (await (await client.get("/manifest.json")).json())["lang"] == "fr"
+
+
 async def test_an_unknown_address_leads_to_the_stream(client: Client, tmp_path: Path) -> None:
     """A browser gets a page in its language, or the operator's; a program a line; the status is 404."""
     for accept, languages, expected in (

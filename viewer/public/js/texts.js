@@ -73,6 +73,7 @@ export const withKey = (texts, name, key) => say(texts, "withKey", { name, key }
 
 /** Where an operator has worded only what an earlier page called both by, that holds for the newer one too. */
 const HEIRS = ["Badge", "Title", "Text"].flatMap((part) => [
+  [`soon${part}`, `offline${part}`],
   [`ended${part}`, `offline${part}`],
   [`encoder${part}`, `waiting${part}`],
 ]);

@@ -38,6 +38,10 @@ export function timelineOf({ start, live, anchors, margin }) {
   return Object.freeze({ start, first: start + Math.min(margin, (live - start) / 2), live, anchors });
 }
 
+/** Where chapters begin: the places at which the encoder came back, as shares of the way from `first` to `live`. */
+export const chaptersOf = ({ first, live, anchors }) =>
+  anchors.map(({ at }) => (at - first) / (live - first)).filter((share) => share > 0 && share < 1);
+
 export const clampTo = ({ first, live }, position) => Math.min(live, Math.max(first, position));
 
 const two = (number) => String(number).padStart(2, "0");

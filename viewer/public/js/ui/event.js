@@ -5,7 +5,7 @@ import { formatCountdown, formatDay } from "../timeline.js";
 const SECOND = 1000; // ms
 const THANKS = 3000; // ms
 const LASTS = 12 * 3600 * SECOND; // after which an event's date says nothing of what is on
-const BEFORE = new Set(["offline", "connecting", "ended"]); // phases in which somebody waits for the start
+const BEFORE = new Set(["soon", "connecting"]); // phases in which somebody waits for the start
 
 /** Owncast's chat or another one: it may run and remember its reader, and not lead this page elsewhere. */
 function chatAt(address, document, title) {

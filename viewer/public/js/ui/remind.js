@@ -41,7 +41,11 @@ export function createRemind({ document, at, notify = notifications(document.def
     reminded = false;
     say();
     if (!allowed || !document.hidden) return;
-    const note = new notify(titleOf(state), { body: state.texts.liveText });
-    note.onclick = () => document.defaultView.focus();
+    try {
+      const note = new notify(titleOf(state), { body: state.texts.liveText });
+      note.onclick = () => document.defaultView.focus();
+    } catch {
+      // a phone's browser that passes for another one
+    }
   };
 }

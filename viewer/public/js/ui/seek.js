@@ -1,6 +1,6 @@
 // The bar over the whole window: its right end is live, or of a recording its end.
 import { formatList, say } from "../intl.js";
-import { dateAt, formatClock, saySpan } from "../timeline.js";
+import { chaptersOf, dateAt, formatClock, saySpan } from "../timeline.js";
 import { createPreview } from "./preview.js";
 
 const LEAST = 5; // seconds of window that make a bar worth its place
@@ -17,6 +17,18 @@ export function createSeek({ document, at, requests }) {
 
   const put = (name, share) => at("seeking").style.setProperty(name, `${100 * share}%`);
   const shareOf = (position) => (position - bar.min) / (bar.max - bar.min || 1);
+
+  let marked = ""; // where chapters begin, as it is drawn
+  function mark(timeline) {
+    const shares = chaptersOf(timeline).map((share) => share.toFixed(3));
+    if (shares.join() === marked) return;
+    marked = shares.join();
+    at("marks").replaceChildren(...shares.map((share) => {
+      const gap = document.createElement("i");
+      gap.style.setProperty("--at", share);
+      return gap;
+    }));
+  }
 
   /** What is at a place, over it. */
   function hint(position) {
@@ -59,6 +71,7 @@ export function createSeek({ document, at, requests }) {
     bar.max = timeline.live;
     bar.value = place;
     put("--filled", shareOf(place));
+    mark(timeline);
     at("clock").textContent = behind || recorded ? clockOf(timeline, position, texts.locale) : "";
     // Who stands on the bar hears of what they do, and not of every second that passes.
     const quiet = document.activeElement === bar && last !== null && Math.abs(place - last) < MOVED;

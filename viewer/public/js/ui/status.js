@@ -8,7 +8,7 @@ import { phaseOf, titleOf } from "../words.js";
 const WITHOUT_CARD = new Set(["live", "behind", "rest", "recorded"]);
 const WITH_BUTTON = new Set(["blocked", "gone", "over"]);
 const FAREWELL = 10000; // ms
-const WITHOUT_PICTURE = new Set(["connecting", "starting", "offline", "ended", "unsupported", "undecodable", "loading", "over", "missing"]);
+const WITHOUT_PICTURE = new Set(["connecting", "starting", "offline", "soon", "ended", "unsupported", "undecodable", "loading", "over", "missing"]);
 
 export function createStatus({ document, at, requests }) {
   at("play").addEventListener("click", requests.play);

@@ -1,12 +1,12 @@
 // The choice of the sound, where it has playlists of its own: a key that means the same in the next player, and stream.
 import { Hls } from "./engine.js";
 
-export const audioTrackKey = ({ lang = "", name }) => `${lang} ${name}`;
+const keyOf = ({ lang = "", name }) => `${lang} ${name}`;
 
 /** The index of the chosen track: the very same, else one of its language, else -1 (the stream's own choice). */
-export function matchAudioTrack(tracks, key) {
+function matchAudioTrack(tracks, key) {
   if (key === null) return -1;
-  const same = tracks.findIndex((track) => audioTrackKey(track) === key);
+  const same = tracks.findIndex((track) => keyOf(track) === key);
   const [language] = key.split(" ");
   return same >= 0 || language === "" ? same : tracks.findIndex(({ lang }) => lang === language);
 }
@@ -17,7 +17,7 @@ export function matchAudioTrack(tracks, key) {
  */
 export function createAudioTracks(hls, { chosen, changed }) {
   const describe = (track, index) =>
-    Object.freeze({ id: audioTrackKey(track), lang: track.lang ?? null, name: track.name, on: index === hls.audioTrack });
+    Object.freeze({ id: keyOf(track), lang: track.lang ?? null, name: track.name, on: index === hls.audioTrack });
   const tell = () => changed(Object.freeze(hls.audioTracks.map(describe)));
 
   function choose(key) {

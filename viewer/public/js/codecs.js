@@ -14,7 +14,7 @@ function canDecode(codec) {
 }
 
 /** Of `lists`, each a CODECS attribute, the names of the codecs that this browser cannot decode: "HEVC, AC-3"; "" for none. */
-export function undecodableIn(lists, isDecodable = canDecode) {
+export function undecodableIn(lists) {
   const codecs = lists.flatMap((list) => list.split(",")).map((codec) => codec.trim());
-  return [...new Set(codecs.filter((codec) => codec !== "" && !isDecodable(codec)).map(nameOf))].join(", ");
+  return [...new Set(codecs.filter((codec) => codec !== "" && !canDecode(codec)).map(nameOf))].join(", ");
 }

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, Page
 
-# `still` is the longest time (ms) for which a picture stood that was not paused, `said` what was said.
+# `still` is the longest time (ms) for which a picture stood that was not paused, `said` what was said; `late`
+# is the longest time for which nobody looked.
 WATCH = """() => {
     const video = document.querySelector("video");
-    const seen = (window.seen = { still: 0, said: [] });
+    const seen = (window.seen = { still: 0, late: 0, said: [] });
     let [place, since] = [video.currentTime, performance.now()];
+    let looked = since;
     setInterval(() => {
         const now = performance.now();
+        [seen.late, looked] = [Math.max(seen.late, now - looked), now];
         if (window.broadcasterViewer) {
             const card = document.getElementById("card");
             const words = [document.getElementById("badge").textContent, card.hidden ? "" : card.innerText];

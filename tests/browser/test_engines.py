@@ -50,7 +50,7 @@ class Guest:
         return cast("dict[str, Any]", await self.engine.evaluate(ELEMENT))
 
 
-@pytest.mark.takes(45)
+@pytest.mark.takes(55)
 @pytest.mark.parametrize("sound", [False, True] if SOAK else [False])
 async def test_other_engines_play(tmp_path: Path, bucket: SeaweedBucket, *, sound: bool) -> None:
     """Start, pause, seek, live, gap, reconnect, end and recording, in both at the same time."""
@@ -58,7 +58,7 @@ async def test_other_engines_play(tmp_path: Path, bucket: SeaweedBucket, *, soun
     playout = Playout(film, tmp_path / "hls", segment_seconds=1)
     settings = {
         "BROADCASTER_RECORDINGS": "keep",
-        "BROADCASTER_END_GRACE_SECONDS": "4",
+        "BROADCASTER_END_GRACE_SECONDS": "12",
         "BROADCASTER_WINDOW_SECONDS": "30",
     }
     async with AsyncExitStack() as stack:

@@ -17,13 +17,13 @@ from playwright.async_api import BrowserContext, Page, expect
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
 from tests.support.judges.page import barriers, is_played, no_complaints, until
+from tests.support.length import SOAK
 from tests.support.servers.service import Service, running_service
 from tests.support.servers.small_owncast import small_owncast
+from tests.support.waiting import PATIENCE
 
 TARGET_DURATION = 2
 SIZES = (1280, 360)
-VALID = timedelta(seconds=15)  # a short invitation: enough for the start of a page
-WITHIN = 60_000  # ms
 
 
 async def look(page: Page, picture: Path) -> None:
@@ -48,9 +48,9 @@ async def invite(page: Page, token: str) -> str:
     return str(await page.evaluate("() => navigator.clipboard.readText()"))
 
 
-async def watch_until_the_end(guest: Page, service: Service) -> None:
+async def watch_until_the_end(guest: Page, service: Service, valid: timedelta) -> None:
     """A guest whose invitation ends sees no more, and is told why."""
-    ends = datetime.now(UTC) + VALID
+    ends = datetime.now(UTC) + valid
     words = [
         find_program("broadcaster"),
         "invite",
@@ -65,10 +65,10 @@ async def watch_until_the_end(guest: Page, service: Service) -> None:
     )
     await guest.goto(json.loads(made.stdout)["link"])
     await until(guest, is_played)
-    await expect(guest.get_by_role("alert")).to_have_text("Your access is over.", timeout=WITHIN)
+    await expect(guest.get_by_role("alert")).to_have_text("Your access is over.")
     took = time.time() - int(ends.timestamp())
     print(f"a guest was told {took:.1f} s after the end, at a target duration of {TARGET_DURATION} s")
-    assert 0 <= took <= 2 * TARGET_DURATION
+    assert 0 <= took <= (2 * TARGET_DURATION if SOAK else PATIENCE)
     await expect(guest.locator("video")).to_have_count(0)
     await expect(guest.get_by_label("Passphrase")).to_be_focused()
 
@@ -99,9 +99,10 @@ async def test_from_the_link_to_the_end(
             await page.goto(f"{service.admin_address}/dashboard#guests")
             link = await invite(page, (tmp_path / "state/operator-token").read_text())
             await look(page, pictures / "guests")
-        guest = await context.new_page()
+        guest, began = await context.new_page(), time.monotonic()
         await guest.goto(link)
         await until(guest, is_played)
+        start = time.monotonic() - began
         assert guest.url == f"{service.address}/"
         await guest.get_by_role("button", name="Watch elsewhere").click()
         elsewhere = await guest.locator("#elsewhere-url").input_value()
@@ -130,6 +131,6 @@ async def test_from_the_link_to_the_end(
         await expect(guest.get_by_label("Passphrase")).to_be_focused()
         await look(guest, pictures / "over")
         await expect(page.locator("#no-guests")).to_be_visible()
-        await watch_until_the_end(guest, service)
+        await watch_until_the_end(guest, service, timedelta(seconds=max(15, 5 * start)))  # enough for a start
         for tab in (page, guest):
             assert await tab.evaluate("() => document.referrer") == ""

@@ -112,7 +112,7 @@ async def check_clip(page: Page, service: Service, state: dict[str, Any], shots:
     await check_looks(page, shots, "clip")
 
 
-@pytest.mark.takes(40)
+@pytest.mark.takes(55)
 async def test_a_stream_from_its_start_and_after_its_end(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
 ) -> None:
@@ -122,11 +122,12 @@ async def test_a_stream_from_its_start_and_after_its_end(
         bucket,
         BROADCASTER_RECORDINGS="keep",
         BROADCASTER_PICTURES=ffmpeg()[0],
-        BROADCASTER_WINDOW_SEGMENTS="14",
-        BROADCASTER_END_GRACE_SECONDS="6",
+        BROADCASTER_WINDOW_SEGMENTS="24",
+        BROADCASTER_END_GRACE_SECONDS="20",
     ) as on:
         await on.live_with(BEFORE)
         await on.owncast.stop_streaming()
+        await on.taken_in()
         await on.live_with(5)
         with no_complaints(page):
             await page.goto(f"{on.service.address}/")

@@ -124,9 +124,14 @@ async def test_a_full_disk(tmp_path: Path, bucket: SeaweedBucket, disk: SmallDis
             show.write(1)
             playlist = await show.until_listed()
             assert not any(segment.gap for segment in playlist.segments)
-        assert await show.metric("broadcaster_journal_failing") == 1
-        health = await service.health()
-        assert health["http"] == 200
+        await show.until_metric("broadcaster_journal_failing", 1)
+
+        async def health_of_a_stream() -> dict[str, object]:
+            show.write(1)  # one that brings nothing new is a failure
+            await show.until_listed()
+            return await service.health()
+
+        health = await eventually(health_of_a_stream, lambda health: health["http"] == 200)
         assert "the journal cannot be written: " in str(health["warning"])
         assert show.said("the catalog cannot be written") == 1
         assert show.said("cannot be spooled (No space left on device); it is read from the source")

@@ -70,7 +70,7 @@ async def check_long_fault(on: EndToEnd) -> None:
     health = await on.service.until_health(http=503)
     assert "the bucket does not get the segments (since 20" in str(health["reason"])
     assert "no answer within" in str(health["reason"])
-    assert await backlog_metric(on.service) >= 2 * 8
+    await eventually(lambda: backlog_metric(on.service), lambda waiting: waiting >= 2 * 8)
     before = {variant: on.watcher.versions[variant][-1] for variant in ("0", "1")}
     async with aiohttp.ClientSession() as session:
         for variant, playlist in before.items():

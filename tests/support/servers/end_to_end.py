@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -73,21 +74,26 @@ class EndToEnd:
         return min(counts)
 
     async def drained(self, within: float = PATIENCE) -> None:
-        """Wait until everything that Owncast finished is listed."""
-        await self.watcher.until(lambda: not self._unlisted(), within=within)
+        """Wait until everything that Owncast has finished by now is listed.
+
+        There may be no moment at which a busy machine lists the newest of a stream that goes on.
+        """
+        finished = set(self.owncast.finished)
+        await self.watcher.until(lambda: not self._unlisted(finished), within=within)
 
     async def taken_in(self) -> None:
-        """Wait until the service has all that is finished: nobody can save what the next start removes.
+        """Wait until the service has all that is finished by now: nobody can save what the next start removes.
 
         The service is not killed meanwhile.
         """
-        await eventually(self._missing, lambda missing: not missing)
+        finished = set(self.owncast.finished)
+        await eventually(partial(self._missing, finished), lambda missing: not missing)
         await self.service.health()  # it has finished what it was doing when its files were looked at
 
     async def check_bucket(self) -> int:
         """Every finished segment is listed and in the bucket byte for byte; returns how many there are."""
         finished = self.owncast.finished
-        assert not self._unlisted()
+        assert not self._unlisted(finished)
         urls = self._urls()
         async with aiohttp.ClientSession() as session:
             for key, digest in finished.items():
@@ -148,20 +154,20 @@ class EndToEnd:
         """Segments that viewers could play."""
         return {url_key(url) for url in self.watcher.segments(variant)}
 
-    async def _missing(self) -> set[SegmentKey]:
-        """What is neither in the spool, nor listed, nor in the bucket."""
+    async def _missing(self, finished: set[SegmentKey]) -> set[SegmentKey]:
+        """What of it is neither in the spool, nor listed, nor in the bucket."""
         spool = Path(self.service.environment["BROADCASTER_STATE_DIR"], "spool")
         spooled = {url_key(str(Path(folder, name))) for folder, _, names in os.walk(spool) for name in names}
         listed = {url_key(url) for url in self.watcher.listed.values()}
-        missing = set(self.owncast.finished) - spooled - listed
+        missing = finished - spooled - listed
         if missing and self.availability.up.is_set():  # viewers do not see all that is published at once
             with contextlib.suppress(BotoCoreError, ClientError):
                 stored = await object_keys(self.bucket)
                 missing -= {url_key(key) for key in stored if key.endswith((".ts", ".m4s"))}  # no pictures
         return missing
 
-    def _unlisted(self) -> list[SegmentKey]:
-        return sorted(set(self.owncast.finished) - set(self._urls()))
+    def _unlisted(self, finished: Collection[SegmentKey]) -> list[SegmentKey]:
+        return sorted({*finished} - set(self._urls()))
 
     def _urls(self) -> dict[SegmentKey, str]:
         return {url_key(url): url for variant in VARIANTS for url in self.watcher.segments(variant)}

@@ -82,7 +82,7 @@ class EndToEnd:
         await self.watcher.until(lambda: not self._unlisted(finished), within=within)
 
     async def taken_in(self) -> None:
-        """Wait until the service has all that is finished by now: nobody can save what the next start removes.
+        """Wait until the service has all that is finished by now: nobody can save what is removed after that.
 
         The service is not killed meanwhile.
         """

@@ -2,8 +2,10 @@
 
 import gc
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +15,7 @@ from tests.support.pacing import paced
 from tests.support.servers.shared_bucket import OneBucket, one_bucket
 
 UNIT_TESTS = Path(__file__).parent / "unit"
+LONGEST = 600  # seconds of a test, on the slowest machine
 
 # A machine that is busy is no fault of what is tested.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -53,6 +56,24 @@ def pytest_collection_finish() -> None:
     """What is there now stays: the garbage collector need not look through it during each test."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test beside others that waits for what never comes fails, and does not hold up all of them."""
+    if "PYTEST_XDIST_TESTRUNUID" not in os.environ:
+        return (yield)
+
+    def give_up(*_: object) -> NoReturn:
+        raise TimeoutError(f"{item.nodeid} is not done after {LONGEST} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LONGEST)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.hookimpl(wrapper=True)

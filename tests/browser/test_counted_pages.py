@@ -26,7 +26,7 @@ async def test_real_pages_among_simulated_ones(
     tmp_path: Path, bucket: SeaweedBucket, context: BrowserContext, page: Page
 ) -> None:
     """A simulated page asks for the same as a real one, as often; the origin sees one request of all."""
-    film = made(tmp_path / "film", WATCHED + 60, segment_seconds=SEGMENT)
+    film = made(tmp_path / "film", segment_seconds=SEGMENT)
     playout = Playout(film, tmp_path / "hls", segment_seconds=SEGMENT, variants=("0",))
     settings = {"BROADCASTER_TRUSTED_HEADER": "x-forwarded-for"}
     async with (

@@ -37,7 +37,7 @@ async def test_a_gap_stops_the_page_no_longer_than_stock_hls(
     tmp_path: Path, bucket: SeaweedBucket, browser: Browser
 ) -> None:
     """Gaps of one and three segments, in one variant, at the start and while paused: both play on."""
-    film = await asyncio.to_thread(made, tmp_path / "film", seconds(900, 90), segment_seconds=SEGMENT)
+    film = await asyncio.to_thread(made, tmp_path / "film", segment_seconds=SEGMENT)
     playout = Playout(film, tmp_path / "hls", segment_seconds=SEGMENT)
     async with running_service(tmp_path, tmp_path / "hls", bucket) as service, playing_out(playout):
         await playout.until(5)

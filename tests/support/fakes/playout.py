@@ -9,16 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support.fakes.encoded_recording import EncodedRecording, encoded_recording
+from tests.support.waiting import changes
 
 VARIANTS = ("0", "1")
 LISTED = 15  # segments
+FILM = 60  # seconds
 
 
-def made(folder: Path, seconds: int, *, segment_seconds: int = 2, repeated: int = 1) -> EncodedRecording:
-    """Encode so many seconds, as a film that is ``repeated``."""
-    count = seconds // segment_seconds
+def made(folder: Path, *, segment_seconds: int = 2, repeated: int = 20) -> EncodedRecording:
+    """A film of FILM seconds that is ``repeated``: it outlasts whoever watches it on a busy machine."""
     return encoded_recording(
-        folder, runs=1, segments=count, segment_seconds=segment_seconds, fps=10, repeated=repeated
+        folder,
+        runs=1,
+        segments=repeated * FILM // segment_seconds,
+        segment_seconds=segment_seconds,
+        fps=10,
+        repeated=repeated,
     )
 
 
@@ -72,10 +78,8 @@ class Playout:
             self._changed.set()
 
     async def until(self, number: int) -> None:
-        """Wait until that segment is listed."""
-        while self.number < number:
-            self._changed.clear()
-            await self._changed.wait()
+        """Wait until that segment is listed. Raises TimeoutError."""
+        await changes(self._changed, lambda: self.number >= number)
 
     def _publish(self, number: int, file: Path) -> None:
         for variant in self._variants:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.fakes.playout import Playout, made, playing_out
+from tests.support.fakes.playout import FILM, Playout, made, playing_out
 from tests.support.judges.simulated_pages import SimulatedPages
 from tests.support.servers.counted_origin import Traffic, counted_origin
 from tests.support.servers.edge import running_edge
 from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
 
-FILM = 60  # seconds that are repeated
 LATE = 60  # seconds that a busy machine may take longer
 
 
@@ -47,7 +46,7 @@ class Costs:
 async def costs(folder: Path, bucket: SeaweedBucket, case: Case, **settings: str) -> Costs:
     """Play it all."""
     repeated = int((case.settling + case.watch + LATE) // FILM) + 1
-    film = made(folder / "film", repeated * FILM, segment_seconds=case.segment_seconds, repeated=repeated)
+    film = made(folder / "film", segment_seconds=case.segment_seconds, repeated=repeated)
     hls, names = folder / "hls", [str(index) for index in range(case.variants)]
     playout = Playout(film, hls, segment_seconds=case.segment_seconds, variants=names)
     settings = {"BROADCASTER_TRUSTED_HEADER": "x-forwarded-for", **settings}

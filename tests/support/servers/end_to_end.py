@@ -73,13 +73,14 @@ class EndToEnd:
         ]
         return min(counts)
 
-    async def drained(self, within: float = PATIENCE) -> None:
-        """Wait until everything that Owncast has finished by now is listed.
+    async def drained(self, within: float = PATIENCE) -> dict[SegmentKey, str]:
+        """Wait until everything that Owncast has finished by now is listed; returns the SHA-256 of each.
 
         There may be no moment at which a busy machine lists the newest of a stream that goes on.
         """
-        finished = set(self.owncast.finished)
+        finished = dict(self.owncast.finished)
         await self.watcher.until(lambda: not self._unlisted(finished), within=within)
+        return finished
 
     async def taken_in(self) -> None:
         """Wait until the service has all that is finished by now: nobody can save what is removed after that.
@@ -91,9 +92,8 @@ class EndToEnd:
         await self.service.health()  # it has finished what it was doing when its files were looked at
 
     async def check_bucket(self) -> int:
-        """Every finished segment is listed and in the bucket byte for byte; returns how many there are."""
-        finished = self.owncast.finished
-        assert not self._unlisted(finished)
+        """All that is finished by now gets listed and is in the bucket byte for byte; returns how many."""
+        finished = await self.drained()
         urls = self._urls()
         async with aiohttp.ClientSession() as session:
             for key, digest in finished.items():

@@ -144,11 +144,7 @@ class PictureReports:
     def undecodable(self) -> dict[str, int]:
         """The number of pages whose browsers cannot decode the stream, by the codec."""
         self._forget()
-        draws = defaultdict[str, list[float]](list)
-        for page in self._pages.values():
-            if page.undecodable:
-                draws[page.undecodable].append(page.draw)
-        return {codec: self._sampling.estimate(found) for codec, found in draws.items()}
+        return self._sampling.estimates((page.undecodable, page.draw) for page in self._pages.values())
 
     def _forget(self) -> None:
         for name in self._sampling.gone(self._pages):
@@ -199,11 +195,7 @@ class ViewerCounter:
     def by_grant(self) -> dict[str, int]:
         """The estimated number of pages by the grants of their guests."""
         self._forget()
-        draws = defaultdict[str, list[float]](list)
-        for page in self._pages.values():
-            if page.grant:
-                draws[page.grant].append(page.draw)
-        return {grant: self.sampling.estimate(found) for grant, found in draws.items()}
+        return self.sampling.estimates((page.grant, page.draw) for page in self._pages.values())
 
     def is_all(self, network: str | None) -> bool:
         """Whether all pages, and not few, come from this network: a proxy may not send their addresses."""
@@ -232,10 +224,7 @@ class ViewerCounter:
     def metrics(self) -> Iterator[Metric]:
         """The numbers of pages."""
         self._forget()
-        draws = defaultdict[str, list[float]](list)
-        for page in self._pages.values():
-            draws[page.variant].append(page.draw)
-        counts = {variant: float(self.sampling.estimate(found)) for variant, found in draws.items()}
+        counts = self.sampling.estimates((page.variant, page.draw) for page in self._pages.values())
         text = f"Pages that watch now, by the reported variant{ESTIMATED}"
         yield Metric("viewers", text, counts or {UNKNOWN: 0.0}, labels=("variant",))
         text = "Two standard deviations of the number of viewers; 0 if all pages report"

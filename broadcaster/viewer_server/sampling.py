@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -75,6 +75,14 @@ class ReportSampling:
         """How many pages there are, by those that have reported."""
         sampled = self.sampled
         return round(sum(draw < sampled for draw in draws) / sampled) if sampled else 0
+
+    def estimates(self, draws: Iterable[tuple[str, float]]) -> dict[str, int]:
+        """The estimated number of pages by name, such as a variant's; pages without a name are left out."""
+        by_name = defaultdict[str, list[float]](list)
+        for name, draw in draws:
+            if name:
+                by_name[name].append(draw)
+        return {name: self.estimate(found) for name, found in by_name.items()}
 
     def error(self, draws: Iterable[float]) -> int:
         """By how many an estimate may be wrong: two standard deviations."""

@@ -175,7 +175,7 @@ A_MINUTE = 60.0
 TRIES = 5  # of a client network at once, and as many more in a minute
 UNKNOWN_FACTOR = 6  # times as many, where networks are not known
 MAX_NETWORKS, MAX_WAITING = 10_000, 500
-ANSWER_WITHIN = 8.0  # seconds
+ANSWER_WITHIN, RETRY_AFTER = 8.0, 60  # seconds
 REMEMBERED = 86_400  # seconds for which a browser keeps the cookie of an access that is over, to be told so
 OPENS_WITHIN = "2"  # seconds after which a waiting guest's page is loaded again
 MAX_BYTES, MAX_PASSPHRASE = 4096, 200
@@ -188,6 +188,42 @@ FORM = Template(
     '<button type="submit">$button</button></form>'
 )
 FAULTS = {"wrong": "gateWrong", "often": "gateOften", "over": "gateOver", "closed": "gateClosed"}
+
+
+class TryLimits:
+    """How many passphrases a client network may try.
+
+    A right one does not count: many guests can share an address.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._networks: OrderedDict[str, TokenBucket] = OrderedDict()  # the latest used last
+
+    def take(self, network: str) -> int:
+        """Count a try; returns 0, or the seconds after which another one may be made."""
+        buckets = self._buckets(network)
+        if all(bucket.take(self._clock()) for bucket in buckets):
+            return 0
+        return math.ceil(1 / min(bucket.rate for bucket in buckets))
+
+    def give_back(self, network: str) -> None:
+        """The try was right."""
+        for bucket in self._buckets(network):
+            bucket.give_back()
+
+    def _buckets(self, network: str) -> list[TokenBucket]:
+        found = []
+        is_known = network[:1].isdigit() or ":" in network
+        for name, times in limited_networks(network) if is_known else [(network, UNKNOWN_FACTOR)]:
+            bucket = self._networks.pop(name, None) or TokenBucket.full(
+                times * TRIES / A_MINUTE, times * TRIES, self._clock()
+            )
+            self._networks[name] = bucket
+            found.append(bucket)
+        while len(self._networks) > MAX_NETWORKS:
+            self._networks.popitem(last=False)
+        return found
 
 
 class AskingPage:
@@ -215,10 +251,9 @@ class AskingPage:
         self._takes_passphrase = takes_passphrase
         self._settings = settings
         self._network = network
-        self._clock = clock
         self._unsent: dict[str, PassphraseTry] = {}
         self._answers: dict[str, asyncio.Future[PassphraseAnswer]] = {}
-        self._networks: OrderedDict[str, TokenBucket] = OrderedDict()  # the latest used last
+        self._limits = TryLimits(clock)
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes that strangers reach."""
@@ -264,15 +299,14 @@ class AskingPage:
         given = dict(parse_qsl(await request.text(), max_num_fields=10, errors="replace"))
         text, to = given.get("passphrase", ""), given.get("to", "/")
         to = to if LOCAL.fullmatch(to) and not PATH.fullmatch(to) else "/"
-        buckets = self._buckets(self._network(request))
-        if len(self._answers) >= MAX_WAITING or not all(bucket.take(self._clock()) for bucket in buckets):
-            return await self._asking(request, "often", to, math.ceil(1 / min(one.rate for one in buckets)))
+        network = self._network(request)
+        if wait := RETRY_AFTER if len(self._answers) >= MAX_WAITING else self._limits.take(network):
+            return await self._asking(request, "often", to, wait)
         request.app[CONNECTIONS].complete(request)
         answer = await self._answer(text[:MAX_PASSPHRASE])
         if answer.token is None:
             return await self._asking(request, "often" if answer.busy else "wrong", to)
-        for bucket in buckets:  # many guests can share an address
-            bucket.give_back()
+        self._limits.give_back(network)
         return self._entered(request, answer.token, int(answer.token.partition(".")[0], 16), to)
 
     async def _answer(self, text: str) -> PassphraseAnswer:
@@ -289,19 +323,6 @@ class AskingPage:
             self._unsent.pop(one.id, None)
             del self._answers[one.id]
 
-    def _buckets(self, network: str) -> list[TokenBucket]:
-        found = []
-        is_known = network[:1].isdigit() or ":" in network
-        for name, times in limited_networks(network) if is_known else [(network, UNKNOWN_FACTOR)]:
-            bucket = self._networks.pop(name, None) or TokenBucket.full(
-                times * TRIES / A_MINUTE, times * TRIES, self._clock()
-            )
-            self._networks[name] = bucket
-            found.append(bucket)
-        while len(self._networks) > MAX_NETWORKS:
-            self._networks.popitem(last=False)
-        return found
-
     def _entered(self, request: web.Request, token: str, expires: int, to: str) -> web.Response:
         if "application/json" in request.headers.get(hdrs.ACCEPT, ""):
             return web.json_response({"path": f"/t/{token}/"})
@@ -316,7 +337,9 @@ class AskingPage:
     ) -> web.Response:
         status = web.HTTPTooManyRequests.status_code if fault == "often" else web.HTTPUnauthorized.status_code
         headers: dict[str, str] = (
-            {hdrs.WWW_AUTHENTICATE: "Invitation"} if fault != "often" else {hdrs.RETRY_AFTER: "60"}
+            {hdrs.WWW_AUTHENTICATE: "Invitation"}
+            if fault != "often"
+            else {hdrs.RETRY_AFTER: str(RETRY_AFTER)}
         )
         if fault == "closed":
             headers["Refresh"] = OPENS_WITHIN

@@ -4,6 +4,8 @@ The protocol: ``PUT /origin/v1/view`` with JSON in gzip. ``v`` is the version of
 ``serial`` order all pushes: the Worker takes none that is older than its newest. ``base`` is the serial that
 the push builds on, or null when it says everything. ``texts`` has by name the texts that changed, each as a
 list of pieces: a new piece, or the begin and end of a piece of the text before; null removes a text.
+An answer has the reports of pages, and passphrases that strangers have typed. What is said of these goes with
+the next push, as ``answers``: the ID of each, its token or null, and whether it was not looked at.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -31,7 +33,9 @@ GZIP_LEVEL = 6
 VIEW, PROBE = "view", "probe"  # channels: what viewers see, and a trial
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
-Report = tuple[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=1024)]]
+Name = Annotated[str, Field(max_length=64)]
+Report = tuple[Name, Annotated[str, Field(max_length=1024)]]
+Try = tuple[Name, Name, Annotated[str, Field(max_length=200)]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class EdgeStatus:
     page: str = ""  # SHA-256 of its page
     reason: str = ""  # why a push was refused
     reports: tuple[Report, ...] = ()  # of pages: address and text
+    tries: tuple[Try, ...] = field(default=(), repr=False)  # of passphrases: ID, address and text
 
 
 @dataclass(frozen=True, slots=True)

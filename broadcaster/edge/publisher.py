@@ -20,6 +20,7 @@ from http import HTTPStatus
 from typing import Any
 
 from broadcaster.access import opened_of
+from broadcaster.access.gate import TryLimits
 from broadcaster.aio import Backoff, LogLimiter, Signal, wait_at_most
 from broadcaster.edge.client import VERSION, EdgeAnswer, EdgeClient, EdgeStatus, Report, encode, open_edge
 from broadcaster.errors import EdgeError
@@ -30,6 +31,8 @@ from broadcaster.ipc.messages import (
     Grants,
     HealthReport,
     Listed,
+    PassphraseAnswer,
+    PassphraseTry,
     Pong,
     PublicRecording,
     Started,
@@ -49,6 +52,9 @@ logger = logging.getLogger(__name__)
 LEASE_EVERY = 0.1  # seconds between two looks whether this broadcaster leads
 LOOK_EVERY = 1.0  # seconds between two looks at viewers and health
 HEARTBEAT = 10.0  # seconds without a push after which the edge is told that the service lives
+ASKED_EVERY = (
+    1.5  # seconds without a push, where strangers wait for what the service says of their passphrase
+)
 TOGETHER = 0.02  # seconds in which changes go into one push
 VIEWERS_EVERY = 20.0  # seconds, at most so often pages are told how many watch
 FIRST_PAUSE, LONGEST_PAUSE = (
@@ -224,7 +230,8 @@ class EdgePublisher:
     ``report`` returns the health as the public may see it, ``pong`` the latest answer of the viewers'
     process, ``wall`` the wall time. ``on_reports`` takes the reports of pages that the edge has collected.
     ``epoch`` gives the epoch of the lease, None while this broadcaster does not lead: then it pushes nothing.
-    ``outbid`` takes an epoch that the edge has and the lease has not reached.
+    ``outbid`` takes an epoch that the edge has and the lease has not reached. ``passphrase`` answers a
+    stranger's try; None where the event takes no passphrase.
     """
 
     def __init__(  # noqa: PLR0913 - the seams to all its neighbours
@@ -240,6 +247,7 @@ class EdgePublisher:
         outbid: Callable[[int], None],
         wall: Callable[[], datetime],
         grants: Grants | None = None,
+        passphrase: Callable[[PassphraseTry, Callable[[PassphraseAnswer], None]], None] | None = None,
     ) -> None:
         self.status = EdgeStatus()
         self._connect = partial(open_edge, url, key)
@@ -249,6 +257,9 @@ class EdgePublisher:
         self._on_reports = on_reports
         self._wall = wall
         self._grants = grants  # of a private event
+        self._passphrase, self._limits = passphrase, TryLimits()
+        self._answers: list[tuple[str, str | None, bool]] = []  # that the edge does not have yet
+        self._heartbeat = ASKED_EVERY if passphrase else HEARTBEAT
         self._stream = ServedStream(wall)
         self._view = View()
         self._recordings: Mapping[str, PublicRecording] = {}
@@ -343,7 +354,7 @@ class EdgePublisher:
                     continue
                 if epoch != self._epoch:
                     self._epoch, self._known = epoch, None
-                if self._waiting or self._known is None or time.monotonic() - self._pushed > HEARTBEAT:
+                if self._waiting or self._known is None or time.monotonic() - self._pushed > self._heartbeat:
                     if await self._push(edge):
                         backoff.reset()
                     else:
@@ -405,6 +416,7 @@ class EdgePublisher:
             },
             "events": [] if whole else events,
             "segments": list(self._events.segments) if whole else segments,
+            **({"answers": list(self._answers)} if self._answers else {}),
         }
         if whole:
             return _Push(message, sources, {})
@@ -427,7 +439,7 @@ class EdgePublisher:
         page, recordings = await self._page.texts(stream, self._recordings)
         found = {"health": health_fields(report), "page": page, "recordings": recordings}
         if self._grants:
-            asking = await self._page.asking()
+            asking = await self._page.asking(takes_passphrase=self._passphrase is not None)
             found["gate"] = {
                 "secret": self._grants.secret,
                 "grants": dict(self._grants.ends),
@@ -449,12 +461,29 @@ class EdgePublisher:
         self._known, self._pushed = self._serial, time.monotonic()
         for _ in range(changes):
             self._waiting.popleft()
+        del self._answers[: len(push.message.get("answers", ()))]
         if self._failing_since is not None:
             logger.info("the edge takes pushes again")
         self._failing_since = self._refusal = None
         if reports := answer.status.reports:
             self._reports += len(reports)
             self._on_reports(reports)
+        for one in answer.status.tries:
+            self._try(*one)
+
+    def _try(self, name: str, address: str, text: str) -> None:
+        """Have a stranger's passphrase answered, unless there were too many of that address."""
+
+        def answer(found: PassphraseAnswer) -> None:
+            if found.token:
+                self._limits.give_back(address)
+            self._answers.append((name, found.token, found.busy))
+            self._change()
+
+        if self._passphrase and not self._limits.take(address):
+            self._passphrase(PassphraseTry(name, text), answer)
+        else:
+            answer(PassphraseAnswer(name, busy=True))
 
     def _failed(self, why: str) -> None:
         self._pushes["failed"] += 1

@@ -436,6 +436,7 @@ def _edge(
         outbid=components.lease.outbid,
         wall=now,
         grants=components.keeper.grants() if components.keeper else None,
+        passphrase=components.keeper if settings.access == "passphrase" else None,
     )
     edge.show(components.pipeline.view)
     return edge

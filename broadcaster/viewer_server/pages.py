@@ -402,22 +402,23 @@ class PageTexts:
             page |= {"mark": f"{IN_PATH}/", "opened": for_strangers(await self._page.operator_settings())}
         return page, self._rendered[1]
 
-    async def asking(self) -> dict[str, object]:
+    async def asking(self, *, takes_passphrase: bool = False) -> dict[str, object]:
         """The page for strangers by language, each also for a refused token, and for who waits for the doors.
 
-        An edge takes no passphrase.
+        Where the edge takes passphrases, also for a wrong one, and for too many.
         """
         asking = AskingPage(
             self._folder,
-            takes_passphrase=False,
+            takes_passphrase=takes_passphrase,
             settings=self._page.operator_settings,
             network=lambda _: "",
         )
-        faults = ("", "over", "closed")
+        faults = ("", "over", "closed", *(("wrong", "often") if takes_passphrase else ()))
         own = (await self._page.operator_settings()).get("language")
         names = dict.fromkeys(choose_language(name, own) for name in TEXTS)
         pages = {name: [await asking.page(name, fault, "/") for fault in faults] for name in names}
-        return {"pages": pages, "plain": f"{text_of(ENGLISH, 'gateInvited')}\n", "policy": asking.policy}
+        plain = f"{text_of(ENGLISH, 'gateInvited')}\n"
+        return {"pages": pages, "plain": plain, "policy": asking.policy, "takes": takes_passphrase}
 
     def _recording(self, found: PublicRecording, settings: Mapping[str, object]) -> dict[str, object]:
         tags = self._tags(_preview(found.path, settings, _known(found, settings)))

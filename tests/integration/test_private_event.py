@@ -42,12 +42,12 @@ SETTINGS = {
 }
 
 
-async def enter(service: Service, text: str = WORDS) -> str | None:
+async def enter(address: str, text: str = WORDS) -> str | None:
     """The path that the passphrase opens."""
     async with (
         aiohttp.ClientSession() as session,
         session.post(
-            f"{service.address}/access",
+            f"{address}/access",
             data={"passphrase": text},
             headers={"Accept": "application/json"},
         ) as response,
@@ -110,12 +110,12 @@ async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: Seaw
         for one in variants:
             one.write(range(6))
         await service.until_health(manifestChunks=12)
-        assert await enter(service) is None
+        assert await enter(service.address) is None
         assert "is set" in await set_passphrase(service, WORDS)
-        path = await enter(service)
+        path = await enter(service.address)
         assert path
         first = await eventually(grants)
-        assert await enter(service, WORDS + "!") is None
+        assert await enter(service.address, WORDS + "!") is None
         base = f"{service.address}{path}live/"
         main = parse((await read(f"{base}playlist.m3u8"))[1])
         names = (
@@ -167,7 +167,7 @@ async def test_a_restart_keeps_guests_and_names(tmp_path: Path, bucket: SeaweedB
         writer.write(range(4))
         await service.until_health(manifestChunks=4)
         await set_passphrase(service, WORDS)
-        path = await enter(service)
+        path = await enter(service.address)
         await service.kill()
         writer.write(range(4, 8))
         await service.start()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 import pytest
@@ -244,6 +246,54 @@ async def test_what_has_ended_is_forgotten(worker: Worker) -> None:
     assert (await read(f"{begin}0/playlist.m3u8"))[0] == 404
 
 
+async def attempt(worker: Worker, **form: str) -> tuple[int, str, str]:
+    """Type a passphrase: the status, the page, and where the answer leads with which cookie."""
+    headers = {"Accept": "text/html"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{worker.address}/access", data=form, headers=headers, allow_redirects=False) as answer,
+    ):
+        leads = answer.headers.get("Location", "") + " " + answer.headers.get("Set-Cookie", "")
+        return answer.status, await answer.text(), leads
+
+
+async def test_a_passphrase(worker: Worker) -> None:
+    """A try waits for the service, which gets it with an answer; a wrong one, and too many, are told so."""
+    form, right = '<input name="to" value="/">', token(now=int(time.time()), seconds=600)
+    told = json.loads(cast("dict[str, list[str]]", texts(GRANT)["gate"])["ops"][0])
+    pages = {"en": [form + fault for fault in ("", "over", "closed", "wrong", "often")]}
+    told["asking"] |= {"pages": pages, "takes": True}
+    given: list[tuple[str, str, str]] = []
+    async with worker.client() as client:
+
+        async def push(serial: int, **more: object) -> int:
+            answer = await client.push(encode(push_of(serial, serial, **more)))
+            assert answer.is_taken
+            given.extend(answer.status.tries)
+            return len(given)
+
+        await push(2, texts={"gate": {"ops": [json.dumps(told)]}})
+        await asyncio.sleep(1.1)  # what the Worker knows of the gate is a second old at most
+        words = ("right", "/watch/x"), ("wrong", "/watch/x"), ("right", "//elsewhere.example")
+        asked = [asyncio.create_task(attempt(worker, passphrase=text, to=to)) for text, to in words]
+        serials = itertools.count(3)
+        await eventually(lambda: push(next(serials)), lambda count: count == len(words))
+        answers = [(name, right if text == "right" else None, False) for name, _, text in given]
+        await push(next(serials), answers=[*answers, ("unknown", right, False)])
+        cookie = f"broadcaster_access={right}; Max-Age="
+        entered, refused, elsewhere = await asyncio.gather(*asked)
+        assert entered[0] == elsewhere[0] == 303
+        assert entered[2].startswith(f"/watch/x {cookie}")
+        assert elsewhere[2].startswith(f"/ {cookie}")
+        assert refused == (401, '<input name="to" value="/watch/x">wrong', " ")
+        assert await attempt(worker, passphrase="x" * 201) == (401, f"{form}wrong", " ")
+        many = [asyncio.create_task(attempt(worker, passphrase="wrong")) for _ in range(110)]
+        done, waiting = await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
+        assert {task.result() for task in done} == {(429, f"{form}often", " ")}
+        for task in waiting:
+            task.cancel()
+
+
 @pytest.mark.takes(15)
 async def test_with_the_service(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """A guest's path of the service is valid at the edge; a new passphrase ends it there, too."""
@@ -256,8 +306,14 @@ async def test_with_the_service(tmp_path: Path, bucket: SeaweedBucket) -> None:
         writer.write(range(4))
         await service.until_health(manifestChunks=4)
         await set_passphrase(service, WORDS)
-        path = await enter(service)
+        path = await enter(service.address)
         assert path
+        assert await enter(worker.address, "a wrong passphrase") is None
+        began = time.monotonic()
+        at_the_edge = await enter(worker.address)
+        print(f"the edge has let a guest in after {time.monotonic() - began:.1f} s")
+        assert at_the_edge
+        assert (await read(f"{worker.address}{at_the_edge}config.json"))[0] == 200
         address = f"{worker.address}{path}"
         _, text = await eventually(
             lambda: read(f"{address}live/playlist.m3u8"), lambda found: found[0] == 200
@@ -268,8 +324,8 @@ async def test_with_the_service(tmp_path: Path, bucket: SeaweedBucket) -> None:
         _, body = await read(address)
         assert f"{path}live/playlist.m3u8" in body
         _, asks, _ = await answer(worker.address, Case("", "/", passes=False, headers=HTML))
-        assert "Diese Veranstaltung ist für geladene Gäste." in asks.decode()
-        assert b"<form" not in asks
+        assert "Ansehen</button>" in asks.decode()
+        assert b"<form" in asks
         await set_passphrase(service, "another passphrase")
         await eventually(lambda: read(f"{address}live/playlist.m3u8"), lambda found: found[0] == 401)
     assert path.split("/")[2] not in service.log.read_text()

@@ -100,7 +100,7 @@ async def test_one_path_plays_everywhere(tmp_path: Path, bucket: SeaweedBucket, 
         await owncast.go_live()
         await owncast.wait_for_segments(2)
         await set_passphrase(service, WORDS)
-        path = await enter(service)
+        path = await enter(service.address)
         assert path
         url = f"{address}{path}live/playlist.m3u8"
         if kind == "Worker":

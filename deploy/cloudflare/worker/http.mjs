@@ -29,8 +29,7 @@ export async function bodyOf({ body }, most, chunks = [], size = 0) {
 /** The text of a body, unpacked; null when there is none, when it is longer than `most`, or when it cannot be unpacked. */
 export async function textOf(blob, headers, most, size = 0) {
   const bounded = { transform: (chunk, out) => ((size += chunk.byteLength) > most ? out.error(new RangeError("too long")) : out.enqueue(chunk)) };
-  let stream = blob?.stream() ?? null;
-  if (headers.get("content-encoding") === "gzip") stream = stream?.pipeThrough(new DecompressionStream("gzip")).pipeThrough(new TransformStream(bounded));
+  const packed = blob?.stream() ?? null, stream = headers.get("content-encoding") === "gzip" ? packed?.pipeThrough(new DecompressionStream("gzip")).pipeThrough(new TransformStream(bounded)) : packed;
   try { return stream && (await new Response(stream).text()); } catch { return null; }
 }
 /** Asks a Stage; one that is moved, or deployed anew, lets its requests down, and they ask once more. */

@@ -1,7 +1,7 @@
 /** What viewers tell: their reports, which the service takes with each push, and each other, over the tracker. */
 import { DurableObject } from "cloudflare:workers";
 import { NO_STORE, admits, answer, parsed } from "./http.mjs";
-const MOST_REPORTS = 1000, OF_ALL = { rate: 100, burst: 1000 }, OF_AN_ADDRESS = { rate: 25, burst: 500 }, MOST_ADDRESSES = 10_000; // as the service's
+const MOST_REPORTS = 1000, MOST_TRIES = 500, TRIED_WITHIN = 8000, TRIES = { rate: 2, burst: 100 }, OF_ALL = { rate: 100, burst: 1000 }, OF_AN_ADDRESS = { rate: 25, burst: 500 }, MOST_ADDRESSES = 10_000; // as the service's; ms
 const MOST_SOCKETS = 5000, SOCKETS_OF_AN_ADDRESS = 500, MOST_SWARMS = 10, MOST_OFFERS = 10, MOST_MESSAGE = 65_536, MOST_SDP = 16_384, INTERVAL = 20; // the last: seconds between two announces
 /** Token buckets by name: `burst` at once, `rate` a second for long. */
 class Rates {
@@ -12,14 +12,20 @@ class Rates {
     return this.levels.set(name, [left < 1 ? left : left - 1, now]) && left >= 1;
   }
 }
-/** Keeps reports until the service takes them. */
+/** Keeps reports and passphrases until the service takes them, and the latter's requests until it has answered. */
 export class Tally extends DurableObject {
-  reports = []; rates = new Rates();
+  reports = []; untold = []; tries = new Map(); rates = new Rates(); // id, address and passphrase of each try; by id: who waits
   report(address, text) {
     if ((address && !this.rates.take(address, OF_AN_ADDRESS)) || !this.rates.take("", OF_ALL)) return false;
     return this.reports.push([address, text]) <= MOST_REPORTS || Boolean(this.reports.shift());
   }
-  take() { return this.reports.splice(0); }
+  take() { return { reports: this.reports.splice(0), tries: this.untold.splice(0) }; }
+  /** What the service says of a passphrase: a token, or that it was not looked at. */
+  attempt(address, text, id = crypto.randomUUID(), busy = { busy: true }) {
+    if (this.tries.size >= MOST_TRIES || !this.rates.take(`try ${address}`, TRIES)) return busy;
+    return new Promise((resolve) => this.untold.push([id, address, text]) && this.tries.set(id, resolve) && setTimeout(resolve, TRIED_WITHIN, busy)).finally(() => this.tries.delete(id));
+  }
+  answer(answers) { for (const [id, token, busy] of answers) this.tries.get(id)?.({ token, busy }); }
 }
 /** WebTorrent's tracker, on sockets that sleep; it serves the swarms of this stream alone. */
 export class Swarm extends DurableObject {
@@ -41,8 +47,7 @@ export class Swarm extends DurableObject {
   cut(gate) { for (const socket of this.ctx.getWebSockets()) if (!admits(gate, socket.deserializeAttachment().guest ?? {})) this.drop(socket, 1008); }
   fetch(request) {
     const address = request.headers.get("cf-connecting-ip") ?? "", { ctx } = this;
-    if (ctx.getWebSockets().length >= MOST_SOCKETS || (address && ctx.getWebSockets(address).length >= SOCKETS_OF_AN_ADDRESS))
-      return answer(503, "Not now: the tracker is full.\n", NO_STORE, undefined, { "retry-after": "30" });
+    if (ctx.getWebSockets().length >= MOST_SOCKETS || (address && ctx.getWebSockets(address).length >= SOCKETS_OF_AN_ADDRESS)) return answer(503, "Not now: the tracker is full.\n", NO_STORE, undefined, { "retry-after": "30" });
     const [client, server] = Object.values(new WebSocketPair());
     ctx.acceptWebSocket(server, address ? [address] : []);
     server.serializeAttachment({ id: crypto.randomUUID(), peers: {}, guest: parsed(request.headers.get("x-guest")?.slice(0, 99) ?? "{}") });
@@ -66,11 +71,8 @@ export class Swarm extends DurableObject {
   }
   webSocketClose(socket) { this.drop(socket, 1000); } webSocketError(socket) { this.drop(socket, 1011); }
   drop(socket, code) {
-    for (const [hash, peer] of Object.entries(socket.deserializeAttachment().peers)) {
-      const swarm = this.swarm(hash);
-      if (swarm.get(peer) === socket) swarm.delete(peer);
-      if (swarm.size === 0) this.swarms.delete(hash);
-    }
+    for (const [hash, peer] of Object.entries(socket.deserializeAttachment().peers))
+      if (this.swarms.get(hash)?.get(peer) === socket && this.swarm(hash).delete(peer) && this.swarm(hash).size === 0) this.swarms.delete(hash);
     socket.serializeAttachment({ id: "", peers: {} });
     try { socket.close(code); } catch { /* it is closed */ }
   }
@@ -83,7 +85,6 @@ function checked(text) {
   if (told?.action !== "announce" || !isId(info_hash) || !isId(peer_id)) return null;
   const answer = described(told.answer, "answer"), stopped = told.event === "stopped";
   if (told.answer) return answer && isId(to_peer_id) && isId(offer_id) ? { info_hash, peer_id, to_peer_id, offer_id, answer } : null;
-  const offers = (Array.isArray(told.offers) && !stopped ? told.offers : []).slice(0, MOST_OFFERS)
-    .map((one) => ({ offer_id: one?.offer_id, offer: described(one?.offer, "offer") }));
+  const offers = (Array.isArray(told.offers) && !stopped ? told.offers : []).slice(0, MOST_OFFERS).map((one) => ({ offer_id: one?.offer_id, offer: described(one?.offer, "offer") }));
   return offers.every((one) => isId(one.offer_id) && one.offer) ? { info_hash, peer_id, stopped, offers } : null;
 }

@@ -9,10 +9,8 @@ const rowsOf = (text) => Array.from({ length: Math.ceil(text.length / CHUNK) }, 
 /** An item more each, with a number of its own. */
 const grown = ({ serial, items }, more) => ({ serial: serial + more.length, items: [...items, ...more.map((item, i) => [serial + i + 1, item])].slice(-RING) });
 /** Seconds for which a cache may keep a playlist: until the next version is due. */
-function kept({ keep, live, target, seconds, at }) {
-  const due = (at + 1000 * seconds - Date.now()) / 1000, half = Math.max(1, Math.floor(target / 2));
-  return keep || !live ? keep || half : due > 0 ? Math.min(Math.ceil(due), target) : Math.min(Math.max(1, Math.floor(-due)), half);
-}
+const kept = ({ keep, live, target, seconds, at }, due = (at + 1000 * seconds - Date.now()) / 1000, half = Math.max(1, Math.floor(target / 2))) =>
+  keep || !live ? keep || half : due > 0 ? Math.min(Math.ceil(due), target) : Math.min(Math.max(1, Math.floor(-due)), half);
 export class Stage extends DurableObject {
   texts = new Map(); // by name: {text, tag, at}, and what the service says of it: last, live, target, seconds, keep, modified
   waiting = new Set(); woken = 0; // requests
@@ -22,8 +20,7 @@ export class Stage extends DurableObject {
     this.head = rows.get("head") ?? EMPTY;
     // Numbers begin at the clock, so that a store that was lost uses none again.
     this.rings = rows.get("rings") ?? { events: { serial: now, items: [] }, segments: { serial: now, items: [] } };
-    this.texts = new Map(Object.entries(rows.get("about") ?? {}).map(([name, { parts, ...about }]) =>
-      [name, { ...about, text: Array.from({ length: parts }, (_, i) => rows.get(`${name} ${i}`)).join("") }]));
+    this.texts = new Map(Object.entries(rows.get("about") ?? {}).map(([name, { parts, ...about }]) => [name, { ...about, text: Array.from({ length: parts }, (_, i) => rows.get(`${name} ${i}`)).join("") }]));
   }
   async fetch(request) {
     const url = new URL(request.url), { method } = request, name = tried(() => decodeURIComponent(url.pathname.slice(1))) ?? "?";
@@ -40,16 +37,15 @@ export class Stage extends DurableObject {
   /** What the service says: all of it or nothing, and nothing older than what there is. */
   async push(body) {
     if (body === null) return this.refuse(413, "size");
-    const told = parsed(body), { v, epoch, serial, base, texts, events = [], segments = [], state, sampling, now: theirs } = told ?? {};
+    const told = parsed(body), { v, epoch, serial, base, texts, events = [], segments = [], answers = [], state, sampling, now: theirs } = told ?? {};
     if (v !== undefined && v !== VERSION && v !== VERSION - 1) return this.refuse(400, "version");
     const isView = [v, epoch, serial, theirs].every(Number.isFinite) && [texts, state, sampling].every((one) => one && typeof one === "object");
-    if (!isView || ![events, segments].every(Array.isArray)) return this.refuse(400, "body");
+    if (!isView || ![events, segments, answers].every(Array.isArray)) return this.refuse(400, "body");
     const { head, rings } = this, now = Date.now(), whole = base === null, floors = { ...head.floors };
     if (epoch < head.epoch) return this.refuse(409, "epoch");
     if (epoch === head.epoch && serial <= head.serial) return this.refuse(200); // a replay
     if (!whole && (epoch !== head.epoch || base !== head.serial)) return this.refuse(409, "base");
-    let next;
-    try { next = this.applied(texts, whole, `${epoch.toString(36)}-${serial.toString(36)}`, floors); }
+    let next; try { next = this.applied(texts, whole, `${epoch.toString(36)}-${serial.toString(36)}`, floors); }
     catch (error) { return error instanceof RangeError ? this.refuse(422, error.message) : this.refuse(400, "body"); }
     if (next.size > MOST_TEXTS) return this.refuse(413, "texts");
     // Pages were told that the service is silent; those that know nothing of what is whole begin anew.
@@ -59,6 +55,7 @@ export class Stage extends DurableObject {
       events: whole ? renewed(rings.events, []) : grown(rings.events, found),
       segments: whole && (segments.length || !texts["live/playlist.m3u8"]) ? renewed(rings.segments, segments) : grown(rings.segments, segments.length ? [segments] : []),
     }, next);
+    if (answers.length) await this.env.TALLY.getByName("live").answer(answers);
     if ("gate" in texts) await this.env.SWARM.getByName("live").cut(parsed(next.get("gate")?.text ?? "null"));
     if (texts.swarms) await this.env.SWARM.getByName("live").admit(parsed(next.get("swarms").text));
     return json(this.about(), NO_STORE);
@@ -90,12 +87,10 @@ export class Stage extends DurableObject {
     for (const one of this.waiting) if (one.ready()) one.wake(true);
   }
   /** Wait until it is ready; false when that does not come in time, null where there is no room. */
-  hold(ready, ms) {
+  hold(ready, ms, { promise, resolve } = Promise.withResolvers()) {
     if (this.waiting.size >= MOST_WAITING) return null;
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => one.wake(false), ms), one = { ready, wake: (came) => { clearTimeout(timer); this.waiting.delete(one); this.woken += came; resolve(came); } };
-      this.waiting.add(one);
-    });
+    const one = { ready, wake: (came) => { clearTimeout(timer); this.waiting.delete(one); this.woken += came; resolve(came); } }, timer = setTimeout(one.wake, ms, false);
+    return this.waiting.add(one), promise;
   }
   /** A playlist, once it has the number that is asked for (RFC 8216bis, 6.2.5.2). */
   async playlist(name, query) {

@@ -3,10 +3,10 @@ import { WorkerEntrypoint } from "cloudflare:workers";
 import { HTML, NO_STORE, age, answer, asked, bodyOf, busy, digested, gateOf, hex, json, negotiated, parsed, textOf, visitor } from "./http.mjs";
 export { Stage } from "./stage.mjs";
 export { Swarm, Tally } from "./peers.mjs";
-const MOST_PUSH = 4 * 2 ** 20, MOST_REPORT = 1024, SHORTEST_KEY = 43; // bytes; the service knows the first, too; characters of 256 bits in Base64
-const SHOWN = 48, SILENT = 30_000, KEPT = ["_HLS_msn", "_HLS_part", "_HLS_skip"]; // recordings of a list; ms until the service is said to be silent; of a query
+const MOST_PUSH = 4 * 2 ** 20, MOST_REPORT = 1024, MOST_FORM = 4096, MOST_PASSPHRASE = 200, SHORTEST_KEY = 43; // bytes; the service knows the first, too; characters; those of 256 bits in Base64
+const SHOWN = 48, SILENT = 30_000, KEPT = ["_HLS_msn", "_HLS_part", "_HLS_skip"], WRONG = 3, OFTEN = 4; // recordings of a list; ms until the service is said to be silent; of a query; of the pages that ask
 const PATHS = /^\/(|config\.json|health|recordings|recordings\/[^/]+\.json|(watch|c)\/[^/]+|live\/.+\.m3u8|live\/(events|segments)\/[^/]+)$/;
-const PAGES = /^\/(recordings|watch\/[^/]+|c\/[^/]+)?$/, UNTOLD = /^\/(live\/|health)/; // that open in a window; that have no paths of guests in them
+const PAGES = /^\/(recordings|(watch|c)\/[\w.~%-]+)?$/, UNTOLD = /^\/(live\/|health)/; // that open in a window; that have no paths of guests in them
 const OPENED = "edge-opened", OF_A_RECORDING = /^\/watch\/([\w-]+)$/, OF_THE_PAGE = /^\/(assets\/[\w.-]+|icon-\w+\.png|manifest\.json)$/; // what strangers can ask for: the host at which a cache keeps it, and the paths
 const ORIGIN = /^\/origin\/v1\/([a-z]{1,20})\/?(.*)$/; // channel, and what of it
 const REMEMBERED = 86_400, PREFLIGHT = { "access-control-allow-methods": "GET, HEAD, OPTIONS", "access-control-allow-headers": "*", "access-control-max-age": "86400" }, HIDDEN = { "cache-control": "private, no-store", "referrer-policy": "no-referrer" }; // seconds for which a browser keeps the cookie of an access that is over: the page says so
@@ -49,28 +49,24 @@ export class Shown extends WorkerEntrypoint {
 }
 /** What the service, and the operator's check, ask; the channel "view" is what viewers see, any other is a trial. */
 async function origin(request, env, [, channel, path]) {
-  const known = await isKnown(request, [env.EDGE_KEY, env.EDGE_KEY_BEFORE]), body = await bodyOf(request, known ? MOST_PUSH : 0), stage = channel === "view" ? "live" : channel, { method, headers } = request;
+  const known = await isKnown(await digested(request.headers.get("authorization") ?? ""), [env.EDGE_KEY, env.EDGE_KEY_BEFORE]), body = await bodyOf(request, known ? MOST_PUSH : 0), stage = channel === "view" ? "live" : channel, { method, headers } = request;
   if (!known) return answer(401, "", NO_STORE);
   if (method === "DELETE" || (method === "GET" && path)) return asked(env, stage, path + new URL(request.url).search, { method });
-  const page = async () => hex(await digested(await (await env.ASSETS.fetch("https://assets/index.html")).arrayBuffer()));
-  if (method === "GET") return json({ ...(await (await asked(env, stage, "")).json()), page: await page() }, NO_STORE);
+  if (method === "GET") return json({ ...(await (await asked(env, stage, "")).json()), page: hex(await digested(await (await env.ASSETS.fetch("https://assets/index.html")).arrayBuffer())) }, NO_STORE);
   if (method !== "PUT" || body === null) return answer(method === "PUT" ? 413 : 405, "", NO_STORE);
   const found = await asked(env, stage, "", { method, headers, body });
   if (!found.ok || channel !== "view") return found;
-  const [reports, counts] = await Promise.all([env.TALLY.getByName("live").take(), env.SWARM.getByName("live").counts()]);
-  return json({ ...(await found.json()), ...counts, reports }, NO_STORE);
+  const [taken, counts] = await Promise.all([env.TALLY.getByName("live").take(), env.SWARM.getByName("live").counts()]);
+  return json({ ...(await found.json()), ...counts, ...taken }, NO_STORE);
 }
-/** Whether a request has one of these keys: digests are compared, which takes as long for any two. */
-async function isKnown(request, keys) {
-  const shown = await digested(request.headers.get("authorization") ?? "");
-  return (await Promise.all(keys.map(async (key) => key?.length >= SHORTEST_KEY && crypto.subtle.timingSafeEqual(shown, await digested(`Bearer ${key}`))))).includes(true);
-}
+/** Whether what a request shows, as a digest, is one of these keys: digests are compared, which takes as long for any two. */
+const isKnown = async (shown, keys) =>
+  (await Promise.all(keys.map(async (key) => key?.length >= SHORTEST_KEY && crypto.subtle.timingSafeEqual(shown, await digested(`Bearer ${key}`))))).includes(true);
 /** A page's report, kept for the service. */
 async function report(request, env) {
   const body = await bodyOf(request, MOST_REPORT), text = await textOf(body, request.headers, MOST_REPORT), told = parsed(text);
   if (!Number.isFinite(told?.seconds) || !/^[0-9a-f]{16}$/.test(told.viewer ?? "0".repeat(16))) return answer(body ? 400 : 413, "This is no report.\n", NO_STORE);
-  const taken = await env.TALLY.getByName("live").report(request.headers.get("cf-connecting-ip") ?? "", text);
-  return taken ? answer(204, null, NO_STORE) : answer(429, null, NO_STORE, undefined, { "retry-after": "30" });
+  return (await env.TALLY.getByName("live").report(request.headers.get("cf-connecting-ip") ?? "", text)) ? answer(204, null, NO_STORE) : answer(429, null, NO_STORE, undefined, { "retry-after": "30" });
 }
 /** What a viewer gets under a path, in a public event or as a guest. The cache has nothing of before the doors opened, or closed. */
 async function shown(request, env, ctx, host) {
@@ -87,21 +83,31 @@ async function shown(request, env, ctx, host) {
   return found;
 }
 /** What a stranger gets: the page that asks, in his language, as the service has made it; others for a token that is refused, and while the doors are closed. */
-function asking({ headers }, { path, token, inPath, waits }, { pages, plain, policy }) {
+function asking({ headers }, { path, token, inPath, waits, fault }, { pages, plain, policy }) {
   if (path === "/health" && !inPath) return json({ status: "ok" }, NO_STORE);
   const isPage = takesPage(headers), language = headers.get("accept-language")?.split(",").map((one) => one.trim().slice(0, 2).toLowerCase()).find((one) => Object.hasOwn(pages, one)) ?? (pages.en ? "en" : Object.keys(pages)[0]);
-  const more = { ...(isPage && { "content-security-policy": policy, "content-language": language }), ...(waits && { refresh: "2" }) };
-  return answer(401, isPage ? pages[language][waits ? 2 : token ? 1 : 0] : plain, NO_STORE, isPage ? HTML : undefined, { "www-authenticate": "Invitation", ...more });
+  const more = { ...(fault === OFTEN ? { "retry-after": "60" } : { "www-authenticate": "Invitation" }), ...(waits && { refresh: "2" }), ...(isPage && { "content-security-policy": policy, "content-language": language }) };
+  return answer(fault === OFTEN ? 429 : 401, isPage ? pages[language][fault ?? (waits ? 2 : token ? 1 : 0)].replace('name="to" value="/"', `name="to" value="${PAGES.test(path) ? path : "/"}"`) : plain, NO_STORE, isPage ? HTML : undefined, more);
 }
+/** Who types the passphrase gets the token that the service makes, as who opens a link has one. */
+async function attempted(request, env, guest, gate) {
+  const text = await textOf(await bodyOf(request, MOST_FORM), request.headers, MOST_FORM), given = new URLSearchParams(text ?? ""), told = given.get("passphrase") ?? "", path = PAGES.test(given.get("to") ?? "") ? given.get("to") : "/";
+  const isTried = told.length <= MOST_PASSPHRASE && request.headers.get("sec-fetch-site") !== "cross-site";
+  const { token, busy } = isTried ? await env.TALLY.getByName("live").attempt(request.headers.get("cf-connecting-ip") ?? "", told) : {};
+  if (!token) return asking(request, { ...guest, path, fault: busy ? OFTEN : WRONG }, gate.asking);
+  return request.headers.get("accept")?.includes("application/json") ? json({ path: `/t/${token}/` }, NO_STORE) : entered(request, token, path);
+}
+/** A browser has the token as a cookie from then on, and opens the page without it. */
+const entered = ({ url }, token, location, seconds = Math.floor(parseInt(token, 16) - Date.now() / 1000) + REMEMBERED) =>
+  answer(303, null, NO_STORE, undefined, { location, "set-cookie": `broadcaster_access=${token}; Max-Age=${seconds}; Path=/; HttpOnly; SameSite=Lax${url.startsWith("https:") ? "; Secure" : ""}` });
 /** A private event: guests get what is under the path without their token, strangers the recordings that are opened; a browser that opens a page has it as a cookie from then on. */
 async function gated(request, env, ctx, gate) {
   const { method, headers } = request, url = new URL(request.url), guest = await visitor(request, url.pathname, gate), { path, token, inPath, grant, expires } = guest, { opened = [], doors } = gate;
   const [, id] = path.match(OF_A_RECORDING) ?? [], isFree = !grant && !inPath && /^(GET|HEAD)$/.test(method) && (id ? opened.includes(id) : opened.length > 0 && OF_THE_PAGE.test(path));
-  const isEntered = inPath && method === "GET" && PAGES.test(path) && takesPage(headers) && (headers.get("sec-fetch-dest") ?? "document") === "document";
-  const kept = () => `broadcaster_access=${token}; Max-Age=${Math.floor(expires - Date.now() / 1000) + REMEMBERED}; Path=/; HttpOnly; SameSite=Lax${url.protocol === "https:" ? "; Secure" : ""}`;
+  const isTry = gate.asking.takes && path === "/access" && !inPath && method === "POST", isEntered = inPath && method === "GET" && PAGES.test(path) && takesPage(headers) && (headers.get("sec-fetch-dest") ?? "document") === "document";
   const inner = new Request(Object.assign(url, { pathname: path }), request);
   inner.headers.set("x-guest", JSON.stringify({ grant, expires }));
-  const found = isFree ? await shown(inner, env, ctx, OPENED) : !grant ? asking(request, guest, gate.asking) : isEntered ? answer(303, null, NO_STORE, undefined, { location: path, "set-cookie": kept() }) : await shown(inner, env, ctx, `edge-${doors}`);
+  const found = isFree ? await shown(inner, env, ctx, OPENED) : isTry ? await attempted(inner, env, guest, gate) : !grant ? asking(request, guest, gate.asking) : isEntered ? entered(request, token, path) : await shown(inner, env, ctx, `edge-${doors}`);
   const hasPaths = grant && found.body && PATHS.test(path) && !UNTOLD.test(path), own = `/t/${token}/`;
   const told = hasPaths ? (await found.text()).replaceAll("/t/-/", own).replaceAll("/t/+/", inPath ? own : "/") : found.body;
   return found.webSocket ? found : new Response(told, { status: found.status, headers: [...new Map([...found.headers, ...Object.entries(HIDDEN)])] });
@@ -109,7 +115,6 @@ async function gated(request, env, ctx, gate) {
 export default {
   async fetch(request, env, ctx) {
     const own = new URL(request.url).pathname.match(ORIGIN), gate = own ? null : await gateOf(env);
-    if (own || gate === undefined) return own ? origin(request, env, own) : busy("The edge is away.\n");
-    return gate ? gated(request, env, ctx, gate) : shown(request, env, ctx, "edge");
+    return own ? origin(request, env, own) : gate === undefined ? busy("The edge is away.\n") : gate ? gated(request, env, ctx, gate) : shown(request, env, ctx, "edge");
   },
 };

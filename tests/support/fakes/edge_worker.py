@@ -23,6 +23,7 @@ class EdgeWorker:
         self.refusal: tuple[int, dict[str, object]] | None = None
         self.refused = 0
         self.reports: list[tuple[str, str]] = []
+        self.tries: list[tuple[str, str, str]] = []
         self.version = VERSION
         self.open = asyncio.Event()  # clear: pushes hang
         self.open.set()
@@ -67,6 +68,6 @@ class EdgeWorker:
                 )
                 self.texts[name] = "".join(pieces)
         self.pushes.append(push)
-        reports, self.reports = self.reports, []
+        (reports, self.reports), (tries, self.tries) = (self.reports, []), (self.tries, [])
         about = {"v": self.version, "epoch": push["epoch"], "serial": push["serial"], "held": 3, "woken": 5}
-        return web.json_response({**about, "reports": reports})
+        return web.json_response({**about, "reports": reports, "tries": tries})

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broadcaster.access.gate import TRIES
 from broadcaster.edge import VERSION, client
 from broadcaster.edge import publisher as module
 from broadcaster.edge.publisher import EdgePublisher, splice, texts_of
 from broadcaster.events import Event
-from broadcaster.ipc.messages import HealthReport, Pong, View
+from broadcaster.ipc.messages import HealthReport, PassphraseAnswer, PassphraseTry, Pong, View
 from broadcaster.service.viewer_process import message_of
 from broadcaster.viewer_server.pages import PageTexts
 from broadcaster.viewer_server.snapshots import ServedStream
@@ -69,10 +70,14 @@ class Fed:
             epoch=lambda: self.epoch,
             outbid=self.outbid,
             wall=lambda: datetime.now(UTC),
+            passphrase=self.answer,
         )
         self.channel = Channel(6, lambda: START, self.observe, show=self.publisher.show)
         self.channel.list_variants(variants_listed("0"))
         self.count = 0
+
+    def answer(self, attempt: PassphraseTry, answer: Callable[[PassphraseAnswer], None]) -> None:
+        answer(PassphraseAnswer(attempt.id, "a token" if attempt.text == "right" else None))
 
     def outbid(self, epoch: int) -> None:
         self.epoch = epoch + 1
@@ -293,3 +298,26 @@ async def test_reports_are_passed_on(tmp_path: Path, count: int) -> None:
         await fed.until_same()
         await eventually(lambda: fed.reports)
         assert fed.reports == reports
+
+
+async def test_passphrases_are_answered(tmp_path: Path) -> None:
+    """What was typed at the edge is answered by the next push that is taken; only wrong tries run out."""
+    async with pushing(tmp_path) as fed:
+        await changes(fed.edge.changed, lambda: fed.edge.pushes)
+        tried = [
+            (f"{text} {number}", "192.0.2.1", text) for text in ("right", "wrong") for number in range(7)
+        ]
+        fed.edge.tries.extend(tried)
+        fed.publish()
+        await changes(fed.edge.changed, lambda: not fed.edge.tries)
+        fed.edge.refusal = (500, {})
+        await changes(fed.edge.changed, lambda: fed.edge.refused)
+        fed.edge.refusal = None
+        await changes(fed.edge.changed, lambda: any("answers" in push for push in fed.edge.pushes))
+        fed.publish()
+        await fed.until_same()
+        (answers,) = [push["answers"] for push in fed.edge.pushes if "answers" in push]
+        assert answers == [
+            *([f"right {number}", "a token", False] for number in range(7)),
+            *([f"wrong {number}", None, number >= TRIES] for number in range(7)),
+        ]

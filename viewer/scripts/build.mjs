@@ -3,7 +3,7 @@
 // keeps a file for ever; each is compressed once, here. public/ works as it is, too.
 import { build, transform } from "esbuild";
 import { createHash } from "node:crypto";
-import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
@@ -82,6 +82,29 @@ async function page(file) {
   await writeFile(`${to}${file}`, made);
 }
 
+/** The page for an unknown address speaks its reader's language on a host that cannot choose one, too. */
+async function missingPage() {
+  const html = await readFile(`${from}404.html`, "utf8");
+  const names = ["direction", ...[...html.matchAll(/data-text="(\w+)"/g)].map(([, name]) => name)];
+  const languages = {};
+  for (const file of (await readdir(`${from}languages`)).sort()) {
+    const words = JSON.parse(await readFile(`${from}languages/${file}`, "utf8"));
+    languages[basename(file, ".json")] = Object.fromEntries(names.map((name) => [name, words[name]]));
+  }
+  const { code } = await transform(`{
+    const languages = ${JSON.stringify(languages)}, html = document.documentElement;
+    const wanted = navigator.languages.map((name) => name.slice(0, 2).toLowerCase()).find((name) => Object.hasOwn(languages, name));
+    if (!html.dir && wanted) { // a service has said the direction with the language
+      Object.assign(html, { lang: wanted, dir: languages[wanted].direction });
+      for (const element of document.querySelectorAll("[data-text]")) element.textContent = languages[wanted][element.dataset.text];
+    }
+  }`, { minify: true });
+  const script = code.trim();
+  const hash = createHash("sha256").update(script).digest("base64");
+  const places = [["default-src 'none';", `default-src 'none'; script-src 'sha256-${hash}';`], ["  </body>", `    <script>${script}</script>\n  </body>`]];
+  await writeFile(`${to}404.html`, places.reduce((text, [place, more]) => text.replace(place, () => more), html));
+}
+
 await rm(to, { recursive: true, force: true });
 await mkdir(`${to}${ASSETS}`, { recursive: true });
 // The rest is as it was: settings, pictures, and of the libraries what the dashboard loads, and the licences.
@@ -94,5 +117,6 @@ for (const pixels of [192, 512]) await writeFile(`${to}icon-${pixels}.png`, icon
 // Systems cut these themselves.
 await writeFile(`${to}icon-180.png`, icon(drawing, 180, { full: true }));
 await writeFile(`${to}icon-full.png`, icon(drawing, 512, { full: true }));
+await missingPage();
 await page("recordings.html");
 await page("index.html"); // at last: make knows by it that all is there

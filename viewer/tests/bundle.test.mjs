@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 
@@ -46,4 +47,21 @@ test("each file has a name of its own, and is there as browsers want it", () => 
     assert.match(name, /-[0-9a-f]{10}\.\w+$/);
     for (const packed of [".br", ".gz"]) assert.ok(assets.includes(name + packed), name + packed);
   }
+});
+
+test("the page for an unknown address chooses its language by itself, where no service has", () => {
+  const page = readFileSync(new URL("404.html", dist), "utf8");
+  const [, script] = /<script>(.*)<\/script>/.exec(page);
+  const hash = createHash("sha256").update(script).digest("base64");
+  assert.ok(page.includes(`script-src 'sha256-${hash}'`));
+  const shown = (languages, dir = "") => {
+    const title = { dataset: { text: "lostTitle" }, textContent: "There is no such page" };
+    const document = { documentElement: { dir, lang: "en" }, querySelectorAll: () => [title] };
+    new Function("document", "navigator", script)(document, { languages });
+    return [document.documentElement.lang, title.textContent];
+  };
+  assert.deepEqual(shown(["xx", "de-CH", "en"]), ["de", "Diese Seite gibt es nicht"]);
+  assert.deepEqual(shown(["en-GB", "de"]), ["en", "There is no such page"]);
+  assert.deepEqual(shown(["xx"]), ["en", "There is no such page"]);
+  assert.deepEqual(shown(["de"], "ltr"), ["en", "There is no such page"]); // the service's choice
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { download } from "../public/js/downloads.js";
+import { aboutDownload, formatOf } from "../public/js/ui/download.js";
 import { openFile } from "../public/js/saving.js";
 import { bytesOf, inOrder, segmentsOf } from "../public/js/segments.js";
 
@@ -81,4 +82,14 @@ test("a failure leaves nothing, and a file that was there before stays", async (
 test("who picks no file has none", async () => {
   const window = { showSaveFilePicker: async () => Promise.reject(new DOMException("", "AbortError")) };
   assert.equal(await openFile({ name: "a", type: "video/mp4", extension: ".mp4", window }), null);
+});
+
+test("a download says its quality and size as far as these are known", () => {
+  const levels = [{ height: 360, bitrate: 8e5 }, { height: 1080, bitrate: 6e6 }];
+  const about = (more, recording = {}) => aboutDownload({ levels, ...more }, { parts: ["a"], duration: 600, ...recording }, "en");
+  assert.equal(about({}), "1080p · ≈ 450.0 MB");
+  assert.equal(about({}, { parts: ["a", "b"] }), "1080p");
+  assert.equal(about({ levels: [{ height: 0, bitrate: 0 }] }), "");
+  assert.equal(about({ levels: [] }), "");
+  assert.deepEqual(["https://a.example/x/evening.mp4?a=.ts", "https://a.example/x/evening"].map(formatOf), ["MP4", ""]);
 });

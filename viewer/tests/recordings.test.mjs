@@ -32,7 +32,8 @@ test("what the index tells of a recording, with whole addresses", () => {
   assert.equal(recordingOf({ ...told, ended: null }, FOLDER).ended, null);
   assert.equal(recording.file, null);
   const file = { url: "../files/a.mp4", size: 5, type: "video/mp4" };
-  assert.equal(recordingOf({ ...told, file }, FOLDER).file, "https://video.example/live/files/a.mp4");
+  const withFile = recordingOf({ ...told, file }, FOLDER);
+  assert.deepEqual([withFile.file, withFile.fileSize, recording.fileSize], ["https://video.example/live/files/a.mp4", 5, null]);
 });
 
 test("a clip is told by its times", () => {

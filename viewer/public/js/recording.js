@@ -40,7 +40,7 @@ export async function watchRecording({ config, page, store, video, alarm, play, 
     return;
   }
   store.set({ recording, title: recording.title || null, poster: recording.poster });
-  worded?.then((texts) => offerDownload({ document, recording, texts }));
+  worded?.then((texts) => offerDownload({ document, recording, texts, store }));
   const start = startOf(page.search);
   let at = start ?? (recording.ended === null ? 0 : null);
   let first = partOf(page.search, recording.parts.length);

@@ -16,7 +16,7 @@ function address(value, base) {
 }
 
 /**
- * {id, title, started, ended (null while it is on), duration in seconds, parts (addresses of playlists), poster, file (the address of all of it)},
+ * {id, title, started, ended (null while it is on), duration in seconds, parts (addresses of playlists), poster, file (the address of all of it), fileSize in bytes or null},
  * null for what is none. Addresses are relative to `base`, the folder of all recordings.
  */
 export function recordingOf(raw, base) {
@@ -34,6 +34,7 @@ export function recordingOf(raw, base) {
     parts: Object.freeze(found),
     poster: address(poster, base),
     file: address(file?.url, base),
+    fileSize: file?.size > 0 ? file.size : null,
   });
 }
 

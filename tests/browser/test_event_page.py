@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from tests.support.judges.page import SHIFTS, barriers, check_shifts, is_played, no_complaints, until
+from tests.support.judges.page import (
+    NO_SOUND,
+    SHIFTS,
+    barriers,
+    check_shifts,
+    is_played,
+    no_complaints,
+    until,
+)
 from tests.support.judges.page_layout import check_boxes, check_fingers
 from tests.support.length import SOAK, seconds
 from tests.support.servers.fake_origin import on_air
@@ -19,18 +27,6 @@ from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
-
-# As browsers do for a page that nobody has touched yet; the tests' own lets everything play.
-NO_SOUND = """() => {
-    let touched = false;
-    addEventListener("pointerdown", () => (touched = true), true);
-    const play = HTMLMediaElement.prototype.play;
-    HTMLMediaElement.prototype.play = function () {
-        if (this.muted || touched) return play.call(this);
-        return Promise.reject(new DOMException("", "NotAllowedError"));
-    };
-}"""
-
 
 POSTER = """<svg xmlns="http://www.w3.org/2000/svg" width="64" height="36">
 <rect width="64" height="36" fill="#202024"/><rect x="8" width="24" height="36" fill="#c03020"/></svg>

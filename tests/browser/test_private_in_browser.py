@@ -7,22 +7,27 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
+from tests.integration.test_private_event import set_passphrase
 from tests.support.judges.page import barriers, is_played, no_complaints, until
 from tests.support.length import SOAK
 from tests.support.servers.service import Service, running_service
 from tests.support.servers.small_owncast import small_owncast
-from tests.support.waiting import PATIENCE
+from tests.support.servers.worker import running_worker
+from tests.support.waiting import PATIENCE, eventually
 
 TARGET_DURATION = 2
+PASSPHRASE = "a passphrase of some words"
 SIZES = (1280, 360)
 
 
@@ -83,16 +88,82 @@ async def look_at_copy(guest: Page, picture: Path) -> None:
     await copy.close()
 
 
+async def use_doors(page: Page, guest: Page, pictures: Path) -> None:
+    """Close the doors, which the guest is told, and open them."""
+    for button in ("Close the doors", "Open the doors"):
+        await page.locator("#doors", has_text=button).click()
+        await page.get_by_role("dialog").get_by_role("button", name=button).click()
+        if button == "Close the doors":
+            await expect(guest.get_by_role("alert")).to_contain_text("The doors are still closed.")
+            await look_at_copy(guest, pictures / "closed")
+            await look(page, pictures / "doors")
+
+
+async def watch_opened(page: Page, browser: Browser, addresses: Sequence[str], picture: Path) -> None:
+    """A stranger watches the recording that the operator opens, and asks for nothing else of the event."""
+    await page.get_by_role("tab", name="Recordings").click()
+    await page.get_by_label("Open to everybody").check()
+    recording = str(await page.get_by_role("link", name="Watch").get_attribute("href"))
+    for address in addresses:
+        await watch_as_stranger(browser, f"{address}{urlsplit(recording).path}", picture)
+    await page.get_by_role("tab", name="Guests").click()
+
+
+async def watch_as_stranger(browser: Browser, url: str, picture: Path) -> None:
+    """The page plays, once it is open, and has no way to the rest of the event."""
+    context = await browser.new_context()
+    context.set_default_timeout(1000 * PATIENCE)
+    page, asked = await context.new_page(), list[str]()
+
+    async def opens() -> bool:
+        answer = await page.goto(url)
+        return answer is not None and answer.ok
+
+    await eventually(opens)
+    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    with no_complaints(page):
+        await page.reload()
+        await until(page, lambda state: is_played(state) and state["time"] > 1)
+        await expect(page.get_by_role("link", name="All recordings")).to_have_count(0)
+        await look(page, picture)
+    assert [
+        path for path in asked if path.startswith(("/live/events", "/live/playlist", "/recordings"))
+    ] == []
+    await context.close()
+
+
+async def type_passphrase(browser: Browser, address: str, picture: Path) -> None:
+    """At the edge the page asks as well: a wrong passphrase is told so, the right one opens the page."""
+    guest = await browser.new_page()
+    await guest.goto(f"{address}/recordings")
+    for text in ("a wrong passphrase", PASSPHRASE):
+        await guest.get_by_label("Passphrase").fill(text)
+        await guest.keyboard.press("Enter")
+        if text != PASSPHRASE:
+            await expect(guest.get_by_role("alert")).to_contain_text("This is not the passphrase.")
+            await look(guest, picture)
+    await guest.wait_for_url(f"{address}/recordings")
+    await expect(guest.get_by_role("listitem")).to_have_count(1)
+    await guest.close()
+
+
 @pytest.mark.takes(45)
 async def test_from_the_link_to_the_end(
-    tmp_path: Path, bucket: SeaweedBucket, page: Page, context: BrowserContext
+    tmp_path: Path, bucket: SeaweedBucket, browser: Browser, page: Page, context: BrowserContext
 ) -> None:
     """A guest watches with a clean address and gets one for other players; a revoked guest is told so."""
     pictures = Path(os.environ.get("SCREENSHOTS", tmp_path))
     await context.grant_permissions(["clipboard-read", "clipboard-write"])
-    settings = {"BROADCASTER_ACCESS": "passphrase"}
-    owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=TARGET_DURATION)
-    async with owncast, running_service(tmp_path, owncast.hls_dir, bucket, **settings) as service:
+    settings = {"BROADCASTER_ACCESS": "passphrase", "BROADCASTER_RECORDINGS": "keep"}
+    async with AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(running_worker(tmp_path)) if SOAK else None
+        settings |= worker.settings if worker else {}
+        owncast = await stack.enter_async_context(
+            small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=TARGET_DURATION)
+        )
+        service = await stack.enter_async_context(
+            running_service(tmp_path, owncast.hls_dir, bucket, **settings)
+        )
         await owncast.go_live()
         await service.until_health(stream="live")
         with no_complaints(page):
@@ -113,13 +184,12 @@ async def test_from_the_link_to_the_end(
         assert exported.returncode == 0, exported.stderr
         assert (tmp_path / "exported.mp4").stat().st_size > 10_000
         await expect(page.locator("#guest-list")).to_contain_text("opened once · 1 watching")
-        for button in ("Close the doors", "Open the doors"):
-            await page.locator("#doors", has_text=button).click()
-            await page.get_by_role("dialog").get_by_role("button", name=button).click()
-            if button == "Close the doors":
-                await expect(guest.get_by_role("alert")).to_contain_text("The doors are still closed.")
-                await look_at_copy(guest, pictures / "closed")
-                await look(page, pictures / "doors")
+        addresses = [service.address, *([worker.address] if worker else [])]
+        await watch_opened(page, browser, addresses, pictures / "opened")
+        if worker:
+            await set_passphrase(service, PASSPHRASE)
+            await type_passphrase(browser, worker.address, pictures / "passphrase-at-the-edge")
+        await use_doors(page, guest, pictures)
         await expect(guest.get_by_role("button", name="Watch elsewhere")).to_be_visible()  # by itself
         await until(guest, is_played)
         await page.get_by_label("Revoke: Aunt Rose").click()

@@ -153,6 +153,8 @@ async def test_a_stream_from_its_start_and_after_its_end(
             await page.goto(f"{page.url}?t=1")
             state = await until(page, lambda s: is_played(s) and s["time"] > 1)
             assert state["timeline"]["live"] == pytest.approx(state["recording"]["duration"], abs=1)
+            await expect(page.locator("#marks i")).to_have_count(1)  # where the encoder came back
+            await expect(page.locator("#marks i")).to_be_visible()
             await check_recording(page, shots)
             last = await until(page, lambda s: s["time"] > BEFORE + 1)  # over the discontinuity
             assert (last["sessions"], last["rebuilds"]) == (1, 0)

@@ -8,7 +8,9 @@ import pytest
 from playwright.async_api import Browser
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.judges.page import NO_SOUND, until
 from tests.support.judges.start_requests import Start, start_of
+from tests.support.length import SOAK
 from tests.support.servers.end_to_end import EndToEnd, end_to_end
 from tests.support.servers.small_owncast import small_owncast
 from tests.support.servers.viewer_process import metrics
@@ -21,6 +23,18 @@ FILES = 'broadcaster_requests_total{route="viewer",status="200"}'
 BYTES = 215_000  # of these, head and body as they came over the network
 # A browser that needs longer is short of processor time, and may choose the variant anew before its picture.
 SECONDS = 4
+VISITS, WATCHED = 8, 30  # of a guest; seconds
+ON_THE_WAY = {"connecting", "starting", "loading"}
+# What the page has shown since when, in seconds.
+SHOWN = """(() => {
+    const shown = (window.shownPhases = []);
+    const look = () => {
+        const phase = window.broadcasterViewer?.phase;
+        if (phase && shown.at(-1)?.[0] !== phase) shown.push([phase, performance.now() / 1000]);
+        requestAnimationFrame(look);
+    };
+    look();
+})()"""
 
 
 def table(start: Start) -> str:
@@ -73,3 +87,26 @@ async def test_a_start_asks_for_little(tmp_path: Path, bucket: SeaweedBucket, br
         assert len(set(playlists)) == len(playlists) or is_short, table(start)
     others = {request.path for request in again.page if not request.path.endswith("/playlist.m3u8")}
     assert others == {"/", "/live/events/now"}, table(again)
+
+
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: viewer/tests/phase.test.mjs has the rule")
+@pytest.mark.takes(300)
+async def test_what_a_guest_sees_first(tmp_path: Path, bucket: SeaweedBucket, browser: Browser) -> None:
+    """In half a minute the page connects and is live, and says nothing else, also without sound allowed."""
+    owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
+    async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
+        await on.live_with(4)
+        for visit in range(VISITS):
+            context = await browser.new_context(viewport={"width": 1280, "height": 860})
+            page = await context.new_page()
+            if visit % 2:
+                await page.add_init_script(f"({NO_SOUND})()")
+            await page.add_init_script(SHOWN)
+            await page.goto(f"{on.service.address}/")
+            await until(page, lambda s: s["clock"] > WATCHED and s["time"] > WATCHED / 2)
+            shown = [(phase, round(since, 2)) for phase, since in await page.evaluate("window.shownPhases")]
+            print(f"visit {visit + 1}: {shown}")
+            phases = [phase for phase, _ in shown]
+            assert phases[-1] == "live"
+            assert ON_THE_WAY.issuperset(phases[:-1])
+            await context.close()

@@ -25,6 +25,17 @@ LOOK = """() => {
     };
 }"""
 
+# As browsers do for a page that nobody has touched yet; the tests' own lets everything play.
+NO_SOUND = """() => {
+    let touched = false;
+    addEventListener("pointerdown", () => (touched = true), true);
+    const play = HTMLMediaElement.prototype.play;
+    HTMLMediaElement.prototype.play = function () {
+        if (this.muted || touched) return play.call(this);
+        return Promise.reject(new DOMException("", "NotAllowedError"));
+    };
+}"""
+
 # How far the page's own doing moves what is seen (layout-shift), and what moved.
 SHIFTS = """(() => {
     const noted = window.layoutShifts = [];

@@ -199,6 +199,11 @@ async def wait_at_most(seconds: float, event: asyncio.Event) -> None:
             await event.wait()
 
 
+def boot_time() -> float:
+    """Seconds since the boot, on Linux those of a suspended machine included."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class HoldTimer:
     """A condition that counts after it has held for ``seconds``.
 

@@ -38,6 +38,7 @@ from broadcaster.setting_types import (
     Folder,
     HostNames,
     HttpUrl,
+    ListenerUrl,
     LogLevel,
     Prefix,
     Seconds,
@@ -113,6 +114,12 @@ class Settings(BaseSettings):
         default=False,
         alias="BROADCASTER_STANDBY",
         description="`true` on each of two broadcasters of one stream: one leads, the other one takes over.",
+    )
+    leader_url: ListenerUrl | None = Field(
+        default=None,
+        alias="BROADCASTER_LEADER_URL",
+        description="Where the [other broadcaster](standby.md) listens for viewers, `http://10.0.0.2:3000`: a"
+        " standby passes viewers' requests on to it. Needs `BROADCASTER_STANDBY`.",
     )
     account_id: AccountId | None = Field(
         default=None,
@@ -464,6 +471,8 @@ class Settings(BaseSettings):
             raise ValueError(f"{open_ways}: remove them, or set BROADCASTER_ACCESS=public")
         if self.is_private and self.standby:
             raise ValueError("BROADCASTER_STANDBY: guests' links and the passphrase are on one machine alone")
+        if self.leader_url and not self.standby:
+            raise ValueError("BROADCASTER_LEADER_URL needs BROADCASTER_STANDBY=true")
         if self.viewer_clips and not self.has_pages:
             raise ValueError("BROADCASTER_VIEWER_CLIPS needs BROADCASTER_RECORDINGS")
         return self

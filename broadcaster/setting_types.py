@@ -93,6 +93,11 @@ HttpUrl = Annotated[
     _url(r"https?://[^\s/?#@]+(/[^\s?#]*)?", "must be an http(s) URL without a query"),
     AfterValidator(lambda url: url.rstrip("/")),
 ]
+ListenerUrl = Annotated[
+    str,
+    _url(r"http://[^\s/?#@]+/?", "must be http://ADDRESS:PORT"),
+    AfterValidator(lambda url: url.rstrip("/")),
+]
 SocketUrl = Annotated[str, _url(r"wss?://[^\s/?#@]+(/[^\s#]*)?", "must be a ws(s) URL")]
 AccountId = Annotated[
     str,

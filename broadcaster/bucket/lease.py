@@ -16,7 +16,6 @@ import logging
 import math
 import secrets
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
-from broadcaster.aio import Signal
+from broadcaster.aio import Signal, boot_time, wait_at_most
 from broadcaster.bucket.client import ObjectStore
 from broadcaster.catalog.records import Numbers, unguessable
 from broadcaster.errors import NotLeading, ObjectNotFound, StorageError
@@ -151,11 +150,6 @@ def machine_id() -> str:
     return hashlib.sha256(f"broadcaster {found or socket.gethostname()}".encode()).hexdigest()[:16]
 
 
-def boot_time() -> float:
-    """Seconds since the boot, on Linux those of a suspended machine included."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
 class Step(StrEnum):
     """What to do next: read the object, or write ``Election.record`` over the version ``Election.etag``."""
 
@@ -204,7 +198,12 @@ class Election:
 
     def leads(self, now: float) -> bool:
         """Whether it leads and is not in doubt."""
-        return self.epoch is not None and now - self.confirmed < DOUBT * self._ttl
+        return now < self.leads_until
+
+    @property
+    def leads_until(self) -> float:
+        """The end of the time for which it leads without doubt."""
+        return -math.inf if self.epoch is None else self.confirmed + DOUBT * self._ttl
 
     @property
     def is_second(self) -> bool:
@@ -338,6 +337,7 @@ class PrefixLease:
         self._election = Election(name, secrets.token_hex(8), standby=standby, settings=settings)
         self._lock = asyncio.Lock()
         self._tried = asyncio.Event()
+        self._soon = asyncio.Event()
         self._has_told = False
 
     @property
@@ -349,6 +349,16 @@ class PrefixLease:
     def leads(self) -> bool:
         """Whether it leads, and has renewed the lease in time."""
         return self._election.leads(self._steady())
+
+    @property
+    def leads_until(self) -> float:
+        """The end of the time for which it leads without doubt, by its steady clock."""
+        return self._election.leads_until
+
+    @property
+    def others_ttl(self) -> float:
+        """The TTL of the latest record: seconds for which others have to wait for its writer."""
+        return self._election.found.ttl if self._election.found else IDLE_TTL
 
     @property
     def floor(self) -> Numbers | None:
@@ -411,7 +421,12 @@ class PrefixLease:
                 await self.renew()
             except StorageError as error:
                 logger.debug("the lease is not renewed: %s", error)
-            await asyncio.sleep(min(TICK, self.ttl() / LOOKS))
+            await wait_at_most(min(TICK, self.ttl() / LOOKS), self._soon)
+            self._soon.clear()
+
+    def renew_soon(self) -> None:
+        """Have ``run`` do at once what is due: the TTL may be another now."""
+        self._soon.set()
 
     async def renew(self) -> None:
         """Do what is due; raises StorageError."""

@@ -24,10 +24,15 @@ from broadcaster.owncast import fetch, open_session
 from broadcaster.printable import printable
 from broadcaster.recordings.posters import is_enabled, program_of
 from broadcaster.service.checklist import CheckFinding, failed, ok, skipped, warning
+from broadcaster.service.standby import STANDS_BY, why_not_leader
 
 PAGE_FILES = ("index.html", "vendor")
 MISSING = "BROADCASTER_HLS_DIR: the folder {} does not exist yet; the service waits for it"
 HEALTH_KEYS = {"status", "chunks", "manifestChunks"}  # distinguish our /health from that of other services
+OTHER = (
+    "set BROADCASTER_LEADER_URL to the other broadcaster's listener for viewers; it listens for this machine"
+    " with BROADCASTER_HOST there, and a firewall must let this one in"
+)
 HOSTS = "127.0.0.1 is this machine alone, 0.0.0.0 every network that it is in"
 OWNCAST = "look at BROADCASTER_OWNCAST_URL: it is Owncast's own address, such as http://127.0.0.1:8080"
 MEDIAMTX = (
@@ -169,6 +174,19 @@ async def mediamtx(url: str, folder: Path, target_duration: int | None) -> Check
         return failed("; ".join(faults), "; ".join(remedies))
     codecs = f": {', '.join(status.codecs)}" if status.codecs else ""
     return ok(f"the path {printable(name)} has {'a' if status.connected else 'no'} stream{codecs}")
+
+
+async def other_broadcaster(url: str | None) -> CheckFinding:
+    """A standby can pass viewers' requests on to the other broadcaster."""
+    if url is None:
+        return ok("BROADCASTER_LEADER_URL is not set: who stands by keeps its port for viewers closed")
+    async with open_session() as session:
+        fault = await why_not_leader(session, url)
+    if fault is None:
+        return ok(f"{url} answers: while that one leads, this one passes viewers' requests on to it")
+    if fault == STANDS_BY:
+        return ok(f"{url} answers, and {fault}: this one leads, or nobody does")
+    return warning(f"{url} {fault}: while this one stands by, viewers get 503 from it", OTHER)
 
 
 ANY_HOST = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound here

@@ -112,6 +112,7 @@ class CheckList:
             Check("clock", "clock", checks.clock, ("endpoint",)),
             Check("access", "key and bucket", checks.access, ("endpoint", "clock")),
             Check("owner", "one broadcaster", self._lease, ("access",)),
+            *([Check("other", "other broadcaster", self._other)] if self._settings.standby else []),
             Check("put", "PUT", checks.put, ("access",)),
             Check("head", "HEAD", checks.head, ("put",)),
             Check("get", "ranged GET", checks.get, ("put",)),
@@ -211,6 +212,9 @@ class CheckList:
         except OSError as error:
             return skipped(f"the owner name in {self._settings.state_dir} cannot be read: {error.strerror}")
         return await self._bucket.lease(name, datetime.now(UTC), shared_settings(self._settings))
+
+    async def _other(self) -> CheckFinding:
+        return await machine.other_broadcaster(self._settings.leader_url)
 
     async def _uplink(self) -> CheckFinding:
         measured = await bucket.measure(self._clients.objects)

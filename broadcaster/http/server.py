@@ -223,7 +223,7 @@ def public_health(report: Health) -> Health:
 def health_fields(report: HealthReport) -> dict[str, object]:
     """The body of ``/health``."""
     return {
-        "status": "failing" if report.reason else "ok",
+        "status": "standby" if report.standby else "failing" if report.reason else "ok",
         "stream": report.stream,
         "reason": report.reason,
         "warning": report.warning,

@@ -47,11 +47,13 @@ def matches(condition: str | None, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-async def send(request: web.Request, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
+async def send(
+    request: web.Request, body: bytes, headers: Mapping[str, str], status: int = 200
+) -> web.StreamResponse:
     """Send no faster than the client reads: else each slow client has a copy of the body in memory."""
     if len(body) <= CHUNK or request.method == hdrs.METH_HEAD:
-        return web.Response(body=body, headers=headers)
-    response = web.StreamResponse(headers=headers)
+        return web.Response(status=status, body=body, headers=headers)
+    response = web.StreamResponse(status=status, headers=headers)
     response.content_length = len(body)
     with suppress(ConnectionResetError):  # the client has left
         await response.prepare(request)

@@ -173,6 +173,8 @@ class Setup:
     signed: bool = False  # ask for signed playlists of recordings, as the bucket is private
     reports_per_second: float = 5.0  # of pages; 0: pages send no reports
     access: AccessMode = "public"  # else nobody passes before the first ``Grants``
+    leader: str | None = None  # URL of the broadcaster that answers in the place of this one, which stands by
+    fenced: bool = False  # the stream is shown while the service leads, and not before the first ``Ping``
     kind: Literal["setup"] = "setup"
 
 
@@ -331,6 +333,7 @@ class HealthReport:
     parts: Mapping[HealthPart, Severity] = field(default_factory=dict)  # without parts that are "ok"
     title: str | None = None  # the stream's title in Owncast
     poster: str | None = None  # the URL of the live poster
+    standby: bool = False  # another broadcaster leads, and viewers get what that one shows
 
     @property
     def severity(self) -> Severity:
@@ -347,9 +350,15 @@ class HealthReport:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Asks for a pong, and has the health of ingest."""
+    """Asks for a pong, and has the health of ingest.
+
+    ``leads_until`` is the end of the time for which the service surely leads (``boot_time``); None: it does
+    not matter. ``others`` are the IP addresses of the other broadcaster's machine.
+    """
 
     report: HealthReport
+    leads_until: float | None = None
+    others: tuple[str, ...] = ()
     kind: Literal["ping"] = "ping"
 
 

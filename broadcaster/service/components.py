@@ -105,6 +105,8 @@ def state_folder(settings: Settings) -> Iterator[None]:
         raise ConfigError(f"BROADCASTER_STATE_DIR: {settings.state_dir}: {error.strerror}") from None
 
 
+TAKEOVER = 60.0  # seconds in which a stream goes on after a takeover, at least
+LISTED_WITHIN = 15.0  # seconds of these in which players wait for it
 STUCK = 5.0  # seconds without a scan of the folder or a tick of the pipeline
 
 
@@ -182,7 +184,10 @@ class Components:
             rewrites=self.push is None,
         )
         self.lease = lease
-        lease.ttl = lambda: settings.lease if self.is_working else IDLE_TTL
+        # After a takeover in mid-stream it is live at once, before its own source has brought a segment.
+        taken = lease.floor is not None and lease.others_ttl < IDLE_TTL
+        self._returns_by = time.monotonic() + (TAKEOVER if taken else 0.0)
+        lease.ttl = lambda: settings.lease if self._is_live else IDLE_TTL
         lease.numbers = lambda: self.stream.numbers
         self.deleter = RetentionDeleter(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self._view, settings.prefix, wall=now) if settings.mirror else None
@@ -293,6 +298,24 @@ class Components:
     def is_working(self) -> bool:
         """Whether viewers have a stream, or will have one."""
         return self.pipeline.view.state in {State.STARTING, State.LIVE} or self.pipeline.backlog > 0
+
+    @property
+    def _is_live(self) -> bool:
+        """Whether others wait for this leader only as long as in a stream."""
+        return self.is_working or time.monotonic() < self._returns_by
+
+    def leads_until(self) -> float | None:
+        """The end of the time in which viewers may be shown the stream (``boot_time``); 0: not now.
+
+        None without a standby. After a takeover in mid-stream nothing is shown before the first new
+        playlists: 404 ends some players.
+        """
+        if not self._settings.standby:
+            return None
+        left = self._returns_by - time.monotonic()
+        if left > TAKEOVER - LISTED_WITHIN and not self.pipeline.view.playlists:
+            return 0.0
+        return max(self.lease.leads_until, 0.0)
 
     def _report(self, *, serving: bool) -> HealthReport:
         view, source, unread = self.pipeline.view, self.stream.source, self.guest_check.fault

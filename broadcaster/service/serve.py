@@ -9,9 +9,8 @@ import asyncio
 import gc
 import logging
 import math
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -49,10 +48,10 @@ from broadcaster.events import (
 )
 from broadcaster.guest import configured_event, configured_page, warn_of_address
 from broadcaster.hls import MultivariantPlaylist
-from broadcaster.http import address_of, listening, listening_sockets, raise_file_limit
+from broadcaster.http import address_of, listening
 from broadcaster.http.server import LoopErrorHandler, public_health
-from broadcaster.ipc.messages import EdgeReports, Grants, HealthReport, Pong, Setup, State, View
-from broadcaster.logs import default_format, notify_stopping
+from broadcaster.ipc.messages import EdgeReports, Grants, HealthReport, Pong, State, View
+from broadcaster.logs import notify_stopping
 from broadcaster.metrics import Metric, MetricsCollector, build_info
 from broadcaster.owncast import picture
 from broadcaster.recordings.admin_api import RecordingsAdmin
@@ -70,9 +69,17 @@ from broadcaster.service.components import (
     state_folder,
 )
 from broadcaster.service.health import seconds_of_room
-from broadcaster.service.standby import hand_over, late_parts, stand_by, want_lead, watch_lead
+from broadcaster.service.standby import (
+    OtherBroadcaster,
+    hand_over,
+    late_parts,
+    sockets_of_leader,
+    stand_by,
+    want_lead,
+    watch_lead,
+)
 from broadcaster.service.supervisor import Part, Supervisor
-from broadcaster.service.viewer_process import ViewerProcess, message_of
+from broadcaster.service.viewer_process import ViewerProcess, message_of, setup_of
 from broadcaster.upload.deleter import FileDeleter, sweep
 from broadcaster.upload.pipeline import Pipeline
 from broadcaster.viewer_server.pages import PageTexts
@@ -269,8 +276,6 @@ PROBE_DEADLINE = 10.0  # seconds
 LAST_WRITE = 5.0  # seconds for the last version of recordings when the service stops
 UNKNOWN = HealthReport(State.OFFLINE, 0, "the health of the service is unknown: see its log")
 LAST_STEPS = 20.0  # seconds from the end of draining to the end of the process
-# Paths for the page: the newest recording, the list, a recording, the live page.
-OUR_PAGES = {"newest": "/recordings/newest.json", "list": "/recordings", "watch": "/watch/", "live": "/"}
 
 
 async def serve(
@@ -306,15 +311,17 @@ async def serve(
     async with AsyncExitStack() as stack:
         catalog = stack.enter_context(open_catalog(settings))
         store = await stack.enter_async_context(open_store(bucket_of(settings)))
-        lease = lease_of(settings, store)
-        if settings.standby and not await stand_by(
-            settings, catalog, store, lease, registry=registry, stop=stop
-        ):
+        lease, setup = lease_of(settings, store), setup_of(settings, dashboard.prices, log_format)
+        waiting = sockets_of_leader(
+            settings,
+            lease,
+            partial(stand_by, settings, catalog, store, lease, registry=registry, stop=stop, setup=setup),
+        )
+        if not (sockets := await stack.enter_async_context(waiting)):
             return
-        sockets = stack.enter_context(_public_sockets(settings))
         components = Components(settings, catalog, store, observe, supervisor, lease=lease)
         viewer_server = components.viewer_server = ViewerProcess(
-            _setup(settings, dashboard, log_format or default_format()),
+            setup,
             sockets,
             components.pipeline.view,
             supervisor.contained("health", public_health(components.health_of_ingest), UNKNOWN),
@@ -353,6 +360,7 @@ async def serve(
         ):
             parts = _parts(components, settings) | {"history": history.run, "audience": viewer_server.run}
             parts |= _signing(settings, store, viewer_server, supervisor)
+            parts |= _beside_another(components, settings, viewer_server)
             for name, run in parts.items():
                 supervisor.start(group, name, run)
             # The 100,000 objects that exist now stay, most for the S3 client: a garbage collection of all
@@ -377,6 +385,18 @@ async def serve(
             supervisor.stop_all()
             if watch:
                 await hand_over(lease, watch)
+
+
+def _beside_another(
+    components: Components, settings: Settings, viewer_server: ViewerProcess
+) -> dict[str, Part]:
+    """The part of one of two broadcasters that knows where the other one is; viewers may come through it."""
+    viewer_server.leads_until = components.leads_until
+    if not settings.leader_url:
+        return {}
+    other = OtherBroadcaster(settings.leader_url)
+    viewer_server.others = lambda: other.addresses
+    return {"other broadcaster": other.resolve}
 
 
 def _signing(
@@ -455,8 +475,15 @@ def _observers(components: Components, viewer_server: ViewerProcess) -> dict[str
         "pictures": components.posters,
         "guest check": components.guest_check,
         "rehearsals": components.note_rehearsal,
+        "owner": partial(_renew_soon, components),
     }
     return found | ({"mirror": components.mirror} if components.mirror else {})
+
+
+def _renew_soon(components: Components, event: Event) -> None:
+    """Let others know at once that a stream begins: they wait for a leader that is idle for longer."""
+    if isinstance(event, SegmentDiscovered | StreamStarted):
+        components.lease.renew_soon()
 
 
 def _parts(components: Components, settings: Settings) -> dict[str, Part]:
@@ -547,48 +574,6 @@ def log_admin_address(settings: Settings, address: str) -> None:
             " at %s/dashboard",
             address,
         )
-
-
-@contextmanager
-def _public_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
-    """The listening sockets of viewers, which outlive each process of the viewer server."""
-    sockets = listening_sockets(settings.host, settings.port, "BROADCASTER_HOST, BROADCASTER_PORT")
-    try:
-        yield sockets
-    finally:
-        for sock in sockets:
-            sock.close()
-
-
-def _setup(settings: Settings, dashboard: Dashboard, log_format: str) -> Setup:
-    connections = raise_file_limit(settings.max_connections)
-    if connections < settings.max_connections:
-        logger.warning("the limit of open files leaves room for %d connections", connections)
-    return Setup(
-        settings.viewer_dir.absolute(),
-        page={
-            **({"playlistUrl": "/live/playlist.m3u8"} if settings.is_private else {}),
-            "eventsUrl": "/live/events",
-            "mediaUrl": settings.public_url if settings.urls == "public" else None,
-            "beaconUrl": "/live/beacon" if settings.reports_per_second else None,
-            "mode": settings.viewer_mode,
-            "prices": dashboard.prices,
-            "trackerUrl": "/live/tracker" if settings.has_own_tracker else settings.tracker_url,
-            "keptUrl": "/live/kept.m3u8" if settings.has_dvr_playlist else None,
-            "recordings": OUR_PAGES if settings.has_pages else None,
-            "clipsUrl": "/live/clips" if settings.viewer_clips else None,
-        },
-        recordings=settings.has_pages,
-        clips=settings.viewer_clips,
-        signed=settings.urls == "presigned",
-        max_waiters=settings.max_waiters,
-        max_connections=connections,
-        trusted_header=settings.trusted_header,
-        reports_per_second=settings.reports_per_second,
-        access=settings.access,
-        tracker=settings.has_own_tracker,
-        log=(settings.log_level, log_format),
-    )
 
 
 async def _probe(store: ObjectStore, settings: Settings) -> None:

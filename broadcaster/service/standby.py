@@ -1,20 +1,26 @@
 """Standing by: a second broadcaster of a stream waits until it leads, and hands the lead over when asked.
 
-A standby serves no viewers: a load balancer in front finds its port closed. When it leads, its playlists
-begin after the numbers in the lease, and recordings and clips are those in the bucket. A broadcaster that has
-lost the lead ends; its next process stands by.
+A standby passes viewers' requests on to the leader, in the process of the viewer server; without
+BROADCASTER_LEADER_URL its port for viewers stays closed. When it leads, its playlists begin after the numbers
+in the lease, and recordings and clips are those in the bucket. A broadcaster that has lost the lead ends; its
+next process stands by.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
-from collections.abc import Mapping
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
+import aiohttp
 from prometheus_client import CollectorRegistry
+from yarl import URL
 
 from broadcaster.admin import Lead, make_operator_app, own_token
 from broadcaster.aio import Retrying, wait_at_most
@@ -24,19 +30,95 @@ from broadcaster.catalog import Catalog
 from broadcaster.config import Settings
 from broadcaster.errors import CatalogError, LeadLost, NotPossible, StorageError
 from broadcaster.http import listening
-from broadcaster.ipc.messages import HealthReport, State
+from broadcaster.http.server import public_health
+from broadcaster.ipc.messages import HealthReport, Setup, State, View
 from broadcaster.logs import feed_watchdog, notify
 from broadcaster.metrics import MetricsCollector
+from broadcaster.owncast import open_session
 from broadcaster.recordings.rebuild import catch_up, go_on
-from broadcaster.service.components import state_folder
+from broadcaster.service.components import TAKEOVER, state_folder
 from broadcaster.service.supervisor import Part
+from broadcaster.service.viewer_process import ViewerProcess, public_sockets
 
 logger = logging.getLogger(__name__)
 
 LOOK = 0.1  # seconds
 READ_EVERY, TRY_EVERY = 300.0, 2.0  # seconds
 READ_WITHIN = 5.0  # seconds, for which the stream waits
-AT_LEAST = 60.0  # seconds, in which a stream goes on after a takeover
+STANDBY = HealthReport(State.OFFLINE, 0, None, "stands by: another broadcaster leads", standby=True)
+ASK_EVERY, RESOLVE_EVERY = 1.0, 60.0  # seconds
+RESOLVE_WITHIN = 5.0  # seconds
+MOST = 65_536  # bytes of an answer; usually 200
+STANDS_BY = "stands by as well"
+ADDRESS = "X-Client-Address"  # in /health of the viewers' listener alone, and not of the operator's
+
+
+class OtherBroadcaster:
+    """The other broadcaster's listener for viewers, at ``url``: its addresses, and why it cannot be used."""
+
+    def __init__(self, url: str) -> None:
+        self.addresses: tuple[str, ...] = ()
+        self.fault: str | None = "has not answered yet"
+        self._url = url
+
+    async def follow(self) -> None:
+        """Ask for its health each second, until cancelled."""
+        async with open_session() as session:
+            while True:
+                self.fault = await why_not_leader(session, self._url)
+                await asyncio.sleep(ASK_EVERY)
+
+    async def resolve(self) -> None:
+        """Keep the addresses up to date until cancelled."""
+        host, port = URL(self._url).host, URL(self._url).port
+        while True:
+            with contextlib.suppress(OSError):  # the name may be known later; TimeoutError is one
+                async with asyncio.timeout(RESOLVE_WITHIN):
+                    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                self.addresses = tuple(str(address[0]) for *_, address in found)
+            await asyncio.sleep(RESOLVE_EVERY if self.addresses else ASK_EVERY)
+
+    def report(self) -> HealthReport:
+        """The health of a standby."""
+        reason = f"viewers get 503: the other broadcaster, {self._url}, {self.fault}" if self.fault else None
+        return replace(STANDBY, reason=reason)
+
+
+async def why_not_leader(session: aiohttp.ClientSession, url: str) -> str | None:
+    """Why viewers' requests cannot be passed on to ``url``; None if they can."""
+    try:
+        async with session.get(f"{url}/health", allow_redirects=False) as answer:
+            found = json.loads(await answer.content.read(MOST))
+    except TimeoutError:
+        return "does not answer"
+    except (aiohttp.ClientError, OSError) as error:
+        return f"cannot be reached ({type(error).__name__})"
+    except (ValueError, RecursionError):
+        found = None
+    if ADDRESS not in answer.headers or not isinstance(found, dict):
+        return "is not a broadcaster's listener for viewers"
+    return STANDS_BY if found.get("status") == "standby" else None
+
+
+@contextlib.asynccontextmanager
+async def sockets_of_leader(
+    settings: Settings, lease: PrefixLease, wait: Callable[[Sequence[socket.socket]], Awaitable[bool]]
+) -> AsyncIterator[list[socket.socket]]:
+    """The listening sockets of viewers, for a broadcaster that leads; none if it does not when it stops.
+
+    A standby waits by ``wait``, and renews the lease from then on, before the part of the service does.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        sockets: list[socket.socket] = []
+        leads = True
+        if not settings.standby or settings.leader_url:
+            sockets = stack.enter_context(public_sockets(settings))
+        if settings.standby:
+            stack.push_async_callback(_cancel, asyncio.create_task(lease.run()))
+            leads = await wait(sockets)
+        if leads and not sockets:
+            sockets = stack.enter_context(public_sockets(settings))
+        yield sockets if leads else []
 
 
 async def stand_by(  # noqa: PLR0913 - what it has of the service
@@ -44,26 +126,39 @@ async def stand_by(  # noqa: PLR0913 - what it has of the service
     catalog: Catalog,
     store: ObjectStore,
     lease: PrefixLease,
+    sockets: Sequence[socket.socket],
     *,
     registry: CollectorRegistry,
     stop: asyncio.Event,
+    setup: Setup,
 ) -> bool:
     """Wait until this broadcaster leads, or ``stop`` is set; returns whether it leads.
 
-    Meanwhile the admin listener has ``/health``, ``/metrics`` and ``/api/lead``. Raises ConfigError if it
+    The lease is renewed meanwhile. If the settings name the other broadcaster, its answers are given on
+    ``sockets``. The admin listener has ``/health``, ``/metrics`` and ``/api/lead``. Raises ConfigError if it
     cannot be bound, CatalogError.
     """
-    report = HealthReport(State.OFFLINE, 0, None, "stands by: another broadcaster leads")
+    other = OtherBroadcaster(settings.leader_url) if settings.leader_url else None
+    report = other.report if other else lambda: STANDBY
     names = settings.admin_names.replace(",", " ").split()
-    app = make_operator_app(lambda: report, registry, names=names, lead=want_lead(settings, lease))
-    metrics = MetricsCollector(lease.metrics)
+    app = make_operator_app(report, registry, names=names, lead=want_lead(settings, lease))
+    sources, works = [lease.metrics], [feed_watchdog(lambda: True)]
+    if other:
+        setup = replace(setup, leader=settings.leader_url)
+        forwarder = ViewerProcess(setup, sockets, View(), public_health(report))
+        forwarder.others = lambda: other.addresses
+        sources.append(forwarder.metrics)
+        works += [other.follow(), other.resolve(), _serve_beside(lease, forwarder)]
+    metrics = MetricsCollector(*sources)
     registry.register(metrics)
+    # The lease of a leader that is live is live from the first.
+    lease.ttl = lambda: lease.others_ttl
     where = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
     leads = False  # a lead that is in doubt once the listener has closed is renewed by the service
     try:
         async with listening(app, settings.admin_host, settings.admin_port, where):
             notify("READY=1")
-            tasks = [asyncio.create_task(lease.run()), asyncio.create_task(feed_watchdog(lambda: True))]
+            tasks = [asyncio.create_task(work) for work in works]
             try:
                 reading = asyncio.create_task(_read_recordings(store, catalog, settings.prefix, lease))
                 try:
@@ -80,6 +175,13 @@ async def stand_by(  # noqa: PLR0913 - what it has of the service
     finally:
         registry.unregister(metrics)
     return leads
+
+
+async def _serve_beside(lease: PrefixLease, forwarder: ViewerProcess) -> None:
+    """Answer viewers once another broadcaster leads, until cancelled; who leads at its start needs none."""
+    while not lease.warning:
+        await lease.changed.next().wait()
+    await forwarder.run()
 
 
 async def _cancel(*tasks: asyncio.Task[None]) -> None:
@@ -105,7 +207,7 @@ async def _read_recordings(store: ObjectStore, catalog: Catalog, prefix: str, le
 
 async def _go_on(store: ObjectStore, catalog: Catalog, settings: Settings, left: datetime) -> None:
     """Go on with the recording of the stream that was on; if the bucket is slow, it ends instead."""
-    until = left + timedelta(seconds=max(settings.end_grace, AT_LEAST))
+    until = left + timedelta(seconds=max(settings.end_grace, TAKEOVER))
     try:
         async with asyncio.timeout(READ_WITHIN), catalog.writer:
             await go_on(store, catalog, settings.prefix, until)

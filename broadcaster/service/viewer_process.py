@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from broadcaster.aio import Backoff, Signal
+from broadcaster.config import Settings
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.http import listening_sockets, raise_file_limit
 from broadcaster.ipc.messages import (
     ClipAnswer,
     ClipRequest,
@@ -39,6 +41,7 @@ from broadcaster.ipc.messages import (
     view_delta,
 )
 from broadcaster.ipc.metrics import accepted, add_bounded
+from broadcaster.logs import default_format
 from broadcaster.metrics import Metric
 
 
@@ -67,6 +70,54 @@ def message_of(event: Event) -> Listed | Started | Ended | None:
         case StreamEnded(at, going_on):
             return Ended(at, going_on)
     return None
+
+
+# Paths for the page: the newest recording, the list, a recording, the live page.
+OUR_PAGES = {"newest": "/recordings/newest.json", "list": "/recordings", "watch": "/watch/", "live": "/"}
+
+
+def setup_of(settings: Settings, prices: Mapping[str, float], log_format: str | None) -> Setup:
+    """The configuration of the viewer server; ``prices`` are shown to viewers by the page."""
+    connections = raise_file_limit(settings.max_connections)
+    if connections < settings.max_connections:
+        logger.warning("the limit of open files leaves room for %d connections", connections)
+    return Setup(
+        settings.viewer_dir.absolute(),
+        page={
+            **({"playlistUrl": "/live/playlist.m3u8"} if settings.is_private else {}),
+            "eventsUrl": "/live/events",
+            "mediaUrl": settings.public_url if settings.urls == "public" else None,
+            "beaconUrl": "/live/beacon" if settings.reports_per_second else None,
+            "mode": settings.viewer_mode,
+            "prices": prices,
+            "trackerUrl": "/live/tracker" if settings.has_own_tracker else settings.tracker_url,
+            "keptUrl": "/live/kept.m3u8" if settings.has_dvr_playlist else None,
+            "recordings": OUR_PAGES if settings.has_pages else None,
+            "clipsUrl": "/live/clips" if settings.viewer_clips else None,
+        },
+        recordings=settings.has_pages,
+        clips=settings.viewer_clips,
+        signed=settings.urls == "presigned",
+        max_waiters=settings.max_waiters,
+        max_connections=connections,
+        trusted_header=settings.trusted_header,
+        reports_per_second=settings.reports_per_second,
+        access=settings.access,
+        fenced=settings.standby,
+        tracker=settings.has_own_tracker,
+        log=(settings.log_level, log_format or default_format()),
+    )
+
+
+@contextmanager
+def public_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
+    """The listening sockets of viewers, which outlive each process of the viewer server."""
+    sockets = listening_sockets(settings.host, settings.port, "BROADCASTER_HOST, BROADCASTER_PORT")
+    try:
+        yield sockets
+    finally:
+        for sock in sockets:
+            sock.close()
 
 
 # This very program, even if its path has changed since or may not be executed any more.
@@ -142,6 +193,8 @@ class ViewerProcess:
         self.ready = asyncio.Event()
         self.on_wanted: Callable[[Sequence[str]], None] = lambda _: None
         self.on_guests: Callable[[Sequence[GuestCount]], None] = lambda _: None
+        self.leads_until: Callable[[], float | None] = lambda: None
+        self.others: Callable[[], tuple[str, ...]] = tuple
         self.pong = Pong(())
         self.restarts = 0
         self.process: asyncio.subprocess.Process | None = None
@@ -344,7 +397,7 @@ class ViewerProcess:
 
     def _send_ping(self) -> None:
         self._unanswered += 1
-        self.send(Ping(self._report()))
+        self.send(Ping(self._report(), self.leads_until(), self.others()))
 
     def _checked(self, pong: Pong) -> Pong:
         """The answer without unknown metrics."""

@@ -62,6 +62,7 @@ class AdmissionControl:
         self._most_media = self._most // 4 if media else self._most
         self._most_others = self._most - self._most // 4 if media else self._most
         self._lag = lag
+        self.proxies: frozenset[str] = frozenset()  # their X-Forwarded-For is trusted
         self._trusted = trusted
         self._count: Counter[RequestKind] = Counter(dict.fromkeys(RequestKind, 0))
         self._by_network: Counter[tuple[RequestKind, str]] = Counter()
@@ -76,7 +77,7 @@ class AdmissionControl:
         network = self._network(request)
         return None if network and self._is_shared(network) else network
 
-    def address(self, request: web.BaseRequest) -> str:
+    def network_text(self, request: web.BaseRequest) -> str:
         """The client network of a request, for its sender; "unknown" if it is not known."""
         return self._network(request) or "unknown"
 
@@ -89,7 +90,14 @@ class AdmissionControl:
                 CLOUDFLARE,
                 FORWARDED,
             )
-        return client_network(request.remote, request.headers, self._trusted)
+        return network_of(self.address(request))
+
+    def address(self, request: web.BaseRequest) -> IPv4Address | IPv6Address | None:
+        """The client's address; None if it is unknown."""
+        remote = _address(request.remote)
+        if remote and not remote.is_loopback and str(remote) in self.proxies:
+            return _address(_last(request.headers, FORWARDED))
+        return client_address(request.remote, request.headers, self._trusted)
 
     @contextmanager
     def take(self, request: web.Request, kind: RequestKind) -> Iterator[None]:
@@ -201,7 +209,21 @@ ADMISSION = web.AppKey("ADMISSION", AdmissionControl)
 
 
 def client_network(remote: str | None, headers: Mapping[str, str], trusted: str | None = None) -> str | None:
-    """The network for which limits hold: an IPv4 address or an IPv6 /64; None if it is unknown.
+    """The network for which limits hold: an IPv4 address or an IPv6 /64; None if it is unknown."""
+    return network_of(client_address(remote, headers, trusted))
+
+
+def network_of(address: IPv4Address | IPv6Address | None) -> str | None:
+    """The network of an address for which limits hold."""
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, NETWORK_BITS), strict=False))
+    return str(address) if address else None
+
+
+def client_address(
+    remote: str | None, headers: Mapping[str, str], trusted: str | None = None
+) -> IPv4Address | IPv6Address | None:
+    """The address of a client; None if it is unknown.
 
     A connection from this machine comes from a tunnel or a proxy, which sends the viewer's address in the
     ``trusted`` header, or without a setting in either header. Headers of other clients are ignored.
@@ -210,9 +232,7 @@ def client_network(remote: str | None, headers: Mapping[str, str], trusted: str 
     if address is None or address.is_loopback:
         names = (CLOUDFLARE, FORWARDED) if trusted is None else (trusted,) if trusted != NO_HEADER else ()
         address = _address(next(filter(None, (_last(headers, name) for name in names)), ""))
-    if isinstance(address, IPv6Address):
-        return str(ip_network((address, NETWORK_BITS), strict=False))
-    return str(address) if address else None
+    return address
 
 
 def _last(headers: Mapping[str, str], name: str) -> str:

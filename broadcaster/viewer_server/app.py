@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from broadcaster.access.gate import AskingPage, Gate, hide
-from broadcaster.aio import EventLoopLag
+from broadcaster.aio import EventLoopLag, boot_time
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import GATE, HEALTH, health
@@ -64,6 +66,7 @@ MAX_BODY_BYTES = 65_536  # requests of players are small
 LOWEST_BANDWIDTH = 1e6  # bits per second, while no bandwidth is known
 SILENT = 5.0  # seconds without a ping, which ingest sends twice a second
 REFRESH_EVERY = 1.0  # seconds
+READS, STREAM_PATH = (hdrs.METH_GET, hdrs.METH_HEAD), "/live/"
 
 
 class ViewerServer:
@@ -84,6 +87,7 @@ class ViewerServer:
         self._viewers = ViewerCounter(sampling)
         self._qoe = QoEMetrics(lambda: self.stream.view.playlists)
         self._pinged = time.monotonic()
+        self._leads_until = -math.inf if setup.fenced else math.inf  # ``boot_time``
         self._recordings: RecordingPages | None = None
         self._clips: ClipRequests | None = None
         self._signed: SignedPlaylists | None = None
@@ -111,6 +115,8 @@ class ViewerServer:
                 self._apply(message)
             case Ping():
                 self._pinged, self.report = time.monotonic(), message.report
+                self._leads_until = math.inf if message.leads_until is None else message.leads_until
+                self.app[ADMISSION].proxies = frozenset(message.others)
                 self.refresh_status()
             case RecordingsDelta():
                 self._update_recordings(message)
@@ -162,7 +168,7 @@ class ViewerServer:
         report = self._health()
         pictures = self._viewers.pictures
         return Pong(
-            tuple(map(_sent, self.metrics())),
+            tuple(map(sent_metric, self.metrics())),
             report.viewers,
             report.peers,
             report.torrents,
@@ -211,6 +217,19 @@ class ViewerServer:
         highest = max((variant.bandwidth for variant in variants), default=0)
         return max(highest, self.event_stream.bandwidth, LOWEST_BANDWIDTH)
 
+    @web.middleware
+    async def _if_leading(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """503 for the stream while another broadcaster may lead, whose playlists may be newer.
+
+        The time is compared again afterwards: the request may have been held, and the process frozen.
+        """
+        if request.method not in READS or not request.path.startswith(STREAM_PATH):
+            return await handler(request)
+        response = await handler(request) if boot_time() < self._leads_until else None
+        if response and (response.prepared or boot_time() < self._leads_until):
+            return response
+        return playlists.refuse(503, "Another broadcaster may lead")
+
     async def _run_tasks(self, _: web.Application) -> AsyncIterator[None]:
         works = [self.lag.run(), self._keep_status(), *([self.gate.run()] if self.gate else [])]
         tasks = [asyncio.create_task(work) for work in works]
@@ -226,7 +245,8 @@ class ViewerServer:
     def _make_app(self, setup: Setup) -> web.Application:
         request_metrics = RequestMetrics()
         reloads = BlockingReloadQueue(setup.max_waiters, request_metrics.woke_up, self.stream.clock)
-        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        fence = [self._if_leading] if setup.fenced else []
+        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=fence)
         app[STREAM], app[REQUEST_METRICS], app[BLOCKING_RELOADS] = self.stream, request_metrics, reloads
         app[HEALTH] = self._health
         app[EVENT_STREAM] = self.event_stream
@@ -236,7 +256,7 @@ class ViewerServer:
         )
         app[PLAYBACK_REPORTS] = PlaybackReports(self._bandwidth, self._viewers, self._qoe)
         app.cleanup_ctx.append(self._run_tasks)
-        app.on_response_prepare.append(_on_answer)
+        app.on_response_prepare.append(on_answer)
         app.on_shutdown.extend((reloads.close, self.event_stream.close))
         app.router.add_get("/live/playlist.m3u8", playlists.playlist, name="main_playlist")
         app.router.add_get("/live/{variant}/playlist.m3u8", playlists.playlist, name="media_playlist")
@@ -255,7 +275,7 @@ class ViewerServer:
             app.on_shutdown.append(self.signaling.close)
             app.router.add_get("/live/tracker", self.signaling.handle, name="tracker", allow_head=False)
         app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
-        app.router.add_get("/health", _health_and_address, name="health")
+        app.router.add_get("/health", health_and_address, name="health")
         page = Page(setup.page, setup.viewer_dir, self._stream_settings)
         if self.gate:
             app[GATE] = self.gate.__call__
@@ -264,7 +284,7 @@ class ViewerServer:
                 setup.viewer_dir,
                 takes_passphrase=setup.access == "passphrase",
                 settings=page.operator_settings,
-                network=app[ADMISSION].address,
+                network=app[ADMISSION].network_text,
             )
             self._asking.add_to(app)
         if setup.viewer_dir.is_dir():
@@ -283,20 +303,22 @@ class ViewerServer:
         return app
 
 
-def _sent(metric: Metric) -> SentMetric:
+def sent_metric(metric: Metric) -> SentMetric:
+    """A metric as a message."""
     total = None if metric.total is None else tuple(metric.total.items())
     samples = tuple(metric.samples.items())
     return SentMetric(metric.name, metric.text, metric.labels, samples, metric.is_counter, total)
 
 
-async def _health_and_address(request: web.Request) -> web.Response:
+async def health_and_address(request: web.Request) -> web.Response:
     """``health`` with the client network that limits this request; the answer is not cached."""
     answer = await health(request)
-    answer.headers["X-Client-Address"] = request.app[ADMISSION].address(request)
+    answer.headers["X-Client-Address"] = request.app[ADMISSION].network_text(request)
     return answer
 
 
-async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
+async def on_answer(request: web.Request, response: web.StreamResponse) -> None:
+    """Count an answer, and give it the headers of all answers."""
     request.app[CONNECTIONS].complete(request)
     request.app[REQUEST_METRICS].answered(request, response.status)
     headers = response.headers

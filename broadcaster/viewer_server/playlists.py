@@ -260,19 +260,19 @@ async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) 
     try:
         directives = Directives.parse(request.query)
     except InvalidDirective as error:
-        return _refuse(400, str(error), max_age=FAILED_BLOCKING * version.target_duration)
+        return refuse(400, str(error), max_age=FAILED_BLOCKING * version.target_duration)
     if directives.media_sequence is None:
         return await _respond(request, version, skip=directives.skip)
     match version.reload(directives.media_sequence):
         case BlockingReloadResult.TOO_FAR_AHEAD:  # not cacheable: this number will be valid later
-            return _refuse(400, "_HLS_msn is more than two segments ahead")
+            return refuse(400, "_HLS_msn is more than two segments ahead")
         case BlockingReloadResult.PENDING:
             try:
                 with request.app[ADMISSION].take(request, RequestKind.WAITERS):
                     request.app[CONNECTIONS].complete(request)
                     version = await request.app[BLOCKING_RELOADS].newer(current, directives.media_sequence)
             except (NotAdmitted, BlockRefused) as reason:
-                return _refuse(503, str(reason), max_age=reason.max_age)
+                return refuse(503, str(reason), max_age=reason.max_age)
     return await _respond(request, version, skip=directives.skip, blocking=True)
 
 
@@ -293,7 +293,7 @@ def _missing(request: web.Request) -> web.Response:
     # Not cacheable while no stream is on: it can start at any moment.
     stream = request.app[STREAM]
     max_age = stream.view.target_duration if stream.state is State.LIVE else None
-    return _refuse(404, "There is no such stream at the moment", max_age=max_age)
+    return refuse(404, "There is no such stream at the moment", max_age=max_age)
 
 
 async def _send(
@@ -320,7 +320,8 @@ def _stays_open(request: web.Request) -> bool:
     return request.version == HttpVersion11 and request.keep_alive
 
 
-def _refuse(status: int, reason: str, *, max_age: int | None = None) -> web.Response:
+def refuse(status: int, reason: str, *, max_age: int | None = None) -> web.Response:
+    """An answer without a playlist, for ``max_age`` seconds; a 503 says when to ask again."""
     headers = dict(NO_STORE)
     if max_age is not None:
         headers[hdrs.CACHE_CONTROL] = f"public, max-age={max_age}"

@@ -17,11 +17,13 @@ from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from yarl import URL
 
 from broadcaster import logs
 from broadcaster.http.server import LoopErrorHandler, serving
 from broadcaster.ipc.messages import Ping, Setup, encode_pong, receive
 from broadcaster.viewer_server.app import ViewerServer
+from broadcaster.viewer_server.forwarding import Forwarder
 from broadcaster.viewer_server.sandbox import enter_sandbox, read_only
 
 logger = logging.getLogger(__name__)
@@ -42,9 +44,10 @@ async def run(channel: socket.socket, listeners: list[socket.socket]) -> None:
         raise TypeError("the first message has to be the setup")
     logs.set_up(*setup.log)
     bound_memory(setup.max_connections)
-    server = ViewerServer(setup)
+    server = Forwarder(setup) if setup.leader else ViewerServer(setup)
+    port = URL(setup.leader).port if setup.leader else None
     # config.json of the page may be a link: its replacement is in the folder of its target.
-    if not read_only([setup.viewer_dir, (setup.viewer_dir / "config.json").resolve().parent]):
+    if not read_only([setup.viewer_dir, (setup.viewer_dir / "config.json").resolve().parent], port):
         logger.info("this kernel cannot keep the viewer server from reading files (no Landlock)")
     server.app.middlewares.append(_with_memory)
     message = await receive(reader)  # the view, before viewers are served

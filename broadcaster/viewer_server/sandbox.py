@@ -15,11 +15,11 @@ from pathlib import Path
 NICENESS = 5  # ingest, which must lose nothing, goes first
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS = 1, 4, 15, 38  # prctl(2)
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # of Landlock, on every architecture
-RULESET_VERSION, PATH_BENEATH = 1, 1
+RULESET_VERSION, PATH_BENEATH, NET_PORT = 1, 1, 2
 # landlock(7): all rights of its first version; of these, to read files and folders.
 EVERYTHING, TRUNCATE, READ = (1 << 13) - 1, 1 << 14, (1 << 2) | (1 << 3)
 IOCTL = 1 << 15  # on devices
-BIND_AND_CONNECT = 0b11  # TCP
+BIND_AND_CONNECT, CONNECT = 0b11, 0b10  # TCP
 ABSTRACT_SOCKETS_AND_SIGNALS = 0b11  # of processes outside the sandbox
 # The versions that introduced these rights.
 HAS_TRUNCATE, HAS_NETWORK, HAS_IOCTL, HAS_SCOPES = 3, 4, 5, 6
@@ -53,12 +53,12 @@ def landlock() -> int:
     return int(ctypes.CDLL(None).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), RULESET_VERSION))
 
 
-def read_only(folders: Iterable[Path]) -> bool:
+def read_only(folders: Iterable[Path], connects_to: int | None = None) -> bool:
     """Forbid this process to open any file, except Python's own and these folders for reading.
 
-    From Linux 6.7 on it also cannot connect or bind TCP sockets, from 6.12 on it cannot signal processes or
-    connect to abstract sockets outside; open sockets stay usable. Returns whether the kernel supports it
-    (Linux 5.13 with Landlock).
+    From Linux 6.7 on it also cannot bind TCP sockets, and connects to the port ``connects_to`` alone, from
+    6.12 on it cannot signal processes or connect to abstract sockets outside; open sockets stay usable.
+    Returns whether the kernel supports it (Linux 5.13 with Landlock).
     """
     version = landlock()
     if version < 1:
@@ -81,6 +81,8 @@ def read_only(folders: Iterable[Path]) -> bool:
             descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)
             syscall(ADD_RULE, ruleset, PATH_BENEATH, struct.pack("=Qi", READ, descriptor), 0)
             os.close(descriptor)
+    if connects_to is not None and version >= HAS_NETWORK:
+        syscall(ADD_RULE, ruleset, NET_PORT, struct.pack("=QQ", CONNECT, connects_to), 0)
     done: bool = syscall(RESTRICT_SELF, ruleset, 0) == 0
     os.close(ruleset)
     return done

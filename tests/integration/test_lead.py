@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,12 +16,13 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from broadcaster.bucket.lease import MARGIN
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.faults.fault_proxy import Fault, FaultProxy
 from tests.support.length import seconds
-from tests.support.servers.service import Service, running_service
+from tests.support.servers.service import Service
 from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
@@ -101,6 +103,40 @@ class Watch:
                         self.missing.append(uri)
 
 
+@dataclass
+class Player(Watch):
+    """What a player sees that asks one service and the other, as through a load balancer."""
+
+    newest: Counter[str] = field(default_factory=Counter)  # number of the last answer, by address
+    refused: Counter[str] = field(default_factory=Counter)  # connections
+
+    async def play(self, *services: Service) -> None:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as session:
+            while True:
+                for service in services:
+                    try:
+                        await self.ask(session, service.address)
+                    except aiohttp.ClientConnectorError:
+                        self.refused[service.address] += 1
+                    except (aiohttp.ClientError, TimeoutError):  # frozen, or killed in mid-answer
+                        continue
+                await asyncio.sleep(0.1)
+
+    async def until(self, address: str, number: int) -> int:
+        """Wait until a service shows more than this number; returns what it shows."""
+        return await eventually(lambda: self.newest[address], lambda newest: newest > number)
+
+    async def ask(self, session: aiohttp.ClientSession, address: str) -> None:
+        async with session.get(f"{address}/live/playlist.m3u8") as response:
+            if response.status != 200:
+                assert response.status in (503, 404)
+                return
+            playlist = parse(await response.text())
+        assert isinstance(playlist, MediaPlaylist)
+        self.note(playlist, [segment.uri for segment in playlist.segments])
+        self.newest[address] = playlist.last
+
+
 async def encode(writer: HlsWriter) -> None:
     """An encoder that is on until it is cancelled."""
     number = 0
@@ -144,8 +180,12 @@ async def two_services(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[l
             for folder in folders:
                 proxy = await stack.enter_async_context(FaultProxy(port))
                 settings = {**SETTINGS, "R2_ENDPOINT_URL": proxy.url}
-                running = running_service(folder, folder / "hls", bucket, **settings)
-                links.append(Link(await stack.enter_async_context(running), proxy))
+                links.append(Link(Service(folder, folder / "hls", bucket, **settings), proxy))
+            for link, other in (links, links[::-1]):
+                link.service.environment["BROADCASTER_LEADER_URL"] = other.service.address
+            for link in links:
+                await link.service.start()
+                stack.push_async_callback(link.service.stop)
             yield links
         for encoder in encoders:
             encoder.cancel()
@@ -154,16 +194,17 @@ async def two_services(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[l
 @pytest.mark.takes(45)
 async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Whoever is frozen, killed or cut off, the other leads; who comes back changes nothing."""
-    watch, chance = Watch(), random.Random(35)
+    watch, player, chance = Watch(), Player(), random.Random(35)
     async with two_services(tmp_path, bucket) as links:
-        watching = asyncio.create_task(watch.run(bucket))
+        watching = asyncio.gather(watch.run(bucket), player.play(*(link.service for link in links)))
         (begun,) = await eventually(partial(recorded, bucket))
         for episode in range(seconds(100, 2)):
             leader = await eventually(partial(one_of, links))
             assert leader
             (other,) = (link.service for link in links if link is not leader)
             await eventually(lambda: watch.held_live)
-            before = len(set(watch.epochs))
+            newest = await player.until(other.address, await player.until(leader.service.address, 0) - 1)
+            before, refused = len(set(watch.epochs)), Counter(player.refused)
             kind = ("freeze", "kill", "cut")[episode % 3]
             if kind == "kill":
                 await leader.service.kill()
@@ -173,6 +214,8 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
                 await leader.proxy.switch(chance.choice(CUTS))
             await eventually(partial(leads, other))
             await eventually(partial(watch.has_more, before))
+            await player.until(other.address, newest + MARGIN)
+            assert player.refused[other.address] == refused[other.address]
             await asyncio.sleep(chance.uniform(0, seconds(10, 0)))
             if kind == "freeze":
                 resume(leader.service.child)
@@ -200,10 +243,9 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
         await asyncio.gather(watching, return_exceptions=True)
     async with aiohttp.ClientSession() as session:
         await watch.look_at(session, whole)
-    assert watch.leases == sorted(watch.leases)
-    assert watch.epochs == sorted(watch.epochs)
+    assert (watch.leases, watch.epochs) == (sorted(watch.leases), sorted(watch.epochs))
     assert len(set(watch.epochs)) > seconds(100, 2)
-    assert (watch.missing, watch.violations) == ([], [])
+    assert (watch.missing, watch.violations, player.violations) == ([], [], [])
     assert whole[: len(begun)] == begun
 
 

@@ -200,6 +200,9 @@ def test_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("BROADCASTER_LOG_LEVEL", "loud"),
         ("BROADCASTER_TRACKER", "maybe"),
         ("BROADCASTER_TRACKER_URL", "https://tracker.example.com"),
+        ("BROADCASTER_LEADER_URL", "https://10.0.0.2:3000"),
+        ("BROADCASTER_LEADER_URL", "http://10.0.0.2:3000/live"),
+        ("BROADCASTER_LEADER_URL", "http://10.0.0.2:3000"),  # and no BROADCASTER_STANDBY
         ("R2_ACCOUNT_ID", "https://x"),
         ("R2_ENDPOINT_URL", "r2.example.com"),
         ("R2_BUCKET", "../x"),

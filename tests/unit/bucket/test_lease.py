@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from broadcaster.bucket.lease import (
     LIVE_TTL,
     MARGIN,
     RENEWALS,
+    TICK,
     LeaseRecord,
     own_name,
     stored_name,
@@ -20,6 +22,7 @@ from broadcaster.catalog.records import Numbers
 from broadcaster.errors import NotLeading, StorageUnavailable
 from tests.support.fakes.lease_bucket import LeaseBucket
 from tests.support.fakes.pipeline_parts import START
+from tests.support.waiting import eventually
 
 GONE = StorageUnavailable("no answer within 10 s")
 TWO_HOURS, DAY = 7200, 86_400  # seconds
@@ -234,6 +237,51 @@ async def test_nobody_asks_before_the_first_answer() -> None:
     assert not asking.done()
     await owner.renew()
     assert await asking == owner.epoch
+
+
+async def test_how_long_it_leads() -> None:
+    """Until two thirds of the TTL after the sending of the latest confirmed write."""
+    bucket = LeaseBucket()
+    first, second = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
+    assert first.leads_until < 0
+    await first.renew()
+    assert first.leads_until == pytest.approx(LIVE_TTL * 2 / 3)
+    await bucket.goes_by(3, first)
+    assert first.leads_until == pytest.approx(bucket.seconds - first.age + LIVE_TTL * 2 / 3)
+    await bucket.goes_by(2 * LIVE_TTL, second)
+    assert (second.leads, first.leads, second.others_ttl) == (True, False, LIVE_TTL)
+    await first.renew()
+    assert first.leads_until < 0
+
+
+async def test_a_stream_that_begins_is_written_at_once() -> None:
+    """Others wait for an idle leader for minutes: one that is live says so before it is due."""
+    bucket = LeaseBucket()
+    bucket.ttl = IDLE_TTL
+    owner = bucket.owner("a")
+    running = asyncio.create_task(owner.run())
+    await eventually(lambda: bucket.writes == 1)
+    bucket.ttl = LIVE_TTL
+    began = time.monotonic()
+    while bucket.writes == 1:
+        owner.renew_soon()
+        await asyncio.sleep(0)
+    assert bucket.record.ttl == LIVE_TTL
+    assert time.monotonic() - began < TICK
+    running.cancel()
+
+
+async def test_a_lead_that_is_taken_in_a_stream_is_live() -> None:
+    """The first record of a standby, which knows of no stream yet, has the TTL of the leader before."""
+    bucket = LeaseBucket()
+    first, second = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
+    second.ttl = lambda: second.others_ttl
+    for owner in (first, second):
+        await owner.renew()
+    await bucket.goes_by(2 * LIVE_TTL, second)
+    assert (bucket.record.owner, bucket.record.ttl) == ("b", LIVE_TTL)
+    await bucket.goes_by(LIVE_TTL, second)
+    assert second.leads
 
 
 def test_the_name_lasts(tmp_path: Path) -> None:

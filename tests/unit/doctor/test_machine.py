@@ -11,8 +11,10 @@ from broadcaster.config import load
 from broadcaster.demo.processes import find_program
 from broadcaster.doctor import machine
 from broadcaster.guest import open_browser
+from broadcaster.http import listening
 from broadcaster.own_files import VIEWER_DIR
 from broadcaster.service.checklist import CheckFinding
+from tests.support.fakes.viewer_app import ViewerApp
 
 
 @pytest.mark.parametrize(
@@ -105,3 +107,14 @@ def test_the_log_at_the_start(tmp_path: Path) -> None:
     assert "BROADCASTER_PROT is not a setting (perhaps BROADCASTER_PORT is meant)" in ran.stderr
     assert "BROADCASTER_ADMIN_HOST=0.0.0.0 opens dashboard and metrics" in ran.stderr
     assert "viewers get no page: page/index.html is not there" in ran.stderr
+
+
+async def test_the_other_broadcaster(tmp_path: Path) -> None:
+    """A standby can pass requests on to it, or what keeps it from that, and what to do."""
+    async with listening(ViewerApp(tmp_path).app, "127.0.0.1", 0, "") as address:
+        assert "answers: while that one leads" in (await machine.other_broadcaster(address)).message
+    found = await machine.other_broadcaster(address)
+    assert found.outcome == "warning"
+    assert "cannot be reached" in found.message
+    assert "BROADCASTER_LEADER_URL" in found.remedy
+    assert "closed" in (await machine.other_broadcaster(None)).message

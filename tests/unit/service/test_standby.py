@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from broadcaster.bucket.lease import MARGIN
 from broadcaster.config import load
+from broadcaster.ipc.messages import Setup
 from broadcaster.service import standby
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.lease_bucket import LeaseBucket
@@ -40,9 +41,11 @@ async def test_a_listener_that_closes_slowly(tmp_path: Path, monkeypatch: pytest
         R2_SECRET_ACCESS_KEY="secret",
         R2_PUBLIC_URL="http://127.0.0.1:9/bucket",
     )
-    stop = asyncio.Event()
+    stop, setup = asyncio.Event(), Setup(tmp_path)
+    renewing = asyncio.create_task(own.run())
     assert await standby.stand_by(
-        settings, studio.catalog, FakeShelf(), own, registry=CollectorRegistry(), stop=stop
+        settings, studio.catalog, FakeShelf(), own, [], registry=CollectorRegistry(), stop=stop, setup=setup
     )
+    renewing.cancel()
     assert studio.catalog.load().stream.first.sequence > MARGIN
     studio.catalog.close()

@@ -271,3 +271,16 @@ async def test_all_long_requests_taken(crowded: tuple[ViewerApp, str]) -> None:
     assert 'broadcaster_connections_cut_total{reason="full"} 0.0' in site.metrics()
     for client in clients:
         client.close()
+
+
+def test_viewers_of_the_other_broadcaster() -> None:
+    """A standby that passes requests on says whose they are; nobody else is believed."""
+    admission = AdmissionControl(PLACES, EventLoopLag(), "cf-connecting-ip")
+    forwarded = {"X-Forwarded-For": "2001:db8::7"}
+    request = asks("192.0.2.1", forwarded, remote="10.0.0.2")
+    assert admission.network(request) == "10.0.0.2"
+    admission.proxies = frozenset({"10.0.0.2"})
+    assert admission.network(request) == "2001:db8::/64"
+    assert str(admission.address(request)) == "2001:db8::7"
+    assert admission.network(asks("192.0.2.1", remote="10.0.0.2")) is None
+    assert admission.network(asks("192.0.2.1", forwarded)) == "192.0.2.1"

@@ -1,5 +1,6 @@
 """HTTP answers for players, browsers and monitors."""
 
+import asyncio
 import gzip
 import json
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
+from broadcaster.aio import boot_time
 from broadcaster.hls import ByteRange
-from broadcaster.ipc.messages import HealthReport, Setup
+from broadcaster.ipc.messages import HealthReport, Ping, Setup
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.viewer_app import MEDIA, Client, ViewerApp
+from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize("path", ["/live/playlist.m3u8", MEDIA, "/live/9/playlist.m3u8"])
@@ -220,3 +223,29 @@ async def test_built_files_are_immutable(
     assert response.headers["Vary"] == "Accept-Encoding"
     assert response.headers["ETag"].endswith(f'-{coding}"' if coding else '"')
     assert (await client.get(f"{path}.br")).status == 404
+
+
+async def test_another_broadcaster_may_lead(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """One of two broadcasters shows the stream while it surely leads: what the other one lists is newer."""
+    server = ViewerServer(Setup(tmp_path, fenced=True))
+    client = await aiohttp_client(server.app)
+    paths = ("/live/playlist.m3u8", MEDIA, "/live/kept.m3u8", "/live/events/now")
+
+    async def statuses() -> set[int]:
+        return {(await client.get(path)).status for path in paths}
+
+    assert await statuses() == {503}
+    report = HealthReport("live", 0, None)
+    server.handle(Ping(report, leads_until=boot_time() + 60))
+    assert await statuses() == {404, 200}
+    serial = (await (await client.get("/live/events/now")).json())["serial"]
+    held = asyncio.create_task(client.get(f"/live/events/{serial}"))
+    await eventually(lambda: server.event_stream.held.waiting)
+    server.handle(Ping(report, leads_until=0.0))
+    server.event_stream.held.add()
+    answer = await held
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert await statuses() == {503}
+    assert (await client.get("/health")).status == 200
+    server.handle(Ping(report))
+    assert await statuses() == {404, 200}

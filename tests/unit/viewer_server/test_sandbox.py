@@ -20,7 +20,7 @@ from broadcaster.viewer_server.sandbox import read_only, enter_sandbox
 enter_sandbox()
 served = socket.create_server(("127.0.0.1", 0))  # as the process has them from ingest
 pair = socket.socketpair()
-read_only([])
+read_only([], int(sys.argv[4]))
 
 def outcome(action):
     try:
@@ -37,6 +37,7 @@ listener, abstract, file = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 found = {
     "read": outcome(lambda: open(file)),
     "connect": outcome(lambda: connect(socket.AF_INET, ("127.0.0.1", listener))),
+    "connect to the leader": outcome(lambda: connect(socket.AF_INET, ("127.0.0.1", int(sys.argv[4])))),
     "bind": outcome(lambda: socket.create_server(("127.0.0.1", 0))),
     "abstract": outcome(lambda: connect(socket.AF_UNIX, "\\0" + abstract)),
     "look for": outcome(lambda: os.kill(os.getppid(), 0)),
@@ -55,15 +56,20 @@ def test_a_hostile_process(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")
     name = f"broadcaster-test-{os.getpid()}"
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as abstract:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_server(("127.0.0.1", 0)) as leader,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
         abstract.bind(f"\0{name}")
         abstract.listen()
-        arguments = [str(listener.getsockname()[1]), name, str(secret)]
+        arguments = [str(listener.getsockname()[1]), name, str(secret), str(leader.getsockname()[1])]
         done = subprocess.run(
             [sys.executable, "-c", STRANGER, *arguments], capture_output=True, text=True, check=True
         )
     found = {what: error and os.strerror(error) for what, error in json.loads(done.stdout).items()}
     assert found["read"] == "Permission denied"
+    assert found["connect to the leader"] == 0
     assert (found["own"], found["talk"], found["accept"]) == (0, 0, "Resource temporarily unavailable")
     if landlock() >= HAS_NETWORK:
         assert found["connect"] == found["bind"] == "Permission denied"

@@ -12,11 +12,11 @@ from playwright.async_api import Browser, async_playwright
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.own_files import VIEWER, VIEWER_DIR
 from tests.bench.report import Figure, progress
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.start_requests import start_of
 from tests.support.servers.chromium import FLAGS, find_chromium
 from tests.support.servers.end_to_end import taken_in
 from tests.support.servers.service import running_service
-from tests.support.servers.small_owncast import small_owncast
 
 LOADS = 7  # of each page, in turn
 MOST = 1.15  # times the bare page
@@ -62,7 +62,7 @@ async def _measure(folder: Path) -> list[Figure]:
     settings = {"BROADCASTER_VIEWER_DIR": str(_site(folder))}
     async with (
         SeaweedBucket(folder / "bucket") as bucket,
-        small_owncast(folder / "hls", folder / "owncast", segment_seconds=2, idle_overlap=0) as owncast,
+        SimulatedOwncast(folder / "hls", folder / "owncast", segment_seconds=2, idle_overlap=0) as owncast,
         running_service(folder, folder / "hls", bucket, **settings) as service,
         async_playwright() as playwright,
     ):

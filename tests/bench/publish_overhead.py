@@ -59,7 +59,7 @@ async def _measure(folder: Path, core: int) -> list[Figure]:
     async with (
         SeaweedBucket(folder / "bucket") as bucket,
         SimulatedOwncast(
-            hls, folder / "owncast", segment_seconds=SEGMENT_SECONDS, variants=VARIANTS
+            hls, folder / "owncast", segment_seconds=SEGMENT_SECONDS, variants=VARIANTS, fps=24
         ) as owncast,
     ):
         await owncast.go_live()

@@ -7,8 +7,8 @@ from pathlib import Path
 from broadcaster.demo.encoder import FfmpegEncoder, ffmpeg
 from broadcaster.demo.processes import Child
 from tests.support.fakes.owncast_transcoder import PUT
+from tests.support.fakes.simulated_owncast import FPS, SMALL
 from tests.support.servers.owncast_receiver import Receiver
-from tests.support.servers.small_owncast import FPS, SMALL
 
 RUN = "long"
 

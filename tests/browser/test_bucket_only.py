@@ -18,11 +18,11 @@ from broadcaster.bucket import Bucket, open_store
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.own_files import VIEWER_DIR
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import Traffic, is_, no_complaints, play_on, until
 from tests.support.length import SOAK, seconds
 from tests.support.servers.end_to_end import taken_in
 from tests.support.servers.service import Service, running_service
-from tests.support.servers.small_owncast import small_owncast
 from tests.support.servers.static_site import static_site
 from tests.support.waiting import eventually
 
@@ -56,7 +56,7 @@ async def test_page_plays_from_the_bucket_and_the_service_sees_nobody(
     (site / "config.json").write_text(json.dumps(settings))
     async with (
         static_site(site) as address,
-        small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2) as owncast,
+        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2) as owncast,
         running_service(
             tmp_path,
             tmp_path / "hls",
@@ -121,7 +121,7 @@ async def test_page_plays_from_a_private_bucket(tmp_path: Path, page: Page) -> N
     """Signed URLs play, are the same in every version, and are refused when they expire; no log has them."""
     async with (
         SeaweedBucket(tmp_path / "bucket", anonymous=False) as bucket,
-        small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2) as owncast,
+        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2) as owncast,
         running_service(
             tmp_path,
             tmp_path / "hls",

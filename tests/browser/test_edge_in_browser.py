@@ -15,11 +15,11 @@ from playwright.async_api import Browser, Page, Response
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.browser.conftest import running_chromium
 from tests.browser.secure_edge import BUCKET, PAGE, SecureEdge
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import play_on, until
 from tests.support.length import SOAK
 from tests.support.servers.network import own_network
 from tests.support.servers.service import running_service
-from tests.support.servers.small_owncast import small_owncast
 from tests.support.waiting import PATIENCE
 
 WATCHED = 4  # seconds of video
@@ -74,7 +74,7 @@ async def test_two_viewers_behind_tls(tmp_path: Path, chromium_path: str) -> Non
     """The page plays, shares by a tracker at wss, all over HTTP/2, and its console stays empty."""
     async with (
         SeaweedBucket(tmp_path / "bucket") as bucket,
-        small_owncast(tmp_path / "hls", tmp_path / "owncast") as owncast,
+        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast") as owncast,
         contextlib.AsyncExitStack() as stack,
     ):
         edge = SecureEdge(tmp_path / "edge", bucket.public_url)

@@ -19,10 +19,10 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
 from tests.integration.test_private_event import set_passphrase
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import barriers, is_played, no_complaints, until
 from tests.support.length import SOAK
 from tests.support.servers.service import Service, running_service
-from tests.support.servers.small_owncast import small_owncast
 from tests.support.servers.worker import running_worker
 from tests.support.waiting import PATIENCE, eventually
 
@@ -159,7 +159,7 @@ async def test_from_the_link_to_the_end(
         worker = await stack.enter_async_context(running_worker(tmp_path)) if SOAK else None
         settings |= worker.settings if worker else {}
         owncast = await stack.enter_async_context(
-            small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=TARGET_DURATION)
+            SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=TARGET_DURATION)
         )
         service = await stack.enter_async_context(
             running_service(tmp_path, owncast.hls_dir, bucket, **settings)

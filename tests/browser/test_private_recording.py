@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import Traffic, is_, no_complaints, until
 from tests.support.length import SOAK
 from tests.support.servers.service import running_service
-from tests.support.servers.small_owncast import small_owncast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ async def test_a_recording_in_a_private_bucket(tmp_path: Path, page: Page) -> No
     }
     async with (
         SeaweedBucket(tmp_path / "bucket", anonymous=False) as bucket,
-        small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=1) as owncast,
+        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast") as owncast,
         running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
     ):
         await owncast.go_live()

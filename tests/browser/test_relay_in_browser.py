@@ -22,7 +22,6 @@ from tests.support.length import SOAK, seconds
 from tests.support.servers.counting_proxy import CountingFront, counting_front
 from tests.support.servers.relay import Client, Relayed, RelayWatcher, relay_process
 from tests.support.servers.service import running_service
-from tests.support.servers.small_owncast import small_owncast
 
 WATCHED = seconds(60, 4)
 AWAY = 30.0  # seconds that the uplink is
@@ -48,7 +47,7 @@ class Venue:
 @asynccontextmanager
 async def venue(folder: Path, bucket: SeaweedBucket) -> AsyncIterator[Venue]:
     """One with a stream of two variants that is live; what is missed in a minute is still listed."""
-    owncast = small_owncast(folder / "hls", folder / "owncast", segment_seconds=2, idle_overlap=0)
+    owncast = SimulatedOwncast(folder / "hls", folder / "owncast", segment_seconds=2, idle_overlap=0)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         front = await enter(counting_front(bucket.public_url))

@@ -8,11 +8,11 @@ import pytest
 from playwright.async_api import Browser
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import NO_SOUND, until
 from tests.support.judges.start_requests import Start, start_of
 from tests.support.length import SOAK
 from tests.support.servers.end_to_end import EndToEnd, end_to_end
-from tests.support.servers.small_owncast import small_owncast
 from tests.support.servers.viewer_process import metrics
 from tests.support.waiting import eventually
 
@@ -70,7 +70,7 @@ async def first_and_second(browser: Browser, on: EndToEnd) -> tuple[Start, Start
 @pytest.mark.takes(15)
 async def test_a_start_asks_for_little(tmp_path: Path, bucket: SeaweedBucket, browser: Browser) -> None:
     """At most 8 requests and 215 kB before the first picture; a revisit: page, state, playlists."""
-    owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
+    owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
     async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
         await on.live_with(4)
         for _ in range(3):
@@ -93,7 +93,7 @@ async def test_a_start_asks_for_little(tmp_path: Path, bucket: SeaweedBucket, br
 @pytest.mark.takes(300)
 async def test_what_a_guest_sees_first(tmp_path: Path, bucket: SeaweedBucket, browser: Browser) -> None:
     """In half a minute the page connects and is live, and says nothing else, also without sound allowed."""
-    owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
+    owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
     async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
         await on.live_with(4)
         for visit in range(VISITS):

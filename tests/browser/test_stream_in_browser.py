@@ -8,10 +8,10 @@ import pytest
 from playwright.async_api import Page
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.fakes.simulated_owncast import SMALL, SimulatedOwncast
 from tests.support.judges.page import Traffic, is_, no_complaints, play_on, seen, until
 from tests.support.length import SOAK, seconds
 from tests.support.servers.end_to_end import EndToEnd, end_to_end
-from tests.support.servers.small_owncast import SMALL, small_owncast
 
 WATCHED = seconds(30, 8)
 
@@ -32,7 +32,7 @@ async def test_page_plays_from_the_bucket(tmp_path: Path, bucket: SeaweedBucket,
     traffic = Traffic(page)
     with no_complaints(page):
         # Without the idle clip's transcoder, whose multivariant playlist describes all variants alike.
-        owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
+        owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
         async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
             await on.live_with(4)
             await page.goto(f"{on.service.address}/")

@@ -27,6 +27,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         yield place
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_stream_in_browser has it of the real service")
 @pytest.mark.takes(55)
 async def test_page_follows_streams_from_offline_to_the_next_stream(
     page: Page, place: Place, tmp_path: Path

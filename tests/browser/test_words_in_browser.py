@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import no_complaints, seen, until
 from tests.support.length import seconds
 from tests.support.servers.end_to_end import EndToEnd, end_to_end
-from tests.support.servers.small_owncast import small_owncast
 from tests.support.suspending import resume, suspend
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ SAID = """() => {
 @pytest.mark.takes(50)
 async def test_each_state_has_its_words(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
     """From a stream's start to its end, by way of a frozen encoder, and a bucket and a service away."""
-    owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", idle_overlap=0)
+    owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", idle_overlap=0)
     paused = await page.context.new_page()
     with no_complaints(page), no_complaints(paused):
         async with end_to_end(

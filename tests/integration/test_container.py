@@ -19,9 +19,9 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, parse
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.length import SOAK
 from tests.support.servers.service import Service
-from tests.support.servers.small_owncast import small_owncast
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +131,7 @@ async def test_the_container_plays_drains_and_survives(
         return subprocess.run(["runc", *arguments], check=False, capture_output=True, text=True)
 
     try:
-        async with small_owncast(hls, tmp_path / "encoder") as owncast, aiohttp.ClientSession() as session:
+        async with SimulatedOwncast(hls, tmp_path / "encoder") as owncast, aiohttp.ClientSession() as session:
             await owncast.go_live()
             await service.start()
             first = await eventually(lambda: listed(session, service), lambda found: len(found) > 2)

@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError
 
 from broadcaster.bucket.session import session
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.encoder import mediamtx_stream
+from broadcaster.demo.encoder import RENDITIONS, mediamtx_stream
 from broadcaster.demo.processes import HOST, Child, free_ports, is_free
 from broadcaster.errors import DemoError
 from broadcaster.mediamtx import mistakes, parse_config
@@ -124,7 +124,7 @@ async def test_bucket_on_a_taken_port_says_so(tmp_path: Path) -> None:
 async def test_stream_goes_live_restarts_and_ends_as_owncast_does(tmp_path: Path) -> None:
     """From the idle clip over a crash and a new run to the clip at the end, each file is Owncast's."""
     folder = tmp_path / "hls"
-    async with SimulatedOwncast(folder, tmp_path / "work", segment_seconds=1, playlist_size=3) as owncast:
+    async with SimulatedOwncast(folder, tmp_path / "work", playlist_size=3) as owncast:
         idle = (folder / "0" / "stream.m3u8").read_text()
         assert "#EXT-X-PLAYLIST-TYPE:EVENT" in idle
         assert "stream-offline-0.ts" in idle
@@ -179,8 +179,8 @@ async def test_slow_writes_show_half_files_and_the_cleanup_removes_old_ones(tmp_
     owncast = SimulatedOwncast(
         folder,
         tmp_path / "work",
-        segment_seconds=1,
         playlist_size=2,
+        variants=RENDITIONS,  # a segment is larger than a chunk
         cleanup_interval=0.2,
         slow_writes=0.03,
     )

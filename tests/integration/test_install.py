@@ -22,6 +22,7 @@ from tests.support.length import SOAK
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = Path(aiobotocore.__file__).parents[1]
 PYTHON = Path("/usr/bin/python3")
+COMMAND = "/usr/local/bin/broadcaster"
 KEYS = {"R2_ACCESS_KEY_ID": "key", "R2_SECRET_ACCESS_KEY": "secret"}
 SETTINGS = {
     "R2_ENDPOINT_URL": "http://127.0.0.1:1",
@@ -143,12 +144,23 @@ def host(tmp_path: Path) -> Iterator[Host]:
         yield Host(package)
 
 
-@pytest.mark.takes(15)
-def test_install_upgrade_and_remove(host: Host) -> None:
-    """A second release changes no setting; in the end nothing is left but what is the operator's."""
-    done = host.install("one")
+@pytest.mark.takes(30)
+def test_an_installation_from_its_first_release_to_its_removal(host: Host) -> None:
+    """Its command works as the service does, a release changes no setting, the operator's files stay."""
+    page = "http://127.0.0.1:2"
+    settings = ENV.replace("ADMIN_PORT='0'", "ADMIN_PORT=3001")
+    host.write("/etc/broadcaster/broadcaster.env", settings)
+    done = host.install("one", BROADCASTER_PAGE_ADDRESS=page)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (host.runs(), host.release) == (True, "one")
+    assert "mend what has FAILED above" in done.stdout  # there is no bucket
+    assert re.search(r"^FAILED .*http://127\.0\.0\.1:1", done.stdout, re.MULTILINE)
+    host.write("/etc/broadcaster/second.env", settings.replace("3001", "3002") + "R2_PREFIX=second\n")
+    host.run("systemctl", "start", "broadcaster@second")
+    check_command(host, page)
+    host.run("systemctl", "stop", "broadcaster@second")
+    host.run("rm", "/etc/broadcaster/second.env")
+
     files = host.says("sh", "-c", "head -v -n -0 /etc/broadcaster/* /etc/broadcaster/credentials/*")
     done = host.install("two")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -158,6 +170,7 @@ def test_install_upgrade_and_remove(host: Host) -> None:
     done = host.install("two", GOOD, "--uninstall")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not host.runs()
+    assert host.run("test", "-e", COMMAND).returncode == 1
     assert host.says("systemctl", "list-unit-files", "--no-legend", "broadcaster*") == ""
     assert host.says("sh", "-c", "ls -d /opt/broadcaster /etc/systemd/system/*/broadcaster*") == ""
     assert host.says("ls", "/etc/broadcaster/credentials") == "\n".join(sorted(KEYS))
@@ -165,9 +178,33 @@ def test_install_upgrade_and_remove(host: Host) -> None:
     assert "rm -rf /etc/broadcaster" in done.stdout
 
 
-@pytest.mark.takes(15)
+def check_command(host: Host, page: str) -> None:
+    """The command looks at settings, keys and folders as the service does, beside it."""
+    owner = host.says("stat", "-c", "%U", "/var/lib/private/broadcaster/journal.db")
+    done = host.run(COMMAND, "check", "--json")
+    assert done.returncode == 1, done.stderr
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    for name in ("settings", "names", "operator", "hls-folder", "state-folder", "open-files"):
+        assert found[name]["verdict"] == "ok", found[name]
+    assert page in json.dumps(found)
+    for which in ((), ("@second",)):
+        done = host.run(COMMAND, *which, "recordings", "list")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = host.run(COMMAND, "recordings", "show", "$x %i \"'")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no such recording" in done.stderr
+    assert host.says("stat", "-c", "%U", "/var/lib/private/broadcaster/journal.db") == owner
+    assert host.run(COMMAND, "run").returncode == 2
+    assert "usage: broadcaster" in host.says(COMMAND, "--help")
+    assert host.runs()
+
+
+@pytest.mark.takes(30)
 def test_a_release_that_does_not_start(host: Host) -> None:
-    """The one before runs again, with its unit files, and its journal, which the new one had migrated."""
+    """The release before it runs again, with its unit files, and its journal, which the new release migrated.
+
+    Links that the service's user has planted in the state folder lead root nowhere; no unit is made of them.
+    """
     host.install("one")
     unit = "/etc/systemd/system/broadcaster.service"
     older = host.says("sh", "-c", f"echo '# as it was' >>{unit}; cat {unit}")
@@ -183,49 +220,11 @@ def test_a_release_that_does_not_start(host: Host) -> None:
     assert host.says("systemctl", "show", "-P", "NeedDaemonReload", "broadcaster") == "no"
     assert host.schema() == len(MIGRATIONS) + 1
 
-
-@pytest.mark.takes(25)
-def test_the_command_of_an_installation(host: Host) -> None:
-    """As the service does it looks at settings, keys and folders, beside it; and the installation ends so."""
-    page = "http://127.0.0.1:2"
-    settings = ENV.replace("ADMIN_PORT='0'", "ADMIN_PORT=3001")
-    host.write("/etc/broadcaster/broadcaster.env", settings)
-    done = host.install("one", BROADCASTER_PAGE_ADDRESS=page)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "mend what has FAILED above" in done.stdout  # there is no bucket
-    assert re.search(r"^FAILED .*http://127\.0\.0\.1:1", done.stdout, re.MULTILINE)
-    host.write("/etc/broadcaster/second.env", settings.replace("3001", "3002") + "R2_PREFIX=second\n")
-    host.run("systemctl", "start", "broadcaster@second")
-    owner = host.says("stat", "-c", "%U", "/var/lib/private/broadcaster/journal.db")
-    command = "/usr/local/bin/broadcaster"
-    done = host.run(command, "check", "--json")
-    assert done.returncode == 1, done.stderr
-    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
-    for name in ("settings", "names", "operator", "hls-folder", "state-folder", "open-files"):
-        assert found[name]["verdict"] == "ok", found[name]
-    assert page in json.dumps(found)
-    for which in ((), ("@second",)):
-        done = host.run(command, *which, "recordings", "list")
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    done = host.run(command, "recordings", "show", "$x %i \"'")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "there is no such recording" in done.stderr
-    assert host.says("stat", "-c", "%U", "/var/lib/private/broadcaster/journal.db") == owner
-    assert host.run(command, "run").returncode == 2
-    assert "usage: broadcaster" in host.says(command, "--help")
-    assert host.runs()
-    host.install("one", GOOD, "--uninstall")
-    assert host.run("test", "-e", command).returncode == 1
-
-
-@pytest.mark.takes(20)
-def test_a_rollback_in_a_hostile_state_folder(host: Host) -> None:
-    """Links that the service's user has planted lead root nowhere, and no unit is made of its files."""
-    host.install("one")
+    host.run("systemctl", "start", "broadcaster")
     host.add_second()  # so that what ran with the new release is marked, too
     host.write("/srv/root.db", "root's own", "666")
     host.run("touch", "-d", "tomorrow", "/srv/root.db")
-    done = host.install("two", HOSTILE)
+    done = host.install("three", HOSTILE)
     assert done.returncode == 1
     assert host.says("ls", "/etc/systemd/system/broadcaster.service.d") == "10-owncast.conf"
     assert host.says("systemctl", "show", "-P", "User", "broadcaster") == "broadcaster"

@@ -20,7 +20,6 @@ from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.watcher import Watcher, watching
 from tests.support.servers.end_to_end import VARIANTS, taken_in
 from tests.support.servers.service import Service, running_service
-from tests.support.servers.small_owncast import small_owncast
 from tests.support.waiting import eventually
 
 KEY = "live/0/playlist.m3u8"
@@ -56,7 +55,7 @@ async def on_air(
         **settings,
     }
     async with (
-        small_owncast(tmp_path / "hls", tmp_path / "owncast", idle_overlap=0) as owncast,
+        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", idle_overlap=0) as owncast,
         running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
         watching(bucket.public_url) as watcher,
     ):

@@ -188,9 +188,7 @@ async def test_the_folder_is_at_each_step_what_a_real_one_is(
     path = tmp_path / "hls"
     (path / "7").mkdir(parents=True)
     folder = HlsFolder(path)
-    owncast = SimulatedOwncast(
-        path, tmp_path / "work", segment_seconds=1, idle_overlap=0 if older else OVERLAP, older=older
-    )
+    owncast = SimulatedOwncast(path, tmp_path / "work", idle_overlap=0 if older else OVERLAP, older=older)
     steps = Steps(owncast, folder)
     try:
         for number, row in enumerate(table):
@@ -205,7 +203,7 @@ async def test_the_folder_is_at_each_step_what_a_real_one_is(
 async def test_the_next_start_may_have_another_latency_level_and_other_variants(tmp_path: Path) -> None:
     """Both take effect at the next transcoder start; the levels are Owncast's own."""
     assert LATENCY_LEVELS == ((1, 25), (2, 15), (3, 10), (4, 8), (5, 5))
-    async with SimulatedOwncast(tmp_path / "hls", tmp_path / "work", segment_seconds=1) as owncast:
+    async with SimulatedOwncast(tmp_path / "hls", tmp_path / "work") as owncast:
         folder = HlsFolder(tmp_path / "hls")
         await owncast.go_live()
         await owncast.wait_for_segments(1)
@@ -222,7 +220,7 @@ async def test_the_next_start_may_have_another_latency_level_and_other_variants(
 async def test_dates_in_playlists_are_ahead_of_the_clock(tmp_path: Path) -> None:
     """PROGRAM-DATE-TIME starts when ffmpeg has some seconds already: segments end before it says."""
     entry = re.compile(r"#EXTINF:([\d.]+),\n#EXT-X-PROGRAM-DATE-TIME:(\S+)\n(stream-.+\.ts)\n")
-    async with SimulatedOwncast(tmp_path / "hls", tmp_path / "work", segment_seconds=1) as owncast:
+    async with SimulatedOwncast(tmp_path / "hls", tmp_path / "work") as owncast:
         await owncast.go_live()
         await owncast.wait_for_segments(4)
     found = entry.findall((tmp_path / "hls" / "0" / "stream.m3u8").read_text())
@@ -238,7 +236,7 @@ async def test_passed_through_video_is_cut_at_the_key_frames_of_its_source(tmp_p
     key_frames = (0, 1, 2, 3.5, 4.5, 6.5, 7.5, 10)
     lengths = [f"{after - before:.6f}" for before, after in itertools.pairwise((*key_frames, 11))]
     async with SimulatedOwncast(
-        tmp_path / "hls", tmp_path / "work", segment_seconds=1, key_frames=key_frames, fps=12
+        tmp_path / "hls", tmp_path / "work", key_frames=key_frames, fps=12
     ) as owncast:
         folder = HlsFolder(tmp_path / "hls")
         await owncast.go_live()

@@ -14,9 +14,9 @@ from yarl import URL
 
 from broadcaster.bucket import Bucket, open_store
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.watcher import Watcher
 from tests.support.servers.service import Service, running_service
-from tests.support.servers.small_owncast import small_owncast
 from tests.support.waiting import eventually
 
 PRESIGNED = {"BROADCASTER_URLS": "presigned", "R2_PUBLIC_URL": "", "BROADCASTER_LOG_LEVEL": "debug"}
@@ -62,7 +62,7 @@ def check_for_secrets(text: str, bucket: SeaweedBucket) -> None:
 async def test_a_stream_from_a_private_bucket(tmp_path: Path, private: SeaweedBucket) -> None:
     """Every URL works without a key, keeps its signature from version to version and over a crash."""
     async with (
-        small_owncast(tmp_path / "hls", tmp_path / "owncast") as owncast,
+        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast") as owncast,
         running_service(tmp_path, tmp_path / "hls", private, **PRESIGNED) as service,
     ):
         await owncast.go_live()
@@ -111,7 +111,7 @@ async def test_an_expired_signature_is_refused(private: SeaweedBucket) -> None:
 async def test_nothing_that_signs_is_ever_said(tmp_path: Path, private: SeaweedBucket) -> None:
     """At debug level, with a bucket that fails: no key, no signature in log, metrics, health or errors."""
     async with (
-        small_owncast(tmp_path / "hls", tmp_path / "owncast") as owncast,
+        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast") as owncast,
         running_service(
             tmp_path, tmp_path / "hls", private, **PRESIGNED, BROADCASTER_MIRROR="true"
         ) as service,

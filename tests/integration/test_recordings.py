@@ -39,7 +39,6 @@ from tests.support.servers.chromium import find_chromium
 from tests.support.servers.clips import clip_of
 from tests.support.servers.end_to_end import EndToEnd, end_to_end, taken_in
 from tests.support.servers.service import Service, running_service
-from tests.support.servers.small_owncast import FPS, SMALL
 from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
@@ -101,10 +100,7 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
     owncast = SimulatedOwncast(
         tmp_path / "hls",
         tmp_path / "owncast",
-        segment_seconds=1,
         playlist_size=LISTED,
-        variants=SMALL,
-        fps=FPS,
         key_frames=(*range(31), 30 + TOO_LONG) if SOAK else None,
     )
     async with end_to_end(

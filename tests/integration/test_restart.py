@@ -37,7 +37,7 @@ async def test_restarted_while_the_encoder_restarts(tmp_path: Path, bucket: Seaw
 
     So far as it is there: only older versions of Owncast leave it.
     """
-    owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=1, older=True)
+    owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", older=True)
     async with end_to_end(tmp_path, bucket, owncast=owncast, patient=True) as on:
         await on.owncast.go_live()
         await on.watcher.until_number("0", 3)

@@ -17,7 +17,7 @@
     ``viewers_channel`` is what viewers see of a channel, ``old_catalog`` is the catalog's first schema.
 ``servers/``: what listens on loopback, on a free port, and is stopped again.
     ``end_to_end`` is everything: Owncast, bucket, service and a strict viewer. Its parts:
-    ``small_owncast``, ``shared_bucket``, ``service``, ``viewer_process``.
+    ``shared_bucket``, ``service``, ``viewer_process``.
     ``fake_origin`` serves playlists and segments for the page alone, ``viewer_app_server`` those of a long
     window; ``relay`` and the ``relay_origin`` that it follows; ``edge`` is nginx, ``edge_fixture`` an
     application behind it; ``r2_rules`` refuses what R2 refuses, ``upload_fixture`` is the admin's listener

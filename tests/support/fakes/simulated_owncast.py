@@ -20,7 +20,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from broadcaster.demo.encoder import RENDITIONS, DemoRendition, FfmpegEncoder, ffmpeg, find_clock
+from broadcaster.demo.encoder import DemoRendition, FfmpegEncoder, ffmpeg, find_clock
 from broadcaster.demo.processes import HOST, Child, free_ports
 from broadcaster.errors import DemoError
 from tests.support.fakes.owncast_transcoder import (
@@ -167,6 +167,9 @@ def _to_the_second(time: datetime | None) -> str | None:
 
 
 HANDSHAKE = 0.14  # seconds between a closed playlist and the next start of an encoder
+# A picture that costs a busy machine next to nothing.
+SMALL = (DemoRendition(320, 180, 200), DemoRendition(160, 90, 100))
+FPS = 10
 PROBES_FOR = 1.2  # seconds that Owncast's ffmpeg reads of a stream before it begins
 LAST_GRACE = 2.0  # seconds for an encoder to end after its receiver has ended
 # Owncast's own minute at full length: what it removes while a busy machine starts the service is lost.
@@ -192,10 +195,10 @@ class SimulatedOwncast:
         hls_dir: Path,
         work_dir: Path,
         *,
-        segment_seconds: int = 2,
+        segment_seconds: int = 1,
         playlist_size: int = 10,
-        variants: tuple[DemoRendition, ...] = RENDITIONS,
-        fps: int = 24,
+        variants: tuple[DemoRendition, ...] = SMALL,
+        fps: int = FPS,
         cleanup_interval: float = CLEANUP,
         slow_writes: float = 0.0,
         idle_overlap: float = 10.0,

@@ -21,7 +21,6 @@ from tests.support.judges.watcher import Availability, Watcher, watching
 from tests.support.servers.owncast_receiver import SegmentKey
 from tests.support.servers.service import Service, running_service
 from tests.support.servers.shared_bucket import client_of
-from tests.support.servers.small_owncast import small_owncast
 from tests.support.waiting import PATIENCE, eventually
 
 VARIANTS = ("0", "1")
@@ -236,7 +235,7 @@ async def end_to_end(  # noqa: PLR0913 - what a test can turn
     """
     window = {"BROADCASTER_WINDOW_SEGMENTS": str(60 // segment_seconds)} if patient else {}
     settings = {"BROADCASTER_RETENTION": "keep", **window, **settings}
-    owncast = owncast or small_owncast(
+    owncast = owncast or SimulatedOwncast(
         tmp_path / "hls", tmp_path / "owncast", segment_seconds=segment_seconds
     )
     async with (

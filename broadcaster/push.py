@@ -16,11 +16,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote
 
 from aiohttp import hdrs, web
@@ -38,7 +40,13 @@ from broadcaster.source.owncast_names import NAME_MAX, VARIANT_NAME
 
 logger = logging.getLogger(__name__)
 
-PIECE, MAX_PARTS = 2**17, 500  # bytes that are written at once, and parts as they were received
+T = TypeVar("T")
+
+PIECE, MAX_PARTS = 2**18, 500  # bytes that are written at once, and parts as they were received
+# To read a body in small pieces, as they come, costs more CPU than all else: after a piece of fewer than
+# ENOUGH bytes the next is read after this part of the time since the beginning, in seconds.
+ENOUGH = 2**17
+PAUSE_PART, SHORTEST_PAUSE, LONGEST_PAUSE = 10, 0.001, 0.02
 PLAYLIST = ".m3u8"
 # Other files, such as a DASH manifest, are answered and not kept: nothing follows them.
 KEPT_SUFFIXES = (PLAYLIST, ".ts", ".m4s", ".mp4", ".m4v", ".cmfv", ".cmfa", ".m4a", ".aac", ".mp3", ".ac3")
@@ -69,6 +77,7 @@ class PushedFile:
     path: Path
     descriptor: int = -1
     size: int = 0
+    fault: OSError | None = None  # of a write: it is not complete
 
     @property
     def unfinished(self) -> Path:
@@ -134,20 +143,29 @@ class PushFolder:
 
     def write(self, upload: PushedFile, *parts: bytes) -> None:
         """Write the next bytes. Raises OSError."""
-        for part in parts:
-            rest = memoryview(part)
-            while rest:
-                written = os.write(upload.descriptor, rest)
-                upload.size += written
-                rest = rest[written:]
+        try:
+            for part in parts:
+                rest = memoryview(part)
+                while rest:
+                    written = os.write(upload.descriptor, rest)
+                    upload.size += written
+                    rest = rest[written:]
+        except OSError as error:
+            upload.fault = error
+            raise
 
-    def commit(self, upload: PushedFile, *, replace: bool) -> bool | None:
+    def commit(
+        self, upload: PushedFile, *, replace: bool, named: Callable[[], object] = lambda: None
+    ) -> bool | None:
         """Give a complete upload its name; returns whether the file is new, or another than before.
 
+        ``named`` is called as soon as it has its name, before that is on the disk.
         Returns None, and leaves it, if it would replace a file that was not taken yet, unless ``replace``.
-        Raises PushRefused if another upload of the file has begun, OSError.
+        Raises PushRefused if another upload of the file has begun, OSError, also that of an earlier write.
         """
         path, unfinished = upload.path, upload.unfinished
+        if upload.fault:
+            raise upload.fault
         if self._arriving.get(path) is not upload:
             raise PushRefused(HTTPStatus.CONFLICT, "the file is being sent again")
         before = self._stored.get(path)
@@ -158,14 +176,16 @@ class PushFolder:
             return None
         reader = os.open(unfinished, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            os.close(upload.descriptor)  # under the final name this would be another change
+            os.close(upload.descriptor)  # under the final name it would be a file that is being written
             upload.descriptor = -1
             if _is_playlist(path):  # a torn playlist does no harm, and the next one replaces it
                 unfinished.replace(path)
+                named()
                 os.fsync(reader)
             else:
                 os.fsync(reader)
                 unfinished.replace(path)
+                named()
             _sync(path.parent)
             self._note(path, os.fstat(reader), set())
         finally:
@@ -232,8 +252,9 @@ class _Arrival:
     reserved: int = 0  # bytes of the spool
     received: int = 0
     is_cut: bool = False
-    written: int = 0
-    parts: list[bytes] = field(default_factory=list)  # received, and not written yet
+    queued: int = 0  # bytes that are written, or will be next
+    parts: list[bytes] = field(default_factory=list)  # received, and not queued yet
+    step: Future[object] | None = None  # the latest call of the thread
 
 
 class PushSource:
@@ -248,7 +269,7 @@ class PushSource:
         room: Callable[[], int],
     ) -> None:
         self.files = PushFolder(root, memory)
-        self._source = FolderSource(self.files.root, clock, memory)
+        self._source = FolderSource(self.files.root, clock, memory, is_private=True)
         self._key = key
         self._room = room
         self._thread = OwnThread("push")
@@ -420,20 +441,22 @@ class PushSource:
         upload = PushedFile(self.files.root / name) if is_kept else None
         try:
             if upload:
-                await self._thread.call(self.files.open, upload)
+                arrival.step = self._thread.submit(self.files.open, upload)
             async with asyncio.timeout(IDLE_TIMEOUT) as limit:
                 while data := await request.content.readany():
-                    end = asyncio.get_running_loop().time() + IDLE_TIMEOUT
-                    limit.reschedule(min(end, arrival.started + LONGEST))
+                    now = asyncio.get_running_loop().time()
+                    limit.reschedule(min(now + IDLE_TIMEOUT, arrival.started + LONGEST))
                     arrival.received += len(data)
                     if arrival.received > most:
                         text = f"the file has more than {most} bytes"
                         raise PushRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
-                    if upload is None:
-                        continue
-                    arrival.parts.append(data)
-                    if arrival.received - arrival.written >= PIECE or len(arrival.parts) >= MAX_PARTS:
-                        await self._write(upload, arrival)
+                    if upload:
+                        arrival.parts.append(data)
+                        if arrival.received - arrival.queued >= PIECE or len(arrival.parts) >= MAX_PARTS:
+                            await self._write(upload, arrival)
+                    if len(data) < ENOUGH and not request.content.is_eof():
+                        pause = (now - arrival.started) / PAUSE_PART
+                        await _let_gather(request.transport, min(max(SHORTEST_PAUSE, pause), LONGEST_PAUSE))
             if upload is None or not arrival.received:  # some encoders begin with a probe without a body
                 self._outcomes["ignored"] += 1
                 return HTTPStatus.OK
@@ -445,20 +468,45 @@ class PushSource:
                 self._thread.submit(self.files.abort, upload)
 
     async def _write(self, upload: PushedFile, arrival: _Arrival) -> None:
-        parts, arrival.parts, arrival.written = arrival.parts, [], arrival.received
+        """Queue what was received, and wait for what was queued before."""
+        parts, arrival.parts, arrival.queued = arrival.parts, [], arrival.received
         if arrival.received > arrival.reserved:
             self._check_room(arrival.received - arrival.reserved)
             arrival.reserved = arrival.received
-        await self._thread.call(self.files.write, upload, *parts)
+        before, arrival.step = arrival.step, self._thread.submit(self.files.write, upload, *parts)
+        if before:
+            await _result(before)
 
     async def _commit(self, upload: PushedFile) -> HTTPStatus:
-        taken = self._taken.next()
-        is_new = await self._thread.call(self.files.commit, upload, replace=False)
+        taken, loop = self._taken.next(), asyncio.get_running_loop()
+
+        def named() -> None:
+            # A segment that no playlist has listed yet is no news.
+            if _is_playlist(upload.path) or self._source.awaits_file:
+                loop.call_soon_threadsafe(self._source.note_change)
+
+        is_new = await self._thread.call(self.files.commit, upload, replace=False, named=named)
         if is_new is None:
             await wait_at_most(TAKEN_TIMEOUT, taken)
-            is_new = await self._thread.call(self.files.commit, upload, replace=True)
+            is_new = await self._thread.call(self.files.commit, upload, replace=True, named=named)
         self._outcomes["stored" if is_new else "repeated"] += 1
         return HTTPStatus.CREATED if is_new else HTTPStatus.OK
+
+
+async def _result(call: Future[T]) -> T:
+    """The result of a call of another thread."""
+    return call.result() if call.done() else await asyncio.wrap_future(call)
+
+
+async def _let_gather(transport: asyncio.Transport | None, seconds: float) -> None:
+    """Leave what comes in the kernel for so long: to read it in pieces as they come costs most of the CPU."""
+    if transport is None or not transport.is_reading():
+        return
+    transport.pause_reading()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        transport.resume_reading()
 
 
 def _decoded(part: str) -> str:

@@ -144,23 +144,40 @@ class Source(Protocol):
 class FolderSource:
     """A folder of HLS output. It need not exist yet, and may vanish and come back.
 
-    ``memory`` is from an earlier process. Scans run in a thread of their own.
+    ``memory`` is from an earlier process. Scans run in a thread of their own. With ``is_private`` nobody but
+    this process writes into the folder: it reports its changes by ``note_change``, and the kernel does not.
     """
 
     def __init__(
-        self, folder: Path, clock: Callable[[], datetime], memory: SourceSnapshot | None = None
+        self,
+        folder: Path,
+        clock: Callable[[], datetime],
+        memory: SourceSnapshot | None = None,
+        *,
+        is_private: bool = False,
     ) -> None:
         self.last_scan = self.scanned_at = time.monotonic()
         self.scanning = False
         self._folder = folder
         self._scanner = Scanner(folder, clock, memory or SourceSnapshot())
         self._changed = asyncio.Event()
+        self._is_private = is_private
+
+    @property
+    def awaits_file(self) -> bool:
+        """Whether a file that a playlist lists is missing, or may be: a scan is under way."""
+        return self.scanning or self._scanner.pause is not None
+
+    def note_change(self) -> None:
+        """Scan the folder now."""
+        self._changed.set()
 
     async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
         """As in ``Source``."""
         with OwnThread("ingest") as thread:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._watch(thread), name="watch")
+                if not self._is_private:
+                    group.create_task(self._watch(thread), name="watch")
                 group.create_task(self._follow(thread, handle), name="follow")
 
     async def _follow(self, thread: OwnThread, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:

@@ -2,11 +2,13 @@
 
 ``file``: a handler that returns the bytes of a file. ``waiting``: requests that wait until a number is read
 from the standard input and so many wait; then all get the same bytes. ``sockets``: WebSockets whose messages
-are parsed and passed on, as a tracker's are, without bounds or checks.
+parsed and passed on, as a tracker's are, without bounds or checks. ``storing``: each body that is PUT is
+written to the disk.
 """
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -111,10 +113,37 @@ async def serve_sockets(port: int, places: str) -> None:
     await asyncio.Event().wait()
 
 
+def store(path: Path, body: bytes) -> None:
+    """Write a file under a temporary name, and give it its name."""
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("wb", buffering=0) as file:
+        file.write(body)
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+
+
+async def serve_storing(port: int, folder: str) -> None:
+    """Each body becomes a file of the folder before it is answered."""
+
+    async def put(request: web.Request) -> web.Response:
+        body = await request.content.read()
+        await asyncio.to_thread(store, Path(folder, request.match_info["name"]), body)
+        return web.Response(status=201)
+
+    app = web.Application()
+    app.router.add_put("/{folder:.*}/{name}", put)
+    await serve(app, port)
+    await asyncio.Event().wait()
+
+
 SERVERS: dict[str, Callable[[int, str], Coroutine[Any, Any, None]]] = {
     "file": serve_file,
     "waiting": serve_waiting,
     "sockets": serve_sockets,
+    "storing": serve_storing,
 }
 
 if __name__ == "__main__":

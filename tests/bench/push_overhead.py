@@ -1,86 +1,117 @@
-"""CPU of the service for a segment that is pushed, beside one that an encoder writes into the folder."""
+"""CPU of the service for a segment that is pushed, beside one that an encoder writes into the folder.
+
+A bare handler of aiohttp that stores what is pushed shows how much of it the requests cost by themselves.
+"""
 
 import asyncio
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 
 import aiohttp
-import psutil
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.processes import free_ports
+from broadcaster.demo.processes import Child, free_ports, is_free, poll
 from tests.bench.report import Figure, progress
 from tests.support.fakes.hls_writer import HlsWriter
-from tests.support.servers.service import Service
-from tests.support.waiting import eventually
+from tests.support.servers.service import push_settings, push_url, running_service
 
-ROUNDS, SEGMENTS, FIRST = 3, 40, 5  # FIRST segments are not measured
+SEGMENTS, FIRST = 100, 5  # FIRST segments are not measured
 PACKETS = 11_000  # of a segment: 2 MB
-CHUNK, PACE = 32_768, 0.3  # bytes, as ffmpeg sends them; seconds between two segments
-KEY = "a-key-of-an-encoder"
+CHUNK, WINDOW = 32_768, 0.4  # bytes, as ffmpeg sends them; seconds for which a segment is measured
+MOST = 1.2  # times what a segment costs in the folder
+
+
+@dataclass
+class Target:
+    """A process that gets segments, into its folder or at its ``url``."""
+
+    pid: int
+    writer: HlsWriter
+    url: str = ""
+    spent: list[float] = field(default_factory=list)  # ms of CPU for a segment and its playlist
+
+    async def take(self, session: aiohttp.ClientSession, number: int) -> None:
+        """Give it a segment and its playlist, and note what that takes."""
+        packet = b"\x47\x40\x11" + os.urandom(185)
+        text = self.writer.text(range(max(0, number - 9), number + 1))
+        before = _cpu_ms(self.pid)
+        for name, body in ((self.writer.name(number), packet * PACKETS), ("stream.m3u8", text.encode())):
+            if self.url:
+                async with session.put(f"{self.url}/{name}", data=_chunks(body)) as answer:
+                    answer.raise_for_status()
+            else:
+                (self.writer.folder / name).write_bytes(body)
+        await asyncio.sleep(WINDOW)
+        if number >= FIRST:
+            self.spent.append(_cpu_ms(self.pid) - before)
 
 
 def measure() -> list[Figure]:
-    """Both in turns, with one bucket on the same machine."""
+    """All get segments in turns, with one bucket on the same machine."""
     return asyncio.run(_measure())
 
 
 async def _measure() -> list[Figure]:
-    folders, pushes = list[float](), list[float]()
-    with tempfile.TemporaryDirectory() as name:
-        async with SeaweedBucket(Path(name) / "bucket") as bucket:
-            for number in range(ROUNDS):
-                progress(f"push: {number + 1} of {ROUNDS} times {SEGMENTS} segments")
-                folders.append(await _cpu(Path(name) / f"folder-{number}", bucket, is_pushed=False))
-                pushes.append(await _cpu(Path(name) / f"push-{number}", bucket, is_pushed=True))
-    ratio = median(push / folder for push, folder in zip(pushes, folders, strict=True))
+    async with AsyncExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bucket = await stack.enter_async_context(SeaweedBucket(root / "bucket"))
+        targets = [
+            await stack.enter_async_context(_service(root / "folder", bucket, is_pushed=False)),
+            await stack.enter_async_context(_service(root / "push", bucket, is_pushed=True)),
+            await stack.enter_async_context(_bare(root / "bare")),
+        ]
+        progress(f"push: {SEGMENTS} segments")
+        async with aiohttp.ClientSession() as session:
+            for number in range(FIRST + SEGMENTS):
+                for target in targets:
+                    await target.take(session, number)
+    folder, push, bare = (fmean(target.spent) for target in targets)
     return [
-        Figure("CPU of a segment of 2 MB that is pushed", median(pushes), "ms"),
-        Figure("the same in the folder", median(folders), "ms"),
-        Figure("CPU of a segment that is pushed: ratio to the folder", ratio),
+        Figure("CPU of a segment of 2 MB that is pushed", push, "ms"),
+        Figure("the same in the folder", folder, "ms"),
+        Figure("the same of a bare handler, which only stores it", bare, "ms"),
+        Figure("CPU of a segment that is pushed: ratio to the folder", push / folder, at_most=MOST),
     ]
 
 
-async def _cpu(folder: Path, bucket: SeaweedBucket, *, is_pushed: bool) -> float:
-    """Milliseconds of CPU of the service for a segment and its playlist."""
-    hls = folder / "hls"
-    writer, (port,) = HlsWriter(hls), free_ports(1)
-    writer.start = datetime.now(UTC)
-    pushed = {
-        "BROADCASTER_HLS_DIR": "",
-        "BROADCASTER_SOURCE": "push",
-        "BROADCASTER_PUSH_PORT": str(port),
-        "BROADCASTER_PUSH_KEY": KEY,
-    }
-    service = Service(folder, hls, bucket, **(pushed if is_pushed else {}))
-    url = f"http://127.0.0.1:{port}/ingest/{KEY}/"
-    await service.start()
+@asynccontextmanager
+async def _service(folder: Path, bucket: SeaweedBucket, *, is_pushed: bool) -> AsyncIterator[Target]:
+    """A service with one source or the other."""
+    (port,), writer = free_ports(1), _writer(folder)
+    settings = push_settings(port) if is_pushed else {}
+    async with running_service(folder, writer.folder, bucket, **settings) as service:
+        if not service.child:
+            raise RuntimeError("the service is not started")
+        yield Target(service.child.pid, writer, push_url(port) if is_pushed else "")
+
+
+@asynccontextmanager
+async def _bare(folder: Path) -> AsyncIterator[Target]:
+    (port,), writer = free_ports(1), _writer(folder)
+    command = [sys.executable, "-m", "tests.bench.bare_server", "storing", str(port), str(writer.folder)]
+    child = await Child.start("bare server", command, folder / "server.log")
+
+    async def listens() -> bool:
+        return not is_free(port)
+
     try:
-        before = 0.0
-        async with aiohttp.ClientSession() as session:
-            for number in range(FIRST + SEGMENTS):
-                if number == FIRST:
-                    before = _spent(service)
-                packet = b"\x47\x40\x11" + os.urandom(185)
-                files = {
-                    writer.name(number): packet * PACKETS,
-                    "stream.m3u8": writer.text(range(max(0, number - 9), number + 1)).encode(),
-                }
-                for name, body in files.items():
-                    if is_pushed:
-                        async with session.put(url + name, data=_chunks(body)) as answer:
-                            answer.raise_for_status()
-                    else:
-                        (hls / name).write_bytes(body)
-                await asyncio.sleep(PACE)
-        await eventually(service.health, lambda health: health["backlog"] == 0)
-        return 1000 * (_spent(service) - before) / SEGMENTS
+        await child.until(poll(listens), within=60)
+        yield Target(child.pid, writer, push_url(port))
     finally:
-        await service.stop()
+        await child.kill()
+
+
+def _writer(folder: Path) -> HlsWriter:
+    writer = HlsWriter(folder / "hls")
+    writer.start = datetime.now(UTC)
+    return writer
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:
@@ -88,8 +119,7 @@ async def _chunks(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + CHUNK]
 
 
-def _spent(service: Service) -> float:
-    """Seconds of CPU of the service's process, without the viewer server."""
-    if not service.child:
-        raise RuntimeError("the service is not started")
-    return sum(psutil.Process(service.child.pid).cpu_times()[:2])
+def _cpu_ms(pid: int) -> float:
+    """CPU of a process's threads so far; without its child, the viewer server."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e6

@@ -11,6 +11,7 @@ import pytest
 from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.processes import free_ports
 from tests.conformance import delta, rules
 from tests.conformance.checks import name_of, run_all
 from tests.conformance.subject import State, subject_at
@@ -18,7 +19,7 @@ from tests.conformance.verdicts import Outcome
 from tests.support.fakes import mpegts as packets
 from tests.support.fakes.hls_writer import START, HlsWriter
 from tests.support.fakes.owncast_transcoder import CLIP, NOTHING, closing
-from tests.support.servers.service import Service, running_service
+from tests.support.servers.service import Service, push_settings, push_url, running_service
 from tests.support.servers.worker import running_worker
 from tests.support.waiting import eventually
 
@@ -49,9 +50,13 @@ NEEDS_VARIANTS = {
 
 
 class Encoder:
-    """Writes segments of one second in so many variants."""
+    """Writes segments of one second in so many variants; ``push`` is where it sends them, if it does."""
+
+    push = ""
 
     def __init__(self, hls_dir: Path, variants: int) -> None:
+        self._hls_dir = hls_dir
+        self._sent: dict[Path, bytes] = {}
         self._folders = [hls_dir / str(index) for index in range(variants)]
         self._writers: list[HlsWriter] = []
         self._number = self._total = 0
@@ -74,6 +79,19 @@ class Encoder:
                 writer.segment(number).write_bytes(packets.segment())
             writer.playlist(range(max(0, min(first, self._number - LISTED)), self._number))
 
+    async def send(self) -> None:
+        """Push what has changed: segments before the playlists that list them."""
+        if not self.push:
+            return
+        files = {path: path.read_bytes() for path in self._hls_dir.rglob("*.*")}
+        changed = [path for path, content in files.items() if self._sent.get(path) != content]
+        async with aiohttp.ClientSession() as session:
+            for path in sorted(changed, key=lambda path: path.suffix == ".m3u8"):
+                url = f"{self.push}/{path.relative_to(self._hls_dir).as_posix()}"
+                async with session.put(url, data=files[path]) as answer:
+                    assert answer.status == 201
+        self._sent = files
+
     def idle(self) -> None:
         """Leave nothing but the offline clip, as Owncast does some minutes after a stream."""
         for writer in self._writers:
@@ -87,6 +105,7 @@ class Encoder:
             while True:
                 await asyncio.sleep(1)
                 self.write()
+                await self.send()
 
         writing = asyncio.create_task(write_for_ever())
         try:
@@ -98,10 +117,17 @@ class Encoder:
 
 @asynccontextmanager
 async def server(
-    through: str, folder: Path, bucket: SeaweedBucket, **settings: str
+    through: str, folder: Path, bucket: SeaweedBucket, encoder: Encoder, **settings: str
 ) -> AsyncIterator[tuple[Service, str]]:
-    """A service that runs, and its playlist's address: at the service, or at the edge's Worker."""
+    """A service that runs, and its playlist's address: at the service, or at the edge's Worker.
+
+    With ``push`` the encoder sends its files to the service.
+    """
     async with AsyncExitStack() as stack:
+        if through == "push":
+            (port,) = free_ports(1)
+            encoder.push = push_url(port)
+            settings |= push_settings(port)
         worker = await stack.enter_async_context(running_worker(folder)) if through == "edge" else None
         settings |= worker.settings if worker else {}
         service = await stack.enter_async_context(running_service(folder, folder / "hls", bucket, **settings))
@@ -135,7 +161,7 @@ async def test_a_stream_of_two_variants(tmp_path: Path, bucket: SeaweedBucket, t
     """Before a stream, live with a short window across two encoder runs, paused, ended: no rule is broken."""
     encoder = Encoder(tmp_path / "hls", variants=2)
     settings = {"BROADCASTER_WINDOW_SEGMENTS": "6", "BROADCASTER_TARGET_DURATION": "2"}
-    async with server(through, tmp_path, bucket, **settings) as (service, url):
+    async with server(through, tmp_path, bucket, encoder, **settings) as (service, url):
         assert await not_ok(url, State.OFFLINE) == {}
         encoder.start("first")
         encoder.write(5)
@@ -151,17 +177,19 @@ async def test_a_stream_of_two_variants(tmp_path: Path, bucket: SeaweedBucket, t
         assert await not_ok(url, State.ENDED) == {}
 
 
-@pytest.mark.parametrize("through", ["service", "edge"])
+@pytest.mark.parametrize("through", ["push", "edge"])
 async def test_a_window_of_minutes(tmp_path: Path, bucket: SeaweedBucket, through: str) -> None:
     """With one variant and a window that pays for delta updates, no rule is broken either."""
     encoder = Encoder(tmp_path / "hls", variants=1)
     settings = {"BROADCASTER_WINDOW_SECONDS": "120", "BROADCASTER_TARGET_DURATION": "2"}
-    async with server(through, tmp_path, bucket, **settings) as (service, url):
+    async with server(through, tmp_path, bucket, encoder, **settings) as (service, url):
         encoder.start("first")
         encoder.write(110)
+        await encoder.send()
         await until(service, url, chunks=110)
         encoder.start("second")
         encoder.write(20)
+        await encoder.send()
         await until(service, url, manifestChunks=120)
         async with encoder.live():
             assert (await not_ok(url, State.LIVE)).keys() == NEEDS_VARIANTS

@@ -19,12 +19,11 @@ from broadcaster.http import listening
 from broadcaster.http.connections import CONNECTIONS, Connections
 from tests.support.judges.watcher import Watcher, watching
 from tests.support.length import seconds
-from tests.support.servers.service import Service, running_service
+from tests.support.servers.service import PUSH_KEY, Service, push_settings, running_service
 from tests.support.waiting import eventually
 
-KEY = "a-key-of-an-encoder"
 BREAKS, BREAK_EVERY = seconds(6, 2), seconds(20, 2)  # of the link, and segments of a second between two
-BEARER = ("-headers", f"Authorization: Bearer {KEY}\r\n")
+BEARER = ("-headers", f"Authorization: Bearer {PUSH_KEY}\r\n")
 MEDIA = re.compile(r".*\.(ts|m4s)")
 
 
@@ -88,14 +87,8 @@ def _headers(request: web.Request) -> dict[str, str]:
 async def pushing(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[tuple[Service, Link, str, Watcher]]:
     """A service that is pushed to, the link to it with its address, and a viewer that watches."""
     (port,) = free_ports(1)
-    settings = {
-        "BROADCASTER_HLS_DIR": "",
-        "BROADCASTER_SOURCE": "push",
-        "BROADCASTER_PUSH_PORT": str(port),
-        "BROADCASTER_PUSH_KEY": KEY,
-        "BROADCASTER_RETENTION": "keep",
-        "BROADCASTER_WINDOW_SEGMENTS": "100",
-    }
+    settings = push_settings(port)
+    settings |= {"BROADCASTER_RETENTION": "keep", "BROADCASTER_WINDOW_SEGMENTS": "100"}
     link = Link(f"http://127.0.0.1:{port}")
     app = web.Application(client_max_size=2**26)
     app[CONNECTIONS] = Connections(100, large_bodies=True)
@@ -115,7 +108,7 @@ async def pushing(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[tuple[
 
 def command(address: str, run_id: str, *extra: str) -> list[str]:
     """Owncast's ffmpeg, which pushes to an address."""
-    output = f"{address}/ingest" if "-headers" in extra else f"{address}/ingest/{KEY}"
+    output = f"{address}/ingest" if "-headers" in extra else f"{address}/ingest/{PUSH_KEY}"
     encoder = FfmpegEncoder(output, RENDITIONS, 1, 10, 24, "", ("-method", "PUT", *extra))
     options = encoder.live(run_id)
     if "-hls_segment_type" in extra:

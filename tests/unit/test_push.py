@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import itertools
 import os
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -387,6 +389,49 @@ async def test_slow_writers_do_not_slow_a_good_one(ingest: Ingest) -> None:
         for _, writer in slow:
             writer.close()
     await eventually(lambda: len(ingest.names()) == 10)
+
+
+async def test_a_trickle_is_read_seldom(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder sends its media as it comes: many small pieces are read together, and none is missed."""
+    monkeypatch.setattr(push, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(push, "SHORTEST_PAUSE", 0.2)
+    reads = list[bytes]()
+    write = ingest.source.files.write
+
+    def note(upload: PushedFile, *parts: bytes) -> None:
+        reads.extend(parts)
+        write(upload, *parts)
+
+    monkeypatch.setattr(ingest.source.files, "write", note)
+
+    async def trickle() -> AsyncIterator[bytes]:
+        for number in range(100):
+            yield media(number, 1)
+            await asyncio.sleep(0.005)
+
+    assert await ingest.put("a.ts", trickle()) == 201
+    whole = b"".join(media(number, 1) for number in range(100))
+    assert (ingest.folder / "a.ts").read_bytes() == b"".join(reads) == whole
+    assert len(reads) <= 50
+
+
+@pytest.mark.parametrize("count", [1, 4000])
+async def test_a_piece_that_cannot_be_written(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """A file of which one piece could not be written is refused, although the next could be."""
+    results = itertools.chain([OSError(errno.ENOSPC, "No space left on device")], itertools.repeat(None))
+
+    def full_once(descriptor: int, data: bytes) -> int:
+        if error := next(results):
+            raise error
+        return os.write(descriptor, data)
+
+    monkeypatch.setattr(push, "os", SimpleNamespace(**{**vars(os), "write": full_once}))
+    assert await ingest.put("a.ts", media(1, count)) == 507
+    await eventually(lambda: ingest.names() == [])
+    assert await ingest.put("a.ts", media(1, count)) == 201
+    assert (ingest.folder / "a.ts").read_bytes() == media(1, count)
 
 
 async def test_files_go_when_nothing_needs_them(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,23 @@ from broadcaster.demo.processes import Child, find_program, free_ports, poll
 from tests.support.servers.prepared import start_broadcaster
 from tests.support.waiting import PATIENCE, eventually
 
+PUSH_KEY = "a-key-of-an-encoder"
+
+
+def push_settings(port: int) -> dict[str, str]:
+    """The settings with which encoders push to the service at this port, and there is no folder."""
+    return {
+        "BROADCASTER_HLS_DIR": "",
+        "BROADCASTER_SOURCE": "push",
+        "BROADCASTER_PUSH_PORT": str(port),
+        "BROADCASTER_PUSH_KEY": PUSH_KEY,
+    }
+
+
+def push_url(port: int) -> str:
+    """Where files are pushed to at this port; it has the key."""
+    return f"http://127.0.0.1:{port}/ingest/{PUSH_KEY}"
+
 
 class Service:
     """``broadcaster run`` against a bucket; ``settings`` overrule and complete its environment.

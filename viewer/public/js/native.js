@@ -1,11 +1,16 @@
 // A player for browsers that play HLS themselves and have no Media Source Extensions (older iPhones).
 // They tell neither levels nor bytes; the growing end of the seekable range stands in for the playlist.
 import { createCaptions } from "./captions.js";
+import { codecsOfMap, unplayableIn } from "./codecs.js";
+import { codecsIn, mapIn } from "./playlist.js";
 import { anchorsOf } from "./timeline.js";
 
+// Codes of MediaError: the media cannot be decoded, or no variant can.
+const MEDIA_ERR_DECODE = 3;
+const MEDIA_ERR_SRC_NOT_SUPPORTED = 4;
 const BACK = 18; // seconds from the end, three segments of the usual length
 
-export function createNativePlayer({ video, url, caption = null, start: begin = null, recorded = false, on, now = () => performance.now() }) {
+export function createNativePlayer({ video, url, caption = null, start: begin = null, recorded = false, on, get = fetch, now = () => performance.now() }) {
   const off = new AbortController();
   const setCaption = createCaptions(video, { chosen: caption, changed: on.captions, signal: off.signal });
   const listen = (name, listener) => video.addEventListener(name, listener, { signal: off.signal });
@@ -25,7 +30,14 @@ export function createNativePlayer({ video, url, caption = null, start: begin = 
     if (played && !video.seeking) on.stall();
   });
   listen("ended", () => on.over("ended"));
-  listen("error", () => on.over("failed"));
+  listen("error", async () => {
+    const code = video.error?.code;
+    if (code !== MEDIA_ERR_DECODE && code !== MEDIA_ERR_SRC_NOT_SUPPORTED) return on.over("failed");
+    const lacking = await undecodableAt(url, video, get);
+    if (off.signal.aborted) return;
+    if (lacking === "") on.over("failed");
+    else on.over("undecodable", lacking);
+  });
   listen("loadedmetadata", () => begin !== null && (video.currentTime = begin));
   video.src = url;
 
@@ -72,4 +84,17 @@ export function createNativePlayer({ video, url, caption = null, start: begin = 
       off.abort();
     },
   });
+}
+
+/** The codecs for which this browser can play no variant of a playlist; "" if it can, or if that is unknown. */
+async function undecodableAt(url, video, get) {
+  try {
+    const text = await (await get(url)).text();
+    const variants = codecsIn(text);
+    if (variants.length > 0) return unplayableIn(variants, video);
+    const map = mapIn(text, url); // of a stream with one variant, which has no CODECS
+    return map === null ? "" : unplayableIn([codecsOfMap(await (await get(map)).arrayBuffer())], video);
+  } catch {
+    return ""; // one of them cannot be had
+  }
 }

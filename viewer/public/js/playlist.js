@@ -46,6 +46,19 @@ export function durationIn(text) {
   return durations.length ? Math.max(...durations.slice(-LATEST)) : null;
 }
 
+/** The CODECS attribute of each variant of a multivariant playlist, "" without one. */
+export const codecsIn = (text) =>
+  lines(text)
+    .filter((line) => line.startsWith("#EXT-X-STREAM-INF:"))
+    .map((line) => /[:,]CODECS="([^"]*)"/.exec(line)?.[1] ?? "");
+
+/** The address of the last EXT-X-MAP of a media playlist at `base`; null without one. */
+export function mapIn(text, base) {
+  const map = lines(text).findLast((line) => line.startsWith("#EXT-X-MAP:"));
+  const uri = /[:,]URI="([^"]+)"/.exec(map ?? "")?.[1];
+  return uri === undefined ? null : new URL(uri, base).href;
+}
+
 /** The service's name for the variant with this playlist, null where the address has none. */
 export const variantIn = (url) => /[^/:]\/([^/?#]+)\/[^/?#]+\.m3u8(?:[?#]|$)/.exec(url)?.[1] ?? null;
 

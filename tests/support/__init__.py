@@ -32,3 +32,8 @@
     ``page`` and ``page_layout`` are what a viewer sees, ``start_requests`` what a visit costs,
     ``scanner_judge`` what a scan of the folder found, ``check_command`` what ``broadcaster check`` prints.
 """
+
+import pytest
+
+for _name in ("fakes", "servers", "faults", "judges"):  # so that a failure says what was found
+    pytest.register_assert_rewrite(f"{__name__}.{_name}")

@@ -108,7 +108,7 @@ async def check_end(page: Page, middle: float) -> None:
 
 async def check_clip(page: Page, service: Service, state: dict[str, Any], shots: Path) -> None:
     """A clip of the recording that was on the page has a page of its own."""
-    begin = datetime.fromtimestamp(state["timeline"]["anchors"][0]["date"] / 1000, UTC)
+    begin = datetime.fromtimestamp(state["timeline"]["anchors"][-1]["date"] / 1000, UTC)
     await page.goto(f"{service.address}/c/{await clip_of(service, begin)}")
     await until(page, is_played)
     await check_looks(page, shots, "clip")

@@ -107,6 +107,8 @@ class PushFolder:
         self.waiting = 0
         self._arriving: dict[Path, PushedFile] = {}
         self._stored: dict[Path, _Stored] = {}
+        # Folders in whose playlists dates say whether a file that is sent again is a segment of another run.
+        self._dated: set[Path] = set()
         known = {file for position in memory.positions.values() for file in position.files.values()}
         for path in sorted(self.root.rglob("*")):
             if path.name.endswith(UNFINISHED):
@@ -120,6 +122,8 @@ class PushFolder:
         stored = _Stored(status.st_size, time.monotonic(), is_taken=identity in known or _is_playlist(path))
         self._stored[path] = stored
         self.waiting += 0 if stored.is_taken else stored.size
+        if _is_playlist(path) and b"#EXT-X-PROGRAM-DATE-TIME:" in path.read_bytes():
+            self._dated.add(path.parent)
 
     def _forget(self, path: Path) -> None:
         before = self._stored.pop(path, None)
@@ -169,7 +173,8 @@ class PushFolder:
         if self._arriving.get(path) is not upload:
             raise PushRefused(HTTPStatus.CONFLICT, "the file is being sent again")
         before = self._stored.get(path)
-        if before and before.size == upload.size and path.read_bytes() == unfinished.read_bytes():
+        is_same = bool(before and before.size == upload.size and path.read_bytes() == unfinished.read_bytes())
+        if before and is_same and not (before.is_taken and path.parent in self._dated):
             self.abort(upload)
             return False
         if before and not (before.is_taken or replace):
@@ -190,8 +195,10 @@ class PushFolder:
             self._note(path, os.fstat(reader), set())
         finally:
             os.close(reader)
+        if before and is_same:
+            self._take(path, is_map=before.is_map)
         self._arriving.pop(path)
-        return True
+        return not is_same
 
     def abort(self, upload: PushedFile) -> None:
         """Give up an upload that has no name yet, and close its file."""
@@ -205,10 +212,13 @@ class PushFolder:
     def take(self, file: SourceFile | None, map_file: SourceFile | None) -> None:
         """Note that the spool has a segment and its map."""
         for taken in filter(None, (file, map_file)):
-            if stored := self._stored.get(taken.path):
-                self.waiting -= 0 if stored.is_taken else stored.size
-                stored.is_taken, stored.used = True, time.monotonic()
-                stored.is_map |= taken is map_file
+            self._take(taken.path, is_map=taken is map_file)
+
+    def _take(self, path: Path, *, is_map: bool) -> None:
+        if stored := self._stored.get(path):
+            self.waiting -= 0 if stored.is_taken else stored.size
+            stored.is_taken, stored.used = True, time.monotonic()
+            stored.is_map |= is_map
 
     def sweep(self, now: float) -> None:
         """Remove files that are not needed any more. Raises OSError."""
@@ -229,6 +239,7 @@ class PushFolder:
                 if path.parent != self.root:
                     with suppress(OSError):  # it is not empty
                         path.parent.rmdir()
+                        self._dated.discard(path.parent)
 
 
 def _is_playlist(path: Path) -> bool:

@@ -161,8 +161,8 @@ async def process(
 
 
 @contextlib.asynccontextmanager
-async def webkit() -> AsyncIterator[Engine]:
-    """WebKitGTK on a screen of its own, which lets no page start with sound."""
+async def webkit(*, sound: bool = False) -> AsyncIterator[Engine]:
+    """WebKitGTK on a screen of its own; ``sound`` is whether a page may start with it."""
     driver, server = find("WebKitWebDriver", "webkit2gtk-driver"), find("Xvfb", "xvfb")
     browser = minibrowser()
     (port,) = free_ports(1)
@@ -174,7 +174,8 @@ async def webkit() -> AsyncIterator[Engine]:
         display = (await screen.stdout.readline()).decode().strip()
         await stack.enter_async_context(process(driver, f"--port={port}", DISPLAY=f":{display}"))
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        options = {"binary": browser, "args": ["--automation"]}
+        policy = "allow" if sound else "allow-without-sound"
+        options = {"binary": browser, "args": ["--automation", f"--autoplay-policy={policy}"]}
         wanted = {"alwaysMatch": {"webkitgtk:browserOptions": options}}
 
         async def session() -> str | None:

@@ -368,6 +368,7 @@ class AskingPage:
             direction=text("direction"),
             title=escape(title if isinstance(title, str) and title.strip() else text("gateTitle")),
             starts=text("gateStarts", time=starts) if starts else "",
+            kind=fault,
             fault=text(FAULTS[fault]) if fault else "",
             form=form,
             invited="" if self._takes_passphrase or fault == "closed" else text("gateInvited"),

@@ -94,9 +94,9 @@ function options({ figure, legend, curves, steps }, theme, drawn) {
   return {
     width: figure.clientWidth,
     height: figure.clientHeight,
-    padding: [8, 18, 0, 0],
+    padding: [8, 30, 0, 0],
     legend: { mount: (_plot, table) => legend.replaceChildren(table) },
-    axes: [{ ...axis, size: 30, values: times }, { ...axis, size: 48, ...(steps && { incrs: steps }) }],
+    axes: [{ ...axis, size: 30, space: 70, values: times }, { ...axis, size: 48, ...(steps && { incrs: steps }) }],
     // What goes on for long, or is so now, has its place; what was there for a moment is cut off, and told under the pointer.
     scales: { y: { range: ({ data: [, ...values] }) => [0, ceiling(values.flat(), values.map((curve) => curve.at(-1)))] } },
     series: [

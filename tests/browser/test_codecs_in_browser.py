@@ -12,6 +12,8 @@ import pytest
 from playwright.async_api import expect
 
 from broadcaster.hls import MultivariantPlaylist, parse
+from tests.conformance import rules
+from tests.conformance.subject import State, subject_at
 from tests.integration.recording_judge import complaints
 from tests.support.judges.ffmpeg_player import FFMPEG, read_with_ffmpeg
 from tests.support.judges.page import Traffic, no_complaints, seen, until
@@ -53,13 +55,15 @@ async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket, browser: Br
             await check_undecodable(browser, service.address)
             await eventually(service.health, lambda health: "cannot play HEVC" in str(health["warning"]))
             await read_with_ffmpeg(f"{service.address}/live/1/playlist.m3u8", 0)
+            async with subject_at(f"{service.address}/live/playlist.m3u8", State.LIVE) as subject:
+                await rules.iframes_are_key_frames(subject)
+                await rules.variants_agree(subject)
         finally:
             process.terminate()
             await process.wait()
-        url = f"{service.address}/live/playlist.m3u8"
-        async with aiohttp.ClientSession() as session, session.get(url) as response:
-            text = await response.text()
-    main = parse(text)
+        names = ("playlist", "0/playlist", "1/playlist", "2/playlist", "3/playlist", "1/iframes")
+        texts = [await get(f"{service.address}/live/{name}.m3u8") for name in names]
+    main = parse(texts[0])
     assert isinstance(main, MultivariantPlaylist)
     assert {variant.uri[0]: variant.codecs for variant in main.variants} == {
         "0": "hev1.1.6.L30.90,mp4a.40.2",
@@ -71,10 +75,16 @@ async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket, browser: Br
         ("AUDIO", "en", "2/playlist.m3u8"),
         ("AUDIO", "de", "3/playlist.m3u8"),
     ]
-    assert await complaints([text]) == []
+    assert await complaints(texts) == []
     assert watcher.violations == []
     assert watcher.missing == []
     assert all(segment.map_uri for segment in watcher.versions["0"][-1].segments)
+
+
+async def get(url: str) -> str:
+    """The text at an address."""
+    async with aiohttp.ClientSession() as session, session.get(url, raise_for_status=True) as response:
+        return await response.text()
 
 
 async def check_decodable(page: Page, address: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import time
@@ -55,20 +54,15 @@ async def invite(page: Page, token: str) -> str:
 
 async def watch_until_the_end(guest: Page, service: Service, valid: timedelta) -> None:
     """A guest whose invitation ends sees no more, and is told why."""
+    state = Path(service.environment["BROADCASTER_STATE_DIR"])
+    token = await asyncio.to_thread((state / "operator-token").read_text)
     ends = datetime.now(UTC) + valid
-    words = [
-        find_program("broadcaster"),
-        "invite",
-        "--name",
-        "A guest",
-        "--until",
-        ends.isoformat(),
-        "--json",
-    ]
-    made = await asyncio.to_thread(
-        subprocess.run, words, env=service.environment, capture_output=True, text=True, check=True
+    made = await guest.request.post(
+        f"{service.admin_address}/api/access/invitations",
+        headers={"Authorization": f"Bearer {token}"},
+        data={"name": "A guest", "until": ends.isoformat()},
     )
-    await guest.goto(json.loads(made.stdout)["link"])
+    await guest.goto((await made.json())["link"])
     await until(guest, is_played)
     await expect(guest.get_by_role("alert")).to_have_text("Your access is over.")
     took = time.time() - int(ends.timestamp())

@@ -257,6 +257,16 @@ async def attempt(worker: Worker, **form: str) -> tuple[int, str, str]:
         return answer.status, await answer.text(), leads
 
 
+async def test_what_was_known_long_ago_lets_nobody_in(tmp_path: Path) -> None:
+    """Of requests at a time, one asks who may watch; the others do not go by what was so before a pause."""
+    async with running_worker(tmp_path) as worker:
+        assert (await attempt(worker, passphrase="x"))[0] == 405, "the Worker knows of no private event"
+        await tell(worker, 1, GRANT)
+        await asyncio.sleep(1)  # and of nothing that is two seconds old
+        found = await asyncio.gather(*(attempt(worker, passphrase="x") for _ in range(20)))
+    assert {status for status, _, _ in found} == {401}
+
+
 async def test_a_passphrase(worker: Worker) -> None:
     """A try waits for the service, which gets it with an answer; a wrong one, and too many, are told so."""
     form, right = '<input name="to" value="/">', token(now=int(time.time()), seconds=600)

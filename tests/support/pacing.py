@@ -13,7 +13,7 @@ from pathlib import Path
 
 PROCESSORS = os.cpu_count() or 1
 ALWAYS = 2 * PROCESSORS  # tests that run at a time, however busy the machine is
-BUSY = 4 * PROCESSORS  # threads that compute or wait for a processor: no further test begins
+BUSY = 3 * PROCESSORS  # threads that compute or wait for a processor: no further test begins
 LOOKS, PAUSE = 10, 0.05  # how often the threads are counted, and seconds in between
 START = 1.0  # seconds until what a test starts can be seen in their count
 

@@ -36,11 +36,11 @@ export async function textOf(blob, headers, most, size = 0) {
 export const asked = (env, channel, path, init, ask = async () => env.STAGE.getByName(channel).fetch(`https://stage/${path}`, init)) =>
   ask().catch(ask).catch(() => busy("The edge is away.\n", age(1)));
 const LOOK = 1000, TOKEN = /^([0-9a-f]{8,10})\.([0-9a-f]{16})([0-9a-f]{64})$/, IN_PATH = /^\/t\/([^/]*)(\/.*)?$/s, COOKIE = /(?:^|;\s*)broadcaster_access=([^;\s]*)/;
-let gate, looked = 0;
-/** Who may watch a private event; null for a public one, undefined while that is unknown. One request asks in a second; the others, and all while the Stage is away, go by what was known. */
+let gate, looked = 0, known = 0;
+/** Who may watch a private event; null for a public one, undefined while that is unknown. One request asks in a second; the others go by what was known in the last two, and all do while the Stage is away. */
 export async function gateOf(env) {
-  const found = gate !== undefined && Date.now() < looked + LOOK ? null : ((looked = Date.now()), await asked(env, "live", "gate"));
-  if (found?.ok || found?.status === 404) gate = found.ok ? await found.json() : null;
+  const now = Date.now(), found = gate !== undefined && now < Math.min(looked + LOOK, known + 2 * LOOK) ? null : ((looked = now), await asked(env, "live", "gate"));
+  if (found) [gate, known] = [found.ok ? await found.json() : found.status === 404 ? null : gate, Date.now()];
   return gate;
 }
 const isOf = (ends = {}, { grant, expires }, now = Date.now() / 1000) => now < expires && grant in ends && now < (ends[grant] ?? Infinity);

@@ -52,9 +52,7 @@ logger = logging.getLogger(__name__)
 LEASE_EVERY = 0.1  # seconds between two looks whether this broadcaster leads
 LOOK_EVERY = 1.0  # seconds between two looks at viewers and health
 HEARTBEAT = 10.0  # seconds without a push after which the edge is told that the service lives
-ASKED_EVERY = (
-    1.5  # seconds without a push, where strangers wait for what the service says of their passphrase
-)
+ASKED_EVERY = 1.5  # seconds without a push, where strangers wait to hear of their passphrase
 TOGETHER = 0.02  # seconds in which changes go into one push
 VIEWERS_EVERY = 20.0  # seconds, at most so often pages are told how many watch
 FIRST_PAUSE, LONGEST_PAUSE = (

@@ -45,7 +45,7 @@ class Output(NamedTuple):
 
 
 TS, FMP4 = Output(LatencyLevel(1, 10)), Output(LatencyLevel(1, 10), fragments=True)
-SHORT = ((TS, (0.5, 3)),)
+SHORT = ((TS, (3,)), (FMP4, (0.5,)))
 FULL = [(Output(level, fragments), pauses) for fragments in (False, True) for level, pauses in LEVELS]
 
 Break = Callable[[SimulatedOwncast], Awaitable[object]]

@@ -241,10 +241,17 @@ class ObjectStore:
     async def etag(self, key: str, *, deadline: float) -> str | None:
         """The ETag of an object, None when there is none; NotLeading for an object of a later leader."""
         head = await self._head(key, deadline)
-        written = head.get("Metadata", {}).get(EPOCH, "") if head else ""
-        if self.fence and written.isdecimal() and int(written) > await self.fence.ask():
+        if self.fence and head and (epoch := _epoch_of(head)) and epoch > await self.fence.ask():
             raise NotLeading(f"{key} was written by a later leader")
         return head.get("ETag") if head else None
+
+    async def written(self, key: str, *, deadline: float) -> tuple[int, datetime] | None:
+        """The epoch under which an object was written (0: none), and when; None when there is no object.
+
+        The time is the bucket's, in whole seconds.
+        """
+        head = await self._head(key, deadline)
+        return (_epoch_of(head), head["LastModified"]) if head else None
 
     async def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
         """Keys with this prefix, in order, and the sizes of their objects in bytes.
@@ -473,6 +480,11 @@ def _unpacked(key: str, body: bytes) -> bytes:
     if not unpacking.eof:
         raise StorageRefused(f"GET of {key}: it is truncated, or has more than {LARGEST} bytes decompressed")
     return text
+
+
+def _epoch_of(head: HeadObjectOutputTypeDef) -> int:
+    written = head.get("Metadata", {}).get(EPOCH, "")
+    return int(written) if written.isdecimal() else 0
 
 
 def _is_gone(error: ClientError) -> bool:

@@ -7,7 +7,9 @@ recordings and clips, and for the lease of the prefix.
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from broadcaster.bucket.client import ObjectStore
@@ -113,3 +115,33 @@ class ConditionalWriter:
     def forget(self, prefix: str) -> None:
         """Forget the versions of objects with this prefix, which will not be written again soon."""
         self._stored = {key: version for key, version in self._stored.items() if not key.startswith(prefix)}
+
+
+async def folders_of(store: ObjectStore, view: str, most: int) -> dict[str, set[str]]:
+    """The keys in each folder of a recording or clip: one that was moved by a killed leader may have two.
+
+    Raises StorageError, and ValueError for more than ``most`` objects in a folder.
+    """
+    found = defaultdict[str, set[str]](set)
+    async for key, _ in store.objects(view, deadline=DEADLINE):
+        if match := OWN.match(key, len(view)):
+            keys = found[posixpath.basename(key[: match.end() - 1])]
+            keys.add(key)
+            if len(keys) > most:
+                raise ValueError(f"{view} has too many objects")
+    return found
+
+
+async def is_latest(store: ObjectStore, key: str, others: Sequence[str]) -> bool:
+    """Whether an object was written after the others. Raises StorageError, and ValueError if that is unsure.
+
+    A later leader has written later, whatever the bucket's clock says.
+    """
+    written = await store.written(key, deadline=DEADLINE)
+    for other in others:
+        found = await store.written(other, deadline=DEADLINE)
+        if found and found == written:
+            raise ValueError(f"{key} and {other} were written at the same time: delete the wrong folder")
+        if written is None or (found and found > written):
+            return False
+    return True

@@ -11,7 +11,6 @@ import json
 import logging
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,7 @@ from pydantic import (
 )
 
 from broadcaster.bucket import ObjectStore
+from broadcaster.bucket.conditional import folders_of, is_latest
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.recordings import BIN
 from broadcaster.catalog.records import (
@@ -381,26 +381,41 @@ async def _take_in(
     if match is None:
         raise ValueError("this is not the name of a recording or clip")
     prefix, kind = posixpath.split(base)
-    name = _record_name(base)
-    keys, others = set[str](), Counter[str]()
-    async for key, _ in store.objects(f"{base}/{match['id']}", deadline=DEADLINE):
-        place = posixpath.dirname(key)
-        if key.startswith(f"{base}/{folder}/"):
-            keys.add(key)
-        elif key.endswith(f"/{name}") and (twin := FOLDER.fullmatch(place.removeprefix(f"{base}/"))):
-            others[twin["id"]] += 1
-        if len(keys) > MOST_KEYS:
-            raise ValueError("it has too many objects")
-    if others[match["id"]]:
-        raise ValueError("other folders have the same ID: delete the wrong folders")
+    folders = await folders_of(store, f"{base}/{match['id']}", MOST_KEYS)
+    keys = folders.pop(folder, set())
+    record = _record_name(base)
+    twins = [other for other, found in folders.items() if f"{base}/{other}/{record}" in found]
+    if twins and not await is_latest(
+        store, f"{base}/{folder}/{record}", [f"{base}/{other}/{record}" for other in twins]
+    ):
+        return None
     text = await _record(store, f"{base}/{folder}")
-    if how and how.leaves(json.loads(text), leads=catalog.is_behind):
+    is_known = how is not None and how.leaves(json.loads(text), leads=catalog.is_behind)
+    if is_known and not (twins and catalog.is_behind):
         return None
     parts = await _parts(store, f"{base}/{folder}", keys, prefix)
-    if kind == "clips":
-        return await _restore_clip(catalog, ClipRecord.model_validate_json(text), match, parts, how)
-    record = RecordingRecord.model_validate_json(text)
-    return await _restore_recording(catalog, record, match, base, parts, how=how)
+    for other in twins:
+        await _check_leftover(store, folders[other], parts)
+    restored = None
+    if not is_known and kind == "clips":
+        clip = ClipRecord.model_validate_json(text)
+        restored = await _restore_clip(catalog, clip, match, parts, how)
+    elif not is_known:
+        recording = RecordingRecord.model_validate_json(text)
+        restored = await _restore_recording(catalog, recording, match, base, parts, how=how)
+    if twins:  # the writer then deletes the others
+        await catalog.write_again([match["id"]])
+    return restored
+
+
+async def _check_leftover(store: ObjectStore, keys: set[str], parts: Parts) -> None:
+    """Check that playlists list nothing but what these parts have, so that they may go; raises ValueError."""
+    wanted = {segment.key for _, segments in parts for segment in segments}
+    for key in keys:
+        playlist = await _read(store, key) if key.endswith(f"/{PLAYLIST}") else None
+        listed = playlist.segments if isinstance(playlist, MediaPlaylist) else ()
+        if any(_key(s.uri, posixpath.dirname(key)) not in wanted for s in listed if not s.gap):
+            raise ValueError("another folder with the same ID lists other segments: delete the wrong folder")
 
 
 async def _restore_recording(  # noqa: PLR0913 - what is known of it, and how

@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class FakeShelf(FakeParts):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[str] = []
+        self.times: dict[str, int] = {}  # by key: how many writes there were before it
         self.sent = 0  # bytes, as they were sent
         self.faults: list[StorageError] = []
         self.meanwhile: Callable[[], object] | None = None  # done once, during a write
@@ -53,6 +54,12 @@ class FakeShelf(FakeParts):
         self._fail()
         return self.tag(key)
 
+    async def written(self, key: str, *, deadline: float) -> tuple[int, datetime] | None:
+        assert deadline > 0
+        self._fail()
+        time = datetime.fromtimestamp(self.times.get(key, 0), UTC)
+        return (0, time) if key in self.objects_ else None
+
     async def replace(  # noqa: PLR0913 - what is known of it
         self,
         key: str,
@@ -73,6 +80,7 @@ class FakeShelf(FakeParts):
         if self.tag(key) != etag:
             return None
         self.objects_[key] = body
+        self.times[key] = len(self.writes)
         return self.tag(key)
 
     async def delete(self, keys: Sequence[str], *, deadline: float) -> None:

@@ -16,6 +16,7 @@ READS = {
     "note_answer",
     "size",
     "etag",
+    "written",
     "objects",
     "get",
     "check",

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
 from broadcaster.bucket.lease import MARGIN
+from broadcaster.catalog.recordings import ViewTable
 from broadcaster.catalog.records import Clip, Recording
 from broadcaster.errors import NotPossible, StorageUnavailable
-from broadcaster.recordings.rebuild import catch_up, go_on
+from broadcaster.recordings.rebuild import catch_up, go_on, rebuild
 from broadcaster.upload.deleter import sweep
 from tests.support.fakes.recorder_fixture import RecorderFixture
 
@@ -121,6 +124,74 @@ async def test_who_comes_back(rooms: list[RecorderFixture]) -> None:
     assert objects <= set(first.store.objects_)
     first.studio.now += DAY
     assert await first.studio.catalog.due(100) == []
+
+
+@pytest.mark.parametrize("state", ["bucket", "standby", "lost"])
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_leader_is_killed_while_it_moves(
+    rooms: list[RecorderFixture],
+    is_deleted: bool,  # noqa: FBT001
+    state: str,
+) -> None:
+    """What was moved into the bin or out of it is there once, and the next leader removes the leftovers."""
+    first, second = rooms
+    first.studio.publish("01", count=6)
+    first.studio.channel.end()
+    await first.studio.catalog.clips.make("", first.studio.newest - 9 * SECOND, first.studio.newest)
+    first.upload()
+    tables: list[ViewTable[Any]] = [first.studio.catalog.recordings, first.studio.catalog.clips]
+    names = [view.id for table in tables for view in await table.all()]
+    for table, name in zip(tables, names, strict=True):
+        await first.recorder.write()
+        if not is_deleted:
+            await table.delete(name)
+            await first.recorder.write()
+    if state == "standby":
+        await catch_up(second.store, second.studio.catalog, "live")
+    for table, name in zip(tables, names, strict=True):
+        await (table.delete(name) if is_deleted else table.restore(name))
+    with mock.patch.object(first.store, "delete"):  # killed before that
+        await first.recorder.write()
+    twins = {key for key in first.store.objects_ if key.endswith(("recording.json", "clip.json"))}
+    assert len(twins) == 4
+    if state == "lost":
+        assert (await rebuild(second.store, second.studio.catalog, "live"))["failed"] == 0
+        second.new_recorder()
+    else:
+        await take_over(second, first)
+        await read_all(second)
+    await second.recorder.write()
+    left = {key for key in first.store.objects_ if key.endswith(("recording.json", "clip.json"))}
+    catalog = second.studio.catalog
+    in_bin = [view.id for table in (catalog.recordings, catalog.clips) for view in await table.bin()]
+    listed = [view.id for table in (catalog.recordings, catalog.clips) for view in await table.all()]
+    assert (in_bin, listed) == ((names, []) if is_deleted else ([], names))
+    assert len(left) == 2
+    assert left < twins or state == "lost"  # there the bin is another one
+    assert first.studio.published <= second.store.objects_.keys()
+
+
+async def test_a_leftover_that_has_more(rooms: list[RecorderFixture]) -> None:
+    """An older folder that lists a segment which the newer one has not is no leftover: nothing is deleted."""
+    first, second = rooms
+    first.studio.publish("0", count=6)
+    first.studio.channel.end()
+    first.upload()
+    await first.recorder.write()
+    (recording,) = await first.studio.recordings()
+    await first.studio.catalog.recordings.delete(recording.id)
+    with mock.patch.object(first.store, "delete"):
+        await first.recorder.write()
+    playlist = f"live/recordings/{recording.id}/0/playlist.m3u8"
+    text = first.store.objects_[playlist].decode()
+    assert "/0/5.ts" in text
+    first.store.objects_[playlist] = text.replace("/0/5.ts", "/0/other.ts").encode()
+    objects = dict(first.store.objects_)
+    await take_over(second, first)
+    await read_all(second)
+    await second.recorder.write()
+    assert await views(second) == []
+    assert second.store.objects_.items() >= objects.items()
 
 
 @pytest.mark.parametrize("comes", [False, True])

@@ -333,6 +333,12 @@ class Settings(BaseSettings):
     gate_file: Path | None = Field(
         default=None, alias="BROADCASTER_GATE_FILE", description="nginx's [gate file](private-events.md)."
     )
+    access_secret: Annotated[SecretStr, Field(min_length=32)] | None = Field(
+        default=None,
+        alias="BROADCASTER_ACCESS_SECRET",
+        description="For a private event with a [standby](standby.md#private-events): a random text of 32"
+        " characters or more, the same on both. It seals in the bucket who may watch.",
+    )
     doors: Literal["open", "closed"] = Field(
         default="open", alias="BROADCASTER_DOORS", description="`closed`: a [rehearsal](private-events.md)."
     )
@@ -469,8 +475,9 @@ class Settings(BaseSettings):
         if self.is_private and (self.mirror or self.tracker_url):
             open_ways = "BROADCASTER_MIRROR and BROADCASTER_TRACKER_URL have no gate"
             raise ValueError(f"{open_ways}: remove them, or set BROADCASTER_ACCESS=public")
-        if self.is_private and self.standby:
-            raise ValueError("BROADCASTER_STANDBY: guests' links and the passphrase are on one machine alone")
+        if self.is_private and self.standby and (self.gate_file or not self.access_secret):
+            needs = "needs BROADCASTER_ACCESS_SECRET, and no BROADCASTER_GATE_FILE"
+            raise ValueError(f"BROADCASTER_STANDBY of a private event {needs}")
         if self.leader_url and not self.standby:
             raise ValueError("BROADCASTER_LEADER_URL needs BROADCASTER_STANDBY=true")
         if self.viewer_clips and not self.has_pages:

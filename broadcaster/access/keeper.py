@@ -42,7 +42,8 @@ from broadcaster.tracker.tracker import TokenBucket
 logger = logging.getLogger(__name__)
 
 SECRET, PASSPHRASE = "access-secret", "access-passphrase"  # files in the state folder
-INVITATIONS, DOORS = "access-invitations", "access-doors"
+INVITATIONS, DOORS, VERSION = "access-invitations", "access-doors", "access-version"
+BEFORE = ".before"  # ends the names of files that were replaced by those of another broadcaster
 SECRET_BYTES = 32
 VALID = 24 * 3600  # seconds for which a passphrase opens the event
 SHORTEST = 8  # characters
@@ -69,6 +70,52 @@ class Doors:
 
 
 _doors: TypeAdapter[Doors] = TypeAdapter(Doors)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessState:
+    """What another broadcaster needs to let the same guests in.
+
+    ``version``: the lease's epoch, and the number of changes since. The digest of the passphrase stays here.
+    """
+
+    version: tuple[int, int]
+    secret: str
+    passphrase: str
+    invitations: list[Invitation]
+    doors: Doors
+
+
+_state: TypeAdapter[AccessState] = TypeAdapter(AccessState)
+_version: TypeAdapter[tuple[int, int]] = TypeAdapter(tuple[int, int])
+
+
+def adopt(folder: Path, text: str) -> None:
+    """Replace the files of a keeper by the state of another one (``Keeper.state``), if that is newer.
+
+    Files of a secret of their own, by which guests have links, are renamed. Raises ValueError, OSError.
+    """
+    state = _state.validate_json(text)
+    if state.version <= _own_version(folder / VERSION):
+        return
+    hashed, _, _ = read_own(folder / PASSPHRASE, OTHERS).partition("\n")
+    own = read_own(folder / SECRET, OTHERS)
+    if (
+        own
+        and own != state.secret
+        and (hashed or read_own(folder / INVITATIONS, OTHERS, 3) not in ("", "[]"))
+    ):
+        logger.error("the links of this broadcaster are not valid any more: the leader has another secret")
+        for name in (SECRET, PASSPHRASE, INVITATIONS):
+            with suppress(FileNotFoundError):
+                (folder / name).replace(folder / f"{name}{BEFORE}")
+        hashed = ""
+    write_own(folder / SECRET, state.secret)
+    if hashed != state.passphrase:
+        write_own(folder / PASSPHRASE, state.passphrase)
+    write_own(folder / INVITATIONS, json.dumps([asdict(invitation) for invitation in state.invitations]))
+    write_own(folder / DOORS, json.dumps(asdict(state.doors)))
+    write_own(folder / VERSION, json.dumps(state.version))  # the last: else all is written again
 
 
 async def _nothing(_: Doors) -> None:
@@ -101,6 +148,10 @@ class Keeper:
         self.watching: dict[str, int] = {}  # by grant
         self.invitations = Invitations(folder / INVITATIONS)
         self.on_open: Callable[[Doors], Awaitable[None]] = _nothing
+        # Called after each change that a standby has to know.
+        self.on_share: Callable[[], Awaitable[None]] | None = None
+        self._version_file = folder / VERSION
+        self.version = _own_version(self._version_file)
         self._doors_file = folder / DOORS
         self.doors = _own_doors(self._doors_file) or Doors(doors == "open", clock())
         self._doors_changed = Signal()
@@ -138,6 +189,32 @@ class Keeper:
         crew = {invitation.grant for invitation in self.invitations if invitation.crew}
         waiting = {grant: ends.pop(grant) for grant in ends.keys() - crew}
         return Grants(self._secret.hex(), ends, waiting, doors)
+
+    def state(self) -> str:
+        """What another broadcaster needs to let the same guests in, as JSON."""
+        invitations = list(self.invitations)
+        state = AccessState(self.version, self._secret.hex(), self._hash, invitations, self.doors)
+        return json.dumps(asdict(state))
+
+    async def lead(self, epoch: int) -> None:
+        """Count changes from this epoch of the lease on: this state is newer than another one's of before it.
+
+        Raises NotPossible.
+        """
+        if self.version < (epoch, 0):
+            await self._number((epoch, 0))
+
+    async def _share(self) -> None:
+        if self.on_share:
+            await self._number((self.version[0], self.version[1] + 1))
+            await self.on_share()
+
+    async def _number(self, version: tuple[int, int]) -> None:
+        try:
+            await self._writing.call(write_own, self._version_file, json.dumps(version))
+        except OSError as error:
+            raise NotPossible(f"the number of the change cannot be kept: {error.strerror}") from None
+        self.version = version
 
     @property
     def is_rehearsing(self) -> bool:
@@ -186,6 +263,7 @@ class Keeper:
             raise NotPossible(f"the state of the doors cannot be kept: {error.strerror}") from None
         self.doors = doors
         self._doors_changed.notify()
+        await self._share()
 
     def path_of(self, invitation: Invitation) -> str:
         """The path that an invitation opens."""
@@ -200,6 +278,7 @@ class Keeper:
             self.invitations.revoke(invitation.grant)
             raise
         self.on_change(self.grants())
+        await self._share()
         return invitation
 
     async def revoke(self, grant: str) -> None:
@@ -207,6 +286,7 @@ class Keeper:
         self.invitations.revoke(grant)
         self.on_change(self.grants())
         await self._keep_invitations()
+        await self._share()
 
     def count(self, guests: Sequence[GuestCount]) -> None:
         """Note how often links were opened, and how many watch."""
@@ -243,6 +323,7 @@ class Keeper:
             raise NotPossible(f"the passphrase cannot be kept: {error.strerror}") from None
         self._hash, self._right = hashed, self._tag(passphrase)
         self.on_change(self.grants())
+        await self._share()
         logger.info("the passphrase is changed")
 
     def __call__(self, attempt: PassphraseTry, answer: Answer) -> None:
@@ -356,6 +437,13 @@ def _own_doors(file: Path) -> Doors | None:
         return _doors.validate_json(read_own(file, OTHERS))
     except ValidationError:
         return None
+
+
+def _own_version(file: Path) -> tuple[int, int]:
+    try:
+        return _version.validate_json(read_own(file, OTHERS))
+    except ValidationError:
+        return 0, 0
 
 
 def _own_secret(file: Path) -> bytes:

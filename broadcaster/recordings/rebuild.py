@@ -113,6 +113,7 @@ class RecordingRecord(_ViewRecord):
     size: int = Field(ge=0, le=LARGEST_RECORDING)
     file: FileRecord | None = None
     thumbnails: list[Path] | None = None
+    open: bool = False
 
 
 class ClipRecord(_ViewRecord):
@@ -458,6 +459,7 @@ async def _restore_recording(  # noqa: PLR0913 - what is known of it, and how
         poster=bool(record.poster),
         thumbnails=bool(record.thumbnails),
         pictured=bool(record.ended and record.poster),
+        opened=bool(how and record.open),
         deleted=_deleted(catalog, record, how),
         bin=(secret or new_secret()) if record.deleted else "",
     )

@@ -70,6 +70,7 @@ def recording_details(recording: Recording, parts: Sequence[Part]) -> dict[str, 
         **recording_summary(recording, parts),
         "visibility": recording.visibility,
         "keepUntil": recording.keep_until.isoformat() if recording.keep_until else None,
+        **({"open": True} if recording.opened else {}),
         **_bin_details(recording),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
 import time
@@ -22,7 +23,7 @@ from broadcaster.aio import EventLoopLag
 from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.bucket.lease import IDLE_TTL, MACHINE, VERSION, PrefixLease, machine_id, own_name
 from broadcaster.catalog import Catalog, CatalogSnapshot
-from broadcaster.catalog.records import Visibility, new_secret
+from broadcaster.catalog.records import Visibility, new_secret, unguessable
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.edge import EdgePublisher
 from broadcaster.errors import ConfigError
@@ -145,6 +146,7 @@ class Components:
         self.lag = EventLoopLag()
         self.viewer_server: ViewerProcess | None = None
         self.edge: EdgePublisher | None = None
+        self.access_fault: Callable[[], str | None] = lambda: None  # why a standby cannot let guests in
         self.push = self._push_source(settings, memory)
         self.source: Source = self.push or FolderSource(settings.hls_dir, now, memory.source)
         limits = StreamLimits(
@@ -350,6 +352,7 @@ class Components:
                 else (self.mirror and self.mirror.fault) or self.recorder.fault,
                 owner=self.lease.warning,
                 edge=self.edge.fault if self.edge else None,
+                access=self.access_fault(),
                 failed=self._supervisor.warning,
                 unreadable=unread and f"{unread.message}; {unread.remedy}",
                 uncertain=self.guest_check.uncertain,
@@ -470,6 +473,11 @@ def lease_secret(settings: Settings) -> bytes:
     return settings.secret_access_key.get_secret_value().encode() if settings.is_private else b""
 
 
+def access_key(settings: Settings, prefix: str) -> str:
+    """The key of the sealed object that says to a standby who may watch a private event."""
+    return unguessable(f"{prefix}/access.bin", lease_secret(settings))
+
+
 def lease_of(settings: Settings, store: ObjectStore) -> PrefixLease:
     """The lease of the settings' prefix, which fences all that changes the bucket."""
     lease = store.fence = PrefixLease(
@@ -498,6 +506,9 @@ def shared_settings(settings: Settings) -> dict[str, str]:
         "BROADCASTER_LEASE_SECONDS": f"{settings.lease:g}",
         "BROADCASTER_RECORDINGS": settings.recordings and settings.recordings.days,
     }
+    if settings.access_secret:
+        secret = settings.access_secret.get_secret_value().encode()
+        values["BROADCASTER_ACCESS_SECRET"] = hmac.digest(secret, b"broadcaster check", "sha256").hex()[:12]
     return {name: str(value) for name, value in values.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
 
@@ -45,6 +45,7 @@ class HealthInputs:
     playlist_writes: str | None = None
     owner: str | None = None
     edge: str | None = None  # why viewers at the edge do not see what they should, and what to do
+    access: str | None = None  # why the bucket does not know who may watch a private event
     failed: str | None = None  # which optional parts have failed
     unreadable: str | None = None  # why viewers cannot read a listed segment, and what to do
     uncertain: bool = False  # the page's origin is unknown, and pages of another origin may read the segment
@@ -173,12 +174,14 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str]]:
         yield "bucket", f"playlists cannot be written into the bucket: {now.playlist_writes}"
     if now.owner:
         yield "bucket", now.owner
-    if now.edge:
-        yield "viewers", now.edge
-    if now.failed:
-        yield "service", now.failed
-    for sentence in filter(None, (_page_warning(now), _decoder_warning(now))):
-        yield "viewers", sentence
+    others: Sequence[tuple[HealthPart, str | None]] = (
+        ("viewers", now.edge),
+        ("bucket", now.access and f"a standby does not know who may watch now: {now.access}"),
+        ("service", now.failed),
+        ("viewers", _page_warning(now)),
+        ("viewers", _decoder_warning(now)),
+    )
+    yield from ((part, sentence) for part, sentence in others if sentence)
 
 
 def _decoder_warning(now: HealthInputs) -> str | None:

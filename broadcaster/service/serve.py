@@ -61,6 +61,7 @@ from broadcaster.recordings.rebuild import rebuild
 from broadcaster.recordings.signer import Signing
 from broadcaster.service.components import (
     Components,
+    access_key,
     bucket_of,
     lease_of,
     lease_secret,
@@ -71,6 +72,7 @@ from broadcaster.service.components import (
 from broadcaster.service.health import seconds_of_room
 from broadcaster.service.standby import (
     OtherBroadcaster,
+    SharedAccess,
     hand_over,
     late_parts,
     sockets_of_leader,
@@ -157,6 +159,7 @@ def recordings_admin(components: Components, settings: Settings, address: str) -
         token = own_token(settings.state_dir)
     secrets = (b"", lease_secret(settings))
     owners = {owner_key(earlier, secret) for earlier in catalog.prefixes(prefix) for secret in secrets}
+    owners |= {access_key(settings, earlier) for earlier in catalog.prefixes(prefix)}
     return RecordingsAdmin(
         token,
         catalog,
@@ -390,13 +393,18 @@ async def serve(
 def _beside_another(
     components: Components, settings: Settings, viewer_server: ViewerProcess
 ) -> dict[str, Part]:
-    """The part of one of two broadcasters that knows where the other one is; viewers may come through it."""
+    """The parts of one of two broadcasters for the other one: where it is, and who may watch."""
     viewer_server.leads_until = components.leads_until
-    if not settings.leader_url:
-        return {}
-    other = OtherBroadcaster(settings.leader_url)
-    viewer_server.others = lambda: other.addresses
-    return {"other broadcaster": other.resolve}
+    parts = dict[str, Part]()
+    if settings.leader_url:  # viewers may come through the other one
+        other = OtherBroadcaster(settings.leader_url)
+        viewer_server.others = lambda: other.addresses
+        parts["other broadcaster"] = other.resolve
+    if settings.standby and components.keeper:
+        access = SharedAccess(components.store, settings)
+        components.access_fault = lambda: access.fault
+        parts["shared access"] = access.share(components.keeper, components.lease)
+    return parts
 
 
 def _signing(

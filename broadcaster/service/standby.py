@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import json
 import logging
 import socket
@@ -22,13 +23,16 @@ import aiohttp
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
+from broadcaster.access import seal, unseal
+from broadcaster.access.keeper import Keeper, adopt
 from broadcaster.admin import Lead, make_operator_app, own_token
-from broadcaster.aio import Retrying, wait_at_most
+from broadcaster.aio import Retrying, Signal, wait_at_most
 from broadcaster.bucket import ObjectStore
+from broadcaster.bucket.conditional import DEADLINE, ConditionalWriter
 from broadcaster.bucket.lease import PrefixLease
 from broadcaster.catalog import Catalog
 from broadcaster.config import Settings
-from broadcaster.errors import CatalogError, LeadLost, NotPossible, StorageError
+from broadcaster.errors import CatalogError, LeadLost, NotPossible, ObjectNotFound, StorageError
 from broadcaster.http import listening
 from broadcaster.http.server import public_health
 from broadcaster.ipc.messages import HealthReport, Setup, State, View
@@ -36,14 +40,14 @@ from broadcaster.logs import feed_watchdog, notify
 from broadcaster.metrics import MetricsCollector
 from broadcaster.owncast import open_session
 from broadcaster.recordings.rebuild import catch_up, go_on
-from broadcaster.service.components import TAKEOVER, state_folder
+from broadcaster.service.components import TAKEOVER, access_key, state_folder
 from broadcaster.service.supervisor import Part
 from broadcaster.service.viewer_process import ViewerProcess, public_sockets
 
 logger = logging.getLogger(__name__)
 
 LOOK = 0.1  # seconds
-READ_EVERY, TRY_EVERY = 300.0, 2.0  # seconds
+READ_EVERY, ADOPT_EVERY, TRY_EVERY = 300.0, 30.0, 2.0  # seconds
 READ_WITHIN = 5.0  # seconds, for which the stream waits
 STANDBY = HealthReport(State.OFFLINE, 0, None, "stands by: another broadcaster leads", standby=True)
 ASK_EVERY, RESOLVE_EVERY = 1.0, 60.0  # seconds
@@ -59,29 +63,24 @@ class OtherBroadcaster:
     def __init__(self, url: str) -> None:
         self.addresses: tuple[str, ...] = ()
         self.fault: str | None = "has not answered yet"
-        self._url = url
+        self.url = url
 
     async def follow(self) -> None:
         """Ask for its health each second, until cancelled."""
         async with open_session() as session:
             while True:
-                self.fault = await why_not_leader(session, self._url)
+                self.fault = await why_not_leader(session, self.url)
                 await asyncio.sleep(ASK_EVERY)
 
     async def resolve(self) -> None:
         """Keep the addresses up to date until cancelled."""
-        host, port = URL(self._url).host, URL(self._url).port
+        host, port = URL(self.url).host, URL(self.url).port
         while True:
             with contextlib.suppress(OSError):  # the name may be known later; TimeoutError is one
                 async with asyncio.timeout(RESOLVE_WITHIN):
                     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
                 self.addresses = tuple(str(address[0]) for *_, address in found)
             await asyncio.sleep(RESOLVE_EVERY if self.addresses else ASK_EVERY)
-
-    def report(self) -> HealthReport:
-        """The health of a standby."""
-        reason = f"viewers get 503: the other broadcaster, {self._url}, {self.fault}" if self.fault else None
-        return replace(STANDBY, reason=reason)
 
 
 async def why_not_leader(session: aiohttp.ClientSession, url: str) -> str | None:
@@ -98,6 +97,81 @@ async def why_not_leader(session: aiohttp.ClientSession, url: str) -> str | None
     if ADDRESS not in answer.headers or not isinstance(found, dict):
         return "is not a broadcaster's listener for viewers"
     return STANDS_BY if found.get("status") == "standby" else None
+
+
+class SharedAccess:
+    """Who may watch a private event, sealed in the bucket, for the broadcaster that takes over.
+
+    ``fault``: why this one could not let the leader's guests in, or why the bucket does not know the latest.
+    Raises ValueError without BROADCASTER_ACCESS_SECRET.
+    """
+
+    def __init__(self, store: ObjectStore, settings: Settings) -> None:
+        if settings.access_secret is None:
+            raise ValueError("there is no BROADCASTER_ACCESS_SECRET")
+        secret = settings.access_secret.get_secret_value().encode()
+        self.fault: str | None = None
+        self._secret = hmac.digest(secret, settings.prefix.encode(), "sha256")
+        self._key = access_key(settings, settings.prefix)
+        self._folder = settings.state_dir
+        self._store, self._objects = store, ConditionalWriter(store)
+        self._reading = asyncio.Lock()
+        self._changed, self._was_stored = Signal(), Signal()
+        self._stored = (0, 0)  # version
+
+    async def adopt(self) -> bool:
+        """Take over what the leader has written, if it is newer; False if the bucket does not answer."""
+        async with self._reading:
+            try:
+                body = await self._store.get(self._key, deadline=DEADLINE)
+                await asyncio.to_thread(adopt, self._folder, unseal(self._secret, body))
+            except ObjectNotFound:
+                self.fault = "the leader has not written yet who may watch"
+            except StorageError as error:
+                logger.debug("who may watch is not read: %s", error)
+                return False
+            except ValueError:  # its text may have names of guests
+                self.fault = "BROADCASTER_ACCESS_SECRET, or the release, is not the leader's"
+            except OSError as error:
+                self.fault = f"BROADCASTER_STATE_DIR: {error.strerror}"
+            else:
+                self.fault = None
+        return True
+
+    async def keep(self, keeper: Keeper) -> None:
+        """Have a change written, and wait for that some seconds."""
+        version = keeper.version
+        self._changed.notify()
+        try:
+            async with asyncio.timeout(READ_WITHIN):
+                while self._stored < version:
+                    await self._was_stored.next().wait()
+        except TimeoutError:
+            logger.warning(
+                "the bucket does not know yet who may watch: a standby that takes over now would not"
+            )
+
+    def share(self, keeper: Keeper, lease: PrefixLease) -> Part:
+        """The part that writes what the keeper knows, at once and after each change."""
+        keeper.on_share = partial(self.keep, keeper)
+        return partial(self._run, keeper, lease)
+
+    async def _run(self, keeper: Keeper, lease: PrefixLease) -> None:
+        retrying = Retrying("writes of who may watch")
+        while True:
+            changed = self._changed.next()
+            try:
+                await keeper.lead(await lease.ask())
+                version, sealed = keeper.version, seal(self._secret, keeper.state())
+                await self._objects.put(self._key, sealed, 1)
+            except StorageError as error:
+                self.fault = retrying.failed(error).message
+                await retrying.pause(TRY_EVERY)
+                continue
+            retrying.worked()
+            self.fault, self._stored = None, version
+            self._was_stored.notify()
+            await changed.wait()
 
 
 @contextlib.asynccontextmanager
@@ -135,11 +209,12 @@ async def stand_by(  # noqa: PLR0913 - what it has of the service
     """Wait until this broadcaster leads, or ``stop`` is set; returns whether it leads.
 
     The lease is renewed meanwhile. If the settings name the other broadcaster, its answers are given on
-    ``sockets``. The admin listener has ``/health``, ``/metrics`` and ``/api/lead``. Raises ConfigError if it
-    cannot be bound, CatalogError.
+    ``sockets``. The admin listener has ``/health``, ``/metrics`` and ``/api/lead``. A private event is not
+    led before it is known who may watch. Raises ConfigError if the listener cannot be bound, CatalogError.
     """
     other = OtherBroadcaster(settings.leader_url) if settings.leader_url else None
-    report = other.report if other else lambda: STANDBY
+    access = SharedAccess(store, settings) if settings.is_private else None
+    report = partial(standby_report, other, access)
     names = settings.admin_names.replace(",", " ").split()
     app = make_operator_app(report, registry, names=names, lead=want_lead(settings, lease))
     sources, works = [lease.metrics], [feed_watchdog(lambda: True)]
@@ -160,12 +235,17 @@ async def stand_by(  # noqa: PLR0913 - what it has of the service
             notify("READY=1")
             tasks = [asyncio.create_task(work) for work in works]
             try:
-                reading = asyncio.create_task(_read_recordings(store, catalog, settings.prefix, lease))
+                recordings = partial(_read_recordings, store, catalog, settings.prefix)
+                reading = [asyncio.create_task(_beside_leader(lease, recordings, READ_EVERY))]
+                if access:
+                    reading.append(asyncio.create_task(_beside_leader(lease, access.adopt, ADOPT_EVERY)))
                 try:
-                    while not (leads := lease.leads) and not stop.is_set():
+                    while not (leads := lease.leads and (not access or await access.adopt())):
+                        if stop.is_set():
+                            break
                         await wait_at_most(LOOK, stop)
                 finally:
-                    await _cancel(reading)
+                    await _cancel(*reading)
                 if leads and lease.floor:
                     logger.warning("another broadcaster has led: playlists begin after its numbers")
                     catalog.begin_after(lease.floor)
@@ -190,19 +270,36 @@ async def _cancel(*tasks: asyncio.Task[None]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _read_recordings(store: ObjectStore, catalog: Catalog, prefix: str, lease: PrefixLease) -> None:
-    """Read what the leader has written of recordings and clips, so that little is left to be read later."""
+def standby_report(other: OtherBroadcaster | None, access: SharedAccess | None) -> HealthReport:
+    """The health of a standby."""
+    report = STANDBY
+    if other and other.fault:
+        reason = f"viewers get 503: the other broadcaster, {other.url}, {other.fault}"
+        report = replace(report, reason=reason)
+    if access and access.fault:
+        warning = f"{report.warning}; after a takeover guests would not get in: {access.fault}"
+        report = replace(report, warning=warning)
+    return report
+
+
+async def _beside_leader(lease: PrefixLease, read: Callable[[], Awaitable[object]], every: float) -> None:
+    """Call ``read``, each so many seconds while another broadcaster leads, until cancelled."""
     while True:
         changed = lease.changed.next()
         if lease.warning:
-            try:
-                async with catalog.writer:
-                    await catch_up(store, catalog, prefix)
-            except (StorageError, CatalogError) as error:
-                logger.debug("recordings are not read: %s", error)
-            await asyncio.sleep(READ_EVERY)
+            await read()
+            await asyncio.sleep(every)
         else:
             await changed.wait()
+
+
+async def _read_recordings(store: ObjectStore, catalog: Catalog, prefix: str) -> None:
+    """Read what the leader has written of recordings and clips, so that little is left to be read later."""
+    try:
+        async with catalog.writer:
+            await catch_up(store, catalog, prefix)
+    except (StorageError, CatalogError) as error:
+        logger.debug("recordings are not read: %s", error)
 
 
 async def _go_on(store: ObjectStore, catalog: Catalog, settings: Settings, left: datetime) -> None:

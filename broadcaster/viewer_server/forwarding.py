@@ -7,6 +7,7 @@ answer is 503, and so is all of it while ingest has not seen it answer.
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -148,6 +149,12 @@ class Forwarder(AbstractResolver):
             return web.Response(status=found.status, headers=found.headers)
         return await send(request, found.body, found.headers, found.status)
 
+    async def health(self, request: web.Request) -> web.Response:
+        """That a broadcaster stands by, and nothing of its private event."""
+        answer = await health_and_address(request)
+        answer.text = json.dumps({"status": "standby"})
+        return answer
+
     def _to_leader(self, request: web.Request) -> LeaderRequest:
         given = request.headers
         headers = tuple((name, ", ".join(given.getall(name))) for name in TO_LEADER if name in given)
@@ -271,7 +278,8 @@ class Forwarder(AbstractResolver):
         app.cleanup_ctx.append(self._run_tasks)
         app.on_response_prepare.append(on_answer)
         app.on_shutdown.append(self.stop)
-        app.router.add_get("/health", health_and_address, name="health")
+        own = health_and_address if setup.access == "public" else self.health
+        app.router.add_get("/health", own, name="health")
         app.router.add_route("*", "/{path:.*}", self.answer, name="leader")
         return app
 

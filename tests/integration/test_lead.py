@@ -5,7 +5,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,13 +15,15 @@ from urllib.parse import urljoin
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from yarl import URL
 
 from broadcaster.bucket.lease import MARGIN
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
+from tests.integration.test_private_event import set_passphrase
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.faults.fault_proxy import Fault, FaultProxy
-from tests.support.length import seconds
+from tests.support.length import SOAK, seconds
 from tests.support.servers.service import Service
 from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
@@ -34,6 +36,15 @@ SETTINGS = {
     "BROADCASTER_MIRROR": "true",
     "BROADCASTER_RECORDINGS": "keep",
     "BROADCASTER_LEASE_SECONDS": str(TTL),
+}
+
+
+WORDS = "a passphrase of some words"
+PRIVATE = {
+    "BROADCASTER_STANDBY": "true",
+    "BROADCASTER_LEASE_SECONDS": str(TTL),
+    "BROADCASTER_ACCESS": "passphrase",
+    "BROADCASTER_ACCESS_SECRET": "of-both-broadcasters-and-nobody-else",
 }
 
 
@@ -169,7 +180,9 @@ class Link:
 
 
 @asynccontextmanager
-async def two_services(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[list[Link]]:
+async def two_services(
+    tmp_path: Path, bucket: SeaweedBucket, settings: Mapping[str, str]
+) -> AsyncIterator[list[Link]]:
     """Two services, each with an encoder, a state folder and a link to the bucket of its own."""
     port = int(bucket.endpoint_url.rpartition(":")[2])
     async with asyncio.TaskGroup() as group:
@@ -179,8 +192,8 @@ async def two_services(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[l
             links = []
             for folder in folders:
                 proxy = await stack.enter_async_context(FaultProxy(port))
-                settings = {**SETTINGS, "R2_ENDPOINT_URL": proxy.url}
-                links.append(Link(Service(folder, folder / "hls", bucket, **settings), proxy))
+                own = {**settings, "R2_ENDPOINT_URL": proxy.url}
+                links.append(Link(Service(folder, folder / "hls", bucket, **own), proxy))
             for link, other in (links, links[::-1]):
                 link.service.environment["BROADCASTER_LEADER_URL"] = other.service.address
             for link in links:
@@ -195,7 +208,7 @@ async def two_services(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[l
 async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Whoever is frozen, killed or cut off, the other leads; who comes back changes nothing."""
     watch, player, chance = Watch(), Player(), random.Random(35)
-    async with two_services(tmp_path, bucket) as links:
+    async with two_services(tmp_path, bucket, SETTINGS) as links:
         watching = asyncio.gather(watch.run(bucket), player.play(*(link.service for link in links)))
         (begun,) = await eventually(partial(recorded, bucket))
         for episode in range(seconds(100, 2)):
@@ -247,6 +260,81 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
     assert len(set(watch.epochs)) > seconds(100, 2)
     assert (watch.missing, watch.violations, player.violations) == ([], [], [])
     assert whole[: len(begun)] == begun
+
+
+async def status_of(service: Service, path: str) -> int:
+    """The status of the playlist behind a path of an invitation, or for a stranger."""
+    with suppress(aiohttp.ClientError, TimeoutError):
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+            session.get(URL(f"{service.address}{path}live/playlist.m3u8", encoded=True)) as answer,
+        ):
+            return answer.status
+    return 0
+
+
+async def tried(service: Service, text: str, address: str) -> tuple[int, str]:
+    """Try a passphrase from an address; returns the status, and the path that it opens."""
+    headers = {"Accept": "application/json", "X-Forwarded-For": address}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{service.address}/access", data={"passphrase": text}, headers=headers) as answer,
+    ):
+        return answer.status, str((await answer.json())["path"]) if answer.status == 200 else ""
+
+
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_standby_access has what travels")
+@pytest.mark.takes(60)
+async def test_a_private_event(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Before and after each takeover guests get in by either service; strangers and revoked ones do not."""
+    async with two_services(tmp_path, bucket, PRIVATE) as links:
+        leader = await eventually(partial(one_of, links))
+        assert leader
+        first = leader.service
+        (second,) = (link.service for link in links if link is not leader)
+        await set_passphrase(first, WORDS)
+        rose, mallory = [
+            json.loads(await first.manage("invite", "--name", name, "--json"))["path"]
+            for name in ("Rose", "Mallory")
+        ]
+        for service in (first, second):
+            await eventually(partial(status_of, service, rose), lambda found: found == 200)
+            assert await status_of(service, mallory) == 200
+        (listed,) = [
+            guest["id"]
+            for guest in json.loads(await first.manage("invitations", "list", "--json"))["invitations"]
+            if guest["name"] == "Mallory"
+        ]
+        await first.manage("invitations", "revoke", listed)
+        found, typed = await tried(second, WORDS, "192.0.2.1")
+        assert found == 200
+        for address in ("192.0.2.2", "192.0.2.3"):  # a flood of one guest keeps no other from a try
+            tries = [(await tried(second, "wrong words", address))[0] for _ in range(8)]
+            assert tries == [401] * 5 + [429] * 3
+        async with aiohttp.ClientSession() as session, session.get(f"{second.address}/health") as answer:
+            assert await answer.json() == {"status": "standby"}
+
+        async def all_as_it_should_be(*services: Service) -> None:
+            for service in services:
+                await eventually(partial(status_of, service, typed), lambda found: found == 200)
+                expected = [200, 200, 401, 401]
+                assert [await status_of(service, path) for path in (typed, rose, mallory, "/")] == expected
+                assert await tried(service, "wrong words", "192.0.2.4") == (401, "")
+                assert (await tried(service, WORDS, "192.0.2.5"))[0] == 200
+
+        await all_as_it_should_be(first, second)
+        assert '"objects": 0' in await first.manage("recordings", "sweep")
+        await first.kill()
+        await eventually(partial(leads, second))
+        await all_as_it_should_be(second)
+        await first.start()
+        await eventually(
+            first.health, lambda health: health["warning"] == "stands by: another broadcaster leads"
+        )
+        await all_as_it_should_be(first, second)
+        await first.manage("lead")
+        await eventually(partial(leads, first))
+        await all_as_it_should_be(first)
 
 
 async def recorded(bucket: SeaweedBucket) -> list[list[str]]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from broadcaster.errors import StorageError
+from broadcaster.errors import ObjectNotFound, StorageError
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.recordings.writer import Recorder
 from tests.support.fakes.catalog_fixture import CatalogFixture
@@ -43,6 +43,8 @@ class FakeShelf(FakeParts):
     async def get(self, key: str, *, deadline: float) -> bytes:
         assert deadline > 0
         self._fail()
+        if key not in self.objects_:
+            raise ObjectNotFound(f"GET of {key}: there is no such object")
         return _plain(self.objects_[key])
 
     def tag(self, key: str) -> str | None:

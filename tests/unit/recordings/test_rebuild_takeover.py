@@ -106,7 +106,7 @@ async def test_who_comes_back(rooms: list[RecorderFixture]) -> None:
     assert await take_over(second, first) is None
     await read_all(second)
     book = second.studio.catalog.recordings
-    book.change(newest.id, title="The final", titled=True)
+    book.change(newest.id, title="The final", titled=True, opened=True)
     book.restore(restored.id)
     await book.delete(gone.id, at_once=True)
     await second.studio.catalog.clips.delete(clip.id)

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 from multidict import CIMultiDictProxy
 
 from broadcaster.http import listening
-from broadcaster.ipc.messages import HealthReport, Ping, Setup, State
+from broadcaster.ipc.messages import AccessMode, HealthReport, Ping, Setup, State
 from broadcaster.owncast import open_session
 from broadcaster.service.standby import STANDS_BY, why_not_leader
 from broadcaster.viewer_server import forwarding
@@ -61,10 +61,13 @@ class Both:
 
 
 @asynccontextmanager
-async def both(leader: web.Application, *, seen: bool = True) -> AsyncIterator[Both]:
+async def both(
+    leader: web.Application, *, seen: bool = True, access: AccessMode = "public"
+) -> AsyncIterator[Both]:
     found = Both(leader)
     async with found.session, listening(leader, "127.0.0.1", 0, "") as found.there:
-        found.forwarder = Forwarder(Setup(Path("none"), leader=found.there, trusted_header="x-forwarded-for"))
+        setup = Setup(Path("none"), leader=found.there, trusted_header="x-forwarded-for", access=access)
+        found.forwarder = Forwarder(setup)
         if seen:
             found.forwarder.handle(Ping(STANDBY, others=("127.0.0.1",)))
         async with listening(found.forwarder.app, "127.0.0.1", 0, "") as found.here:
@@ -178,8 +181,11 @@ async def test_a_large_answer(monkeypatch: pytest.MonkeyPatch, site: ViewerApp) 
 async def test_a_private_leader(tmp_path: Path) -> None:
     """The leader's gate decides: strangers see the page that asks, a guest's path and cookie let in."""
     site = Site(tmp_path)
-    async with both(site.server.app) as found:
+    async with both(site.server.app, access="passphrase") as found:
         valid = token()
+        status, headers, body = await found.get("/health")
+        assert (status, json.loads(body)) == (200, {"status": "standby"})
+        assert "X-Client-Address" in headers
         for path in (MEDIA, "/live/playlist.m3u8", "/live/events/now", "/config.json"):
             status, _, body = await found.get(path, **GIVEN)
             assert status == 401, path

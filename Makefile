@@ -67,8 +67,6 @@ viewer-tests: $(PAGE)/index.html
 
 packages:
 	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd $(NJS)
-	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER)
-	@tests/ensure-packages WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
 
 READY := setup viewer-tests packages .venv/compiled $(PM2)/ready $(EDGE)/ready
 test: $(READY) unit-tests server-tests
@@ -104,11 +102,11 @@ bench: setup
 	@tests/ensure-packages chromium nginx wrk curl
 	$(BIN)/python -m tests.bench $(ARGS)
 
-# What `make test` does in a short form, at its full length.
-soak: setup $(PM2)/ready $(EDGE)/ready
-	@tests/ensure-packages chromium nginx $(NJS) gst-launch-1.0=$(GSTREAMER)
-	@tests/ensure-packages WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
-	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_odd_catalog.py tests/integration/test_ends.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/integration/test_export.py tests/integration/test_install.py tests/integration/test_systemd.py tests/integration/test_unread.py tests/integration/test_wheel.py tests/integration/test_container.py tests/integration/test_relay_segments.py tests/integration/test_worker_hostile.py tests/integration/test_worker_outage.py tests/integration/test_worker_pages.py tests/integration/test_worker_waiters.py tests/unit/recordings/test_rebuild_crafted_bucket.py tests/unit/upload/test_spool_racer.py tests/unit/recordings/test_writer_long.py tests/unit/catalog/test_references.py tests/unit/stream/test_playlists_properties.py tests/unit/stream/test_machine_properties.py tests/unit/tracker/test_tracker_fuzz.py tests/browser tests/players $(ARGS)
+# All tests that `make test` runs in a short form or not at all, at their full length.
+SOAK_TESTS := $(shell grep -rlE 'support(\.| import )length' tests --include='test_*.py')
+soak: $(READY)
+	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER) WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
+	SOAK=1 $(BIN)/pytest -s $(SOAK_TESTS) $(ARGS)
 
 chaos: setup $(EDGE)/ready
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)

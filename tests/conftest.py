@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.pacing import paced
+from tests.support.pacing import Pace
 from tests.support.servers.shared_bucket import OneBucket, one_bucket
 
 UNIT_TESTS = Path(__file__).parent / "unit"
+PACE = pytest.StashKey[Pace]()
 LONGEST = 600  # seconds of a test, on the slowest machine
 
 # A machine that is busy is no fault of what is tested.
@@ -76,14 +77,25 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         signal.signal(signal.SIGALRM, before)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if run := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
+        config.stash[PACE] = Pace(run)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test with servers that runs beside others begins when the machine can bear it."""
+    if PACE in item.config.stash and UNIT_TESTS not in item.path.parents:
+        item.config.stash[PACE].begin()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """A test with servers that runs beside others begins when the machine can bear it."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    if run is None or UNIT_TESTS in item.path.parents:
+    """After the fixtures' end."""
+    try:
         return (yield)
-    with paced(run):
-        return (yield)
+    finally:
+        if PACE in item.config.stash:
+            item.config.stash[PACE].end()
 
 
 def takes(item: pytest.Item) -> float:

@@ -64,6 +64,7 @@ async def test_a_form_deletes_nothing(tmp_path: Path, bucket: SeaweedBucket, pag
                     await eventually(functools.partial(asked.count, "GET"), asked.count("GET").__lt__)
             await until.press("Enter")
             await eventually(kept, lambda found: found == f"{day:%Y-%m-%d}")
+            await expect(said).to_contain_text("is kept until")  # else this is said over the next
             await until.fill("2020-01-01")
             await until.blur()
             await expect(said).to_contain_text("Choose a day from tomorrow on")

@@ -18,6 +18,7 @@ from tests.integration.recording_judge import complaints
 from tests.support.judges.ffmpeg_player import FFMPEG, read_with_ffmpeg
 from tests.support.judges.page import Traffic, no_complaints, seen, until
 from tests.support.judges.watcher import watching
+from tests.support.length import SOAK
 from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
 
@@ -38,6 +39,7 @@ TRACKS = (
 SOUND = "a:0,agroup:a,language:en,default:yes a:1,agroup:a,language:de"
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: tests/unit has the codecs, test_presigned fMP4")
 @pytest.mark.takes(25)
 async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket, browser: Browser, page: Page) -> None:
     """Maps, sound of its own and captions are carried, CODECS are the media's; the page plays what it can."""

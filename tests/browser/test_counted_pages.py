@@ -11,16 +11,17 @@ from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.fakes.playout import Playout, made, playing_out
 from tests.support.judges.page import is_, no_complaints, seen, until
 from tests.support.judges.simulated_pages import BEACON, SimulatedPages, kind_of
-from tests.support.length import SOAK, seconds
+from tests.support.length import SOAK
 from tests.support.servers.counted_origin import EVENTS, PLAYLISTS, counted_origin
 from tests.support.servers.edge import running_edge
 from tests.support.servers.service import running_service
 
 SEGMENT = 2  # seconds
-REAL, SIMULATED = seconds(5, 2), seconds(300, 30)
-WATCHED = seconds(180, 8)  # seconds
+REAL, SIMULATED = 5, 300
+WATCHED = 180  # seconds
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_edge counts simulated pages")
 @pytest.mark.takes(25)
 async def test_real_pages_among_simulated_ones(
     tmp_path: Path, bucket: SeaweedBucket, context: BrowserContext, page: Page
@@ -60,15 +61,13 @@ async def test_real_pages_among_simulated_ones(
                     traffic.asked(edge.address) - before
                     for traffic, before in zip(traffics, real, strict=True)
                 ]
-                if SOAK:
-                    assert [(await seen(tab))["stalls"] for tab in tabs] == stalls
-    missed = 0 if SOAK else versions  # by one of the two, on a busy machine; who is answered 503 asks again
+                assert [(await seen(tab))["stalls"] for tab in tabs] == stalls
     late = sum(count for (_, status), count in pages.figures.answers.items() if status == 503)
     for page_traffic in traffics:
         assert set(page_traffic.asked(edge.address)) - {BEACON} == set(pages.figures.asked) - {BEACON}
     for asked in real:
         for kind in asked.keys() | simulated.keys():
-            assert asked[kind] == pytest.approx(simulated[kind] / SIMULATED, abs=missed + 2, rel=0.1), kind
+            assert asked[kind] == pytest.approx(simulated[kind] / SIMULATED, abs=2, rel=0.1), kind
     assert counted.requests(PLAYLISTS) <= 1.1 * (versions + 1) + late
     assert counted.requests(EVENTS) <= 1.5 * (versions + 1) + late
     assert counted.most_open <= 20

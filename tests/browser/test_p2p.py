@@ -89,6 +89,7 @@ async def test_viewers_share_and_go_on_without_the_tracker(
         ] * VIEWERS  # who knows each other needs no tracker
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the rule itself has tests in Node")
 @pytest.mark.takes(45)
 async def test_wrong_bytes_of_a_peer_cost_nobody_a_picture(
     tmp_path: Path, bucket: SeaweedBucket, browser: Browser

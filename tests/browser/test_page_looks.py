@@ -17,6 +17,7 @@ from playwright.async_api import expect
 
 from tests.support.judges import pseudo_language
 from tests.support.judges.page import barriers, is_, no_complaints, settled, until
+from tests.support.length import SOAK
 from tests.support.servers.end_to_end import end_to_end
 from tests.support.waiting import PATIENCE
 
@@ -117,6 +118,7 @@ async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page:
         await check_words(page.context.browser, on.service.address, shots)
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the whole page has the same rules")
 @pytest.mark.takes(20)
 async def test_iframe_shows_the_picture_alone(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path

@@ -62,6 +62,7 @@ WATCH = """() => {
 }"""
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: viewer/tests has the rule")
 @pytest.mark.takes(20)
 async def test_the_page_says_that_the_link_is_too_slow(
     tmp_path: Path, bucket: SeaweedBucket, page: Page

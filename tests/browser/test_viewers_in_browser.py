@@ -13,15 +13,15 @@ from playwright.async_api import BrowserContext, Page, expect
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.fakes.playback_reports import name_of
 from tests.support.judges.page import is_, no_complaints, until
-from tests.support.length import SOAK, seconds
+from tests.support.length import SOAK
 from tests.support.servers.end_to_end import end_to_end
 from tests.support.servers.service import Service
 from tests.support.servers.viewer_process import metrics
 from tests.support.suspending import resume, suspend
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import eventually
 
 CROWD, TABS = 50, 3
-RIGHT_WITHIN = seconds(60, int(PATIENCE))
+RIGHT_WITHIN = 60  # seconds
 
 
 async def report(service: Service, numbers: range) -> None:
@@ -47,6 +47,7 @@ async def counted(service: Service, count: int) -> None:
     print(f"{count} viewers, right after {time.monotonic() - began:.1f} s")
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_worker_pages counts viewers")
 @pytest.mark.takes(30)
 async def test_viewers_now(
     tmp_path: Path, bucket: SeaweedBucket, context: BrowserContext, page: Page
@@ -75,5 +76,4 @@ async def test_viewers_now(
             await counted(on.service, CROWD + 1)
             await eventually(lambda: total(on.service, "viewer_stalls_total"), before.__lt__)
             await eventually(lambda: total(on.service, "viewer_stalled_seconds_total"))
-            if SOAK:
-                await counted(on.service, 1)  # the crowd has been silent for a minute
+            await counted(on.service, 1)  # the crowd has been silent for a minute

@@ -21,6 +21,7 @@ GARBAGE = 10**9 if SOAK else 3 * 10**7  # bytes
 SURPLUS = 300  # clients more than there are places
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_unread has clients that read nothing")
 @pytest.mark.takes(15)
 async def test_slow_downloads_take_no_descriptor_of_ingest(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Thousands ask for a file of the page and never read on, where few files may be open."""

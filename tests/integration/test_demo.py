@@ -25,6 +25,7 @@ from broadcaster.demo.bucket import SOCKETS
 from broadcaster.demo.processes import HOST, Child, find_program, free_ports, lan_address
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.fakes.simulated_owncast import SimulatedOwncast
+from tests.support.length import SOAK
 from tests.support.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -282,6 +283,7 @@ async def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
         demo.check_nothing_is_left()
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the other demos have an encoder of their own")
 @pytest.mark.takes(10)
 async def test_the_demo_follows_a_folder(tmp_path: Path) -> None:
     """With ``--source`` the demo shows the stream of that folder, runs no encoder, and leaves it alone.
@@ -346,6 +348,7 @@ async def test_missing_ffmpeg_is_one_line(tmp_path: Path) -> None:
         assert await demo.complaint(1) == f"the program {nowhere} is missing or cannot be run"
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the other demos end in good order")
 async def test_an_encoder_that_dies_ends_the_demo(tmp_path: Path) -> None:
     """When the encoder dies while the demo runs, one line says so and all the rest ends."""
     async with running(Demo(tmp_path)) as demo:

@@ -14,7 +14,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.faults.fault_proxy import Fault, FaultProxy
 from tests.support.judges.watcher import watching
-from tests.support.length import seconds
+from tests.support.length import SOAK, seconds
 from tests.support.servers.end_to_end import EndToEnd, end_to_end, take_inventory
 from tests.support.servers.owncast_receiver import SegmentKey
 from tests.support.servers.service import Service, running_service
@@ -91,6 +91,7 @@ async def check_permanent_fault(on: EndToEnd) -> None:
     assert [" ERROR " in line for line in lines if "AccessDenied" in line] == [True]
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the test above has each fault")
 @pytest.mark.takes(10)
 async def test_minutes_without_a_bucket(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Three variants wait for minutes, ten at full length: memory stays, and all that waits gets through."""

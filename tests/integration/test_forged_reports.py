@@ -11,6 +11,7 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.fakes.hls_writer import PACKET, HlsWriter
+from tests.support.length import SOAK
 from tests.support.servers.service import Service, running_service
 from tests.support.servers.shared_bucket import client_of
 from tests.support.waiting import eventually
@@ -64,6 +65,7 @@ async def first_listed(service: Service) -> int:
     return int(found[1]) if found else 0
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: unit tests have forged reports")
 @pytest.mark.takes(30)
 async def test_storage_stays_under_the_cap(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """With nothing but forged reports so much is kept as the cap allows, and all else is deleted."""

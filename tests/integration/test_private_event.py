@@ -92,6 +92,7 @@ async def open_and_close(service: Service, name: str) -> None:
         assert "/live/events" not in text
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_worker_private has the passphrase")
 @pytest.mark.takes(10)
 async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Nobody watches before the passphrase is set; who knows it does; every key in the bucket is random."""

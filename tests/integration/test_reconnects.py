@@ -92,18 +92,20 @@ async def test_reconnects_restarts_and_kills(
         assert not warnings or user == "other"  # its closing playlists are for Owncast's user alone
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: tests/unit has folders of another user")
 @pytest.mark.takes(15)
-@pytest.mark.parametrize("output", [TS, FMP4] if SOAK else [FMP4])
+@pytest.mark.parametrize("output", [TS, FMP4])
 async def test_ends_as_another_user(tmp_path: Path, bucket: SeaweedBucket, output: Output) -> None:
     """The last segment of each stream is taken by its file, as nobody but Owncast's user can read of it."""
     async with on_stage(tmp_path, bucket, "other", output) as on:
-        for _ in range(20 if SOAK else 2):
+        for _ in range(20):
             await on.whole_run(2)
         await on.check_zeros()
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_owncast_life has the folder of each level")
 @pytest.mark.takes(20)
-@pytest.mark.parametrize("fragments", [False, True] if SOAK else [False])
+@pytest.mark.parametrize("fragments", [False, True])
 async def test_a_shorter_latency_level(tmp_path: Path, bucket: SeaweedBucket, *, fragments: bool) -> None:
     """Shorter segments fit into what players were told: the same playlists go on, twice."""
     folders = tmp_path / "hls", tmp_path / "owncast"

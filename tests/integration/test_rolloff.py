@@ -8,10 +8,12 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.length import SOAK
 from tests.support.servers.end_to_end import end_to_end
 from tests.support.waiting import eventually
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: tests/unit/upload has the deleter's times")
 @pytest.mark.takes(30)
 async def test_objects_go_after_their_availability_time(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """A segment can be read for the longest playlist's duration after its removal, and is gone later."""

@@ -49,7 +49,8 @@ export function shortcutFor(event, focus) {
 /** Listens on the whole page; `wanted()` is false for viewers who switched single keys off (WCAG 2.2, 2.1.4). */
 export function listenToKeys(document, requests, wanted) {
   document.addEventListener("keydown", (event) => {
-    const at = event.target;
+    // A dialog that is just closed has the focus until the next frame.
+    const at = event.target.closest?.("dialog:not([open])") ? document.body : event.target;
     const focus = {
       tag: at.localName ?? "",
       type: at.type ?? "",

@@ -3,7 +3,14 @@ import { withKey } from "../texts.js";
 
 const SEEN = new Set(["live", "behind", "rest", "recorded"]); // phases
 
-export function createClip({ at, requests }) {
+export function createClip({ document, at, requests }) {
+  const narrow = document.defaultView.matchMedia("(max-width: 40rem)");
+  let isSeen = false; // the picture, which then has room for this besides what has become of the stream
+  const place = () => {
+    const to = at(isSeen || !narrow.matches ? "offers" : "clip-below");
+    if (at("clipped").parentNode !== to) to.append(at("clipped"));
+  };
+  narrow.addEventListener("change", place);
   at("clip").addEventListener("click", requests.clip);
   at("forget-clip").addEventListener("click", requests.forgetClip);
   at("share-clip").addEventListener("click", async () => {
@@ -15,7 +22,9 @@ export function createClip({ at, requests }) {
   return function draw(state, changed) {
     const { clip, clipsUrl, texts, fallback } = state;
     shown = texts;
-    at("clip").hidden = clipsUrl === null || fallback || !SEEN.has(state.phase);
+    isSeen = SEEN.has(state.phase);
+    at("clip").hidden = clipsUrl === null || fallback || !isSeen;
+    place();
     if (!changed("clip", "texts")) return;
     at("clip").title = withKey(texts, texts.clipWhat, "x");
     at("clipped").hidden = clip === null;

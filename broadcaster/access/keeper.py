@@ -291,7 +291,11 @@ class Keeper:
     def count(self, guests: Sequence[GuestCount]) -> None:
         """Note how often links were opened, and how many watch."""
         self.watching = {guest.grant: guest.watching for guest in guests if guest.watching}
-        if self.invitations.count({guest.grant: guest.opened for guest in guests if guest.opened}):
+        self.count_opened({guest.grant: guest.opened for guest in guests if guest.opened})
+
+    def count_opened(self, opened: Mapping[str, int]) -> None:
+        """Add to how often links were opened, by grant."""
+        if self.invitations.count(opened):
             self._unwritten.set()
 
     async def keep_counts(self) -> None:

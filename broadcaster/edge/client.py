@@ -5,7 +5,8 @@ The protocol: ``PUT /origin/v1/view`` with JSON in gzip. ``v`` is the version of
 the push builds on, or null when it says everything. ``texts`` has by name the texts that changed, each as a
 list of pieces: a new piece, or the begin and end of a piece of the text before; null removes a text.
 An answer has the reports of pages, and passphrases that strangers have typed. What is said of these goes with
-the next push, as ``answers``: the ID of each, its token or null, and whether it was not looked at.
+the next push, as ``answers``: the ID of each, its token or null, and whether it was not looked at. In a
+private event an answer also has how often links were opened, by grant, and the grants of who sent reports.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 Name = Annotated[str, Field(max_length=64)]
 Report = tuple[Name, Annotated[str, Field(max_length=1024)]]
 Try = tuple[Name, Name, Annotated[str, Field(max_length=200)]]
+Grant = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]  # empty in a public event
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class EdgeStatus:
     page: str = ""  # SHA-256 of its page
     reason: str = ""  # why a push was refused
     reports: tuple[Report, ...] = ()  # of pages: address and text
+    grants: tuple[Grant, ...] = ()  # of the guests who sent these
+    opened: dict[Grant, Count] = field(default_factory=dict)  # how often links were, by grant
     tries: tuple[Try, ...] = field(default=(), repr=False)  # of passphrases: ID, address and text
 
 

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
+from itertools import chain, repeat
 from typing import Any
 
 from broadcaster.access import opened_of
 from broadcaster.access.gate import TryLimits
 from broadcaster.aio import Backoff, LogLimiter, Signal, wait_at_most
-from broadcaster.edge.client import VERSION, EdgeAnswer, EdgeClient, EdgeStatus, Report, encode, open_edge
+from broadcaster.edge.client import VERSION, EdgeAnswer, EdgeClient, EdgeStatus, encode, open_edge
 from broadcaster.errors import EdgeError
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.http.server import health_fields
@@ -42,6 +43,7 @@ from broadcaster.ipc.messages import (
 )
 from broadcaster.metrics import Metric
 from broadcaster.tracker.tracker import Tracker
+from broadcaster.viewer_server.admission import NO_HEADER, client_network
 from broadcaster.viewer_server.events import EncoderClockOffset, milliseconds, segment_fields, state_fields
 from broadcaster.viewer_server.pages import PageTexts
 from broadcaster.viewer_server.sampling import LEAP
@@ -226,7 +228,8 @@ class EdgePublisher:
     """Keeps the edge's view equal to that of ``show``. Call it with each event; ``run`` pushes.
 
     ``report`` returns the health as the public may see it, ``pong`` the latest answer of the viewers'
-    process, ``wall`` the wall time. ``on_reports`` takes the reports of pages that the edge has collected.
+    process, ``wall`` the wall time. ``on_reports`` takes the reports of pages that the edge has collected:
+    address, text, and the guest's grant. ``on_opened`` takes how often links were opened, by grant.
     ``epoch`` gives the epoch of the lease, None while this broadcaster does not lead: then it pushes nothing.
     ``outbid`` takes an epoch that the edge has and the lease has not reached. ``passphrase`` answers a
     stranger's try; None where the event takes no passphrase.
@@ -240,19 +243,20 @@ class EdgePublisher:
         *,
         report: Callable[[], HealthReport],
         pong: Callable[[], Pong],
-        on_reports: Callable[[Sequence[Report]], None],
+        on_reports: Callable[[Sequence[tuple[str, str, str]]], None],
         epoch: Callable[[], int | None],
         outbid: Callable[[int], None],
         wall: Callable[[], datetime],
         grants: Grants | None = None,
         passphrase: Callable[[PassphraseTry, Callable[[PassphraseAnswer], None]], None] | None = None,
+        on_opened: Callable[[Mapping[str, int]], None] = lambda _: None,
     ) -> None:
         self.status = EdgeStatus()
         self._connect = partial(open_edge, url, key)
         self._page = page
         self._report = report
         self._pong = pong
-        self._on_reports = on_reports
+        self._on_reports, self._on_opened = on_reports, on_opened
         self._wall = wall
         self._grants = grants  # of a private event
         self._passphrase, self._limits = passphrase, TryLimits()
@@ -465,20 +469,24 @@ class EdgePublisher:
         self._failing_since = self._refusal = None
         if reports := answer.status.reports:
             self._reports += len(reports)
-            self._on_reports(reports)
+            grants = chain(answer.status.grants, repeat(""))
+            self._on_reports([(*report, grant) for report, grant in zip(reports, grants, strict=False)])
+        if answer.status.opened:
+            self._on_opened(answer.status.opened)
         for one in answer.status.tries:
             self._try(*one)
 
     def _try(self, name: str, address: str, text: str) -> None:
-        """Have a stranger's passphrase answered, unless there were too many of that address."""
+        """Have a stranger's passphrase answered, unless there were too many of that client network."""
+        network = client_network(address, {}, NO_HEADER) or "unknown"
 
         def answer(found: PassphraseAnswer) -> None:
             if found.token:
-                self._limits.give_back(address)
+                self._limits.give_back(network)
             self._answers.append((name, found.token, found.busy))
             self._change()
 
-        if self._passphrase and not self._limits.take(address):
+        if self._passphrase and not self._limits.take(network):
             self._passphrase(PassphraseTry(name, text), answer)
         else:
             answer(PassphraseAnswer(name, busy=True))

@@ -364,9 +364,9 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class EdgeReports:
-    """Reports of pages that an edge has collected: each page's address, and the text."""
+    """Reports of pages that an edge has collected: each page's address, the text, and its guest's grant."""
 
-    reports: tuple[tuple[str, str], ...]
+    reports: tuple[tuple[str, str, str], ...]
     kind: Literal["edge_reports"] = "edge_reports"
 
 

@@ -450,6 +450,7 @@ def _edge(
     """The publisher to the edge; raises ValueError without an address and a key."""
     if not settings.edge_url or not settings.edge_key:
         raise ValueError("there is no edge")
+    keeper = components.keeper
     page = dict(viewer_server.setup.page) | {"clipsUrl": None}  # the edge cannot make clips
     if settings.urls == "presigned":
         page["recordings"] = None
@@ -463,8 +464,11 @@ def _edge(
         epoch=lambda: components.lease.epoch,
         outbid=components.lease.outbid,
         wall=now,
-        grants=components.keeper.grants() if components.keeper else None,
-        passphrase=components.keeper if settings.access == "passphrase" else None,
+        grants=keeper.grants() if keeper else None,
+        passphrase=keeper if settings.access == "passphrase" else None,
+        on_opened=supervisor.contained("invitations", keeper.count_opened, None)
+        if keeper
+        else lambda _: None,
     )
     edge.show(components.pipeline.view)
     return edge

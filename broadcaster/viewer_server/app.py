@@ -126,7 +126,8 @@ class ViewerServer:
                 self._signed.add(message)
             case EdgeReports():
                 self.app[PLAYBACK_REPORTS].add_all(
-                    (text, client_network(address, {}, NO_HEADER)) for address, text in message.reports
+                    (text, client_network(address, {}, NO_HEADER), grant)
+                    for address, text, grant in message.reports
                 )
             case Grants() | PassphraseAnswer():
                 self._handle_access(message)

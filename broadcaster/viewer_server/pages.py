@@ -238,6 +238,7 @@ def with_settings(settings: Mapping[str, object], html: str) -> str:
 
 
 PAGE = 48  # recordings of a list
+WIDTH, HEIGHT = 1280, 720  # pixels of a player on another site, at most
 RENDERED = 100  # pages in memory
 JSON_AGE = 5  # seconds for which caches may keep a list
 # Relative URLs of the page, which is served under other paths as well.
@@ -318,14 +319,9 @@ class RecordingPages:
         if request.query.get("format", "json") != "json":
             return web.Response(status=501, text="Only JSON is there.\n")
         width, height = (
-            _limit(request, f"max{name}", most) for name, most in (("width", 1280), ("height", 720))
+            _limit(request, f"max{name}", most) for name, most in (("width", WIDTH), ("height", HEIGHT))
         )
-        width, height = min(width, height * 16 // 9), min(height, width * 9 // 16)
-        frame = (
-            f'<iframe src="{escape(url)}?embed=1" width="{width}" height="{height}" allowfullscreen></iframe>'
-        )
-        told = {"version": "1.0", "type": "video", "title": _known(found, settings)["title"], "html": frame}
-        return _json({**told, "width": width, "height": height})
+        return _json(_oembed(url, _known(found, settings)["title"], width, height))
 
     async def _missing_page(self, request: web.Request) -> web.Response:
         """The page, which says that there is no such recording."""
@@ -359,9 +355,7 @@ class RecordingPages:
             html = translated(self._templates[template], _language(settings))
             html = with_opengraph(html, _preview(path, settings, known))
             if (url := _page_url(settings, path)) and path in self._known:
-                place = escape(f"{urljoin(url, '/oembed')}?url={quote(url, safe='')}")
-                link = f'<link rel="alternate" type="application/json+oembed" href="{place}">'
-                html = html.replace("</title>", f"</title>\n    {link}", 1)
+                html = _with_oembed(html, f"{urljoin(url, '/oembed')}?url={quote(url, safe='')}")
             file = ServedFile(with_settings(settings, html).encode(), template)
         self._rendered[path] = ((settings, known), file)
         if len(self._rendered) > RENDERED:
@@ -421,11 +415,15 @@ class PageTexts:
         return {"pages": pages, "plain": plain, "policy": asking.policy, "takes": takes_passphrase}
 
     def _recording(self, found: PublicRecording, settings: Mapping[str, object]) -> dict[str, object]:
-        tags = self._tags(_preview(found.path, settings, _known(found, settings)))
-        told = _fields(found)
+        known = _known(found, settings)
+        tags = self._tags(_preview(found.path, settings, known))
+        told: dict[str, object] = {"path": found.path, "listed": found.listed, "told": _fields(found)}
         if self._is_private:
-            told = _with_prefixes(told, IN_ANY, IN_PATH)
-        return {"path": found.path, "listed": found.listed, "tags": tags, "told": told}
+            told["told"] = _with_prefixes(_fields(found), IN_ANY, IN_PATH)
+        elif url := _page_url(settings, found.path):
+            tags = _with_oembed(tags, urljoin(url, f"/oembed{found.path}"))
+            told["oembed"] = _oembed(url, known["title"])
+        return {**told, "tags": tags}
 
     def _tags(self, settings: Mapping[str, object]) -> str:
         return with_opengraph(translated(self._title, _language(settings)), settings)
@@ -458,6 +456,22 @@ def _page_url(settings: Mapping[str, object], path: str) -> str | None:
     """The absolute URL of a page, if the live page's is known."""
     base = settings.get("pageUrl")
     return urljoin(base, path) if isinstance(base, str) else None
+
+
+def _with_oembed(html: str, place: str) -> str:
+    """The page with a link to what other sites need to show its player (oembed.com, discovery)."""
+    link = f'<link rel="alternate" type="application/json+oembed" href="{escape(place)}">'
+    return html.replace("</title>", f"</title>\n    {link}", 1)
+
+
+def _oembed(
+    url: str, title: str | None, most_width: int = WIDTH, most_height: int = HEIGHT
+) -> dict[str, object]:
+    """The player of the page at an address for other sites, within a size in pixels."""
+    width, height = min(most_width, most_height * 16 // 9), min(most_height, most_width * 9 // 16)
+    frame = f'<iframe src="{escape(url)}?embed=1" width="{width}" height="{height}" allowfullscreen></iframe>'
+    told = {"version": "1.0", "type": "video", "title": title, "html": frame}
+    return {**told, "width": width, "height": height}
 
 
 def _limit(request: web.Request, name: str, most: int) -> int:

@@ -353,12 +353,12 @@ class PlaybackReports:
         for source, count in counts.items():
             self._bytes[source] += weight * count
 
-    def add_all(self, reports: Iterable[tuple[str, str | None]]) -> None:
-        """Add plausible reports that came by an edge, each with its client network."""
-        for text, network in reports:
+    def add_all(self, reports: Iterable[tuple[str, str | None, str]]) -> None:
+        """Add plausible reports that came by an edge, each with its client network and its guest's grant."""
+        for text, network, grant in reports:
             if self.has_room(network):
                 with suppress(ImplausibleReport, ValueError, LookupError, RecursionError):
-                    self.add(text, network)
+                    self.add(text, network, grant)
 
     def _count_page(self, report: dict[str, object], network: str | None, grant: str) -> float:
         """Count the page, if it has a name, and add its QoE; returns the number of pages it stands for."""

@@ -16,6 +16,7 @@ from tests.support.servers.service import running_service
 from tests.support.servers.worker import WORKER, require_worker, running_worker
 from tests.support.waiting import eventually
 from tests.unit.edge.test_publisher import pushing, until
+from tests.unit.viewer_server.test_pages_recordings import recording
 
 PATHS = ("live/playlist.m3u8", "live/0/playlist.m3u8", "live/1/playlist.m3u8", "live/1/kept.m3u8")
 
@@ -56,7 +57,9 @@ async def test_the_edge_shows_what_the_service_shows(tmp_path: Path, bucket: Sea
 
 @pytest.mark.parametrize("ahead", [-1, 1])
 async def test_releases_meet(tmp_path: Path, ahead: int) -> None:
-    """A newer Worker takes the pushes of the release before; one of before says which version it has."""
+    """A newer Worker takes all pushes of the release before; one of before says which version it has."""
+    (tmp_path / "config.json").write_text(json.dumps({"recordings": True, "pageUrl": "https://live.example"}))
+    entry = recording()
     async with (
         running_worker(tmp_path, version=VERSION + ahead) as worker,
         pushing(tmp_path, worker.key, worker.address) as fed,
@@ -67,9 +70,16 @@ async def test_releases_meet(tmp_path: Path, ahead: int) -> None:
                 lambda: text_at(worker.address, PATHS[1]), lambda found: found[1].count("#EXTINF") == 3
             )
             fed.publish()
+            fed.publisher.show_recordings({entry.path: entry})
             await eventually(
                 lambda: text_at(worker.address, PATHS[1]), lambda found: found[1].count("#EXTINF") == 4
             )
+            _, text = await eventually(
+                lambda: text_at(worker.address, f"oembed{entry.path}"), lambda found: found[0] == 200
+            )
+            assert f"https://live.example{entry.path}?embed=1" in json.loads(text)["html"]
+            assert f'/oembed{entry.path}">' in (await text_at(worker.address, entry.path[1:]))[1]
+            assert (await text_at(worker.address, "oembed/watch/other"))[0] == 404
             await until(fed, fault="upgrade the service")
         else:
             await until(fed, fault="deploy the Worker of this release")

@@ -12,20 +12,25 @@ class Rates {
     return this.levels.set(name, [left < 1 ? left : left - 1, now]) && left >= 1;
   }
 }
-/** Keeps reports and passphrases until the service takes them, and the latter's requests until it has answered. */
+/** Keeps reports, openings of links and passphrases until the service takes them, and requests with a passphrase until it has answered. */
 export class Tally extends DurableObject {
-  reports = []; untold = []; tries = new Map(); rates = new Rates(); // id, address and passphrase of each try; by id: who waits
-  report(address, text) {
-    if ((address && !this.rates.take(address, OF_AN_ADDRESS)) || !this.rates.take("", OF_ALL)) return false;
-    return this.reports.push([address, text]) <= MOST_REPORTS || Boolean(this.reports.shift());
+  reports = []; opened = {}; tries = new Map(); rates = new Rates(); // how often, by grant; by id: {id, address, text, isTold, end}
+  report(address, text, grant) { return (!address || this.rates.take(address, OF_AN_ADDRESS)) && this.rates.take("", OF_ALL) && (this.reports.push([address, text, grant]) <= MOST_REPORTS || Boolean(this.reports.shift())); }
+  open(grant) { this.opened[grant] = (this.opened[grant] ?? 0) + 1; }
+  untold() { return [...this.tries.values()].filter(({ isTold }) => !isTold); }
+  take(all = this.reports.splice(0), opened = this.opened, tries = this.untold()) {
+    this.opened = {}, tries.forEach((one) => (one.isTold = true));
+    return { reports: all.map(([address, text]) => [address, text]), grants: all.map(([, , grant]) => grant), opened, tries: tries.map(({ id, address, text }) => [id, address, text]) };
   }
-  take() { return { reports: this.reports.splice(0), tries: this.untold.splice(0) }; }
-  /** What the service says of a passphrase: a token, or that it was not looked at. */
-  attempt(address, text, id = crypto.randomUUID(), busy = { busy: true }) {
-    if (this.tries.size >= MOST_TRIES || !this.rates.take(`try ${address}`, TRIES)) return busy;
-    return new Promise((resolve) => this.untold.push([id, address, text]) && this.tries.set(id, resolve) && setTimeout(resolve, TRIED_WITHIN, busy)).finally(() => this.tries.delete(id));
+  /** What the service says of a passphrase: a token, or that it was not looked at; or that there is no room for it now. */
+  attempt(address, text, isAgain, busy = { busy: true }, full = { busy: true, full: true }, { promise, resolve } = Promise.withResolvers()) {
+    const id = crypto.randomUUID(), end = (found) => resolve(found) || this.tries.delete(id);
+    const refusal = !isAgain && !this.rates.take(`try ${address}`, TRIES) ? busy : this.tries.size >= MOST_TRIES && !this.crowding()?.end(full) ? full : null;
+    return refusal ?? (this.tries.set(id, { id, address, text, end }), setTimeout(end, TRIED_WITHIN, busy), promise);
   }
-  answer(answers) { for (const [id, token, busy] of answers) this.tries.get(id)?.({ token, busy }); }
+  /** The oldest of the tries that wait, of the address with the most of them: where there is no room, it makes room for another. */
+  crowding() { return [...Map.groupBy(this.untold(), ({ address }) => address).values()].reduce((most, one) => (one.length > most.length ? one : most), [])[0]; }
+  answer(answers) { for (const [id, token, busy] of answers) this.tries.get(id)?.end({ token, busy }); }
 }
 /** WebTorrent's tracker, on sockets that sleep; it serves the swarms of this stream alone. */
 export class Swarm extends DurableObject {
@@ -77,8 +82,7 @@ export class Swarm extends DurableObject {
     try { socket.close(code); } catch { /* it is closed */ }
   }
 }
-const isId = (id) => typeof id === "string" && /^[\x00-\xff]{20}$/s.test(id);
-const described = (found, type) => (found?.type === type && typeof found.sdp === "string" && found.sdp.length <= MOST_SDP ? { type, sdp: found.sdp } : null);
+const isId = (id) => typeof id === "string" && /^[\x00-\xff]{20}$/s.test(id), described = (found, type) => (found?.type === type && typeof found.sdp === "string" && found.sdp.length <= MOST_SDP ? { type, sdp: found.sdp } : null);
 /** An announce or an answer, made anew of what was checked; null for what is neither. */
 function checked(text) {
   const told = typeof text === "string" && text.length <= MOST_MESSAGE ? parsed(text) : null, { info_hash, peer_id, to_peer_id, offer_id } = told ?? {};

@@ -119,14 +119,12 @@ export class Stage extends DurableObject {
     return lost() ? this.told(kind, 1, -1) : this.told(kind, 60, since);
   }
   told(kind, seconds, since) {
-    const now = Date.now() + this.head.skew, { serial, items } = this.rings[kind], { state, sampling } = this.head;
-    const found = items.filter(([number]) => number > since).map(([, item]) => item);
+    const now = Date.now() + this.head.skew, { serial, items } = this.rings[kind], { state, sampling } = this.head, found = items.filter(([number]) => number > since).map(([, item]) => item);
     return kind === "segments" ? json({ serial, now, segments: found.flat() }, age(seconds)) : json({ serial, ...sampling, now, ...(since < 0 && { state: { ...state, now } }), events: since < 0 ? [] : found }, age(seconds));
   }
   /** Nothing came: pages are told the time, or that the service is silent. */
   async beat(kind) {
-    const now = Date.now() + this.head.skew, { head, rings } = this, on = ["starting", "live"].includes(head.state.state);
-    const silenced = kind === "events" && on && Date.now() - head.at > SILENT, trouble = "delivery";
+    const now = Date.now() + this.head.skew, { head, rings } = this, on = ["starting", "live"].includes(head.state.state), silenced = kind === "events" && on && Date.now() - head.at > SILENT, trouble = "delivery";
     const item = kind === "segments" ? [] : silenced && !head.silenced ? ["trouble", { now, trouble }] : ["time", { now }];
     await this.store(silenced ? { ...head, silenced, state: { ...head.state, trouble } } : head, { ...rings, [kind]: grown(rings[kind], [item]) });
   }

@@ -4,14 +4,12 @@ import { HTML, NO_STORE, age, answer, asked, bodyOf, busy, digested, gateOf, hex
 export { Stage } from "./stage.mjs";
 export { Swarm, Tally } from "./peers.mjs";
 const MOST_PUSH = 4 * 2 ** 20, MOST_REPORT = 1024, MOST_FORM = 4096, MOST_PASSPHRASE = 200, SHORTEST_KEY = 43; // bytes; the service knows the first, too; characters; those of 256 bits in Base64
-const SHOWN = 48, SILENT = 30_000, KEPT = ["_HLS_msn", "_HLS_part", "_HLS_skip"], WRONG = 3, OFTEN = 4; // recordings of a list; ms until the service is said to be silent; of a query; of the pages that ask
-const PATHS = /^\/(|config\.json|health|recordings|recordings\/[^/]+\.json|(watch|c)\/[^/]+|live\/.+\.m3u8|live\/(events|segments)\/[^/]+)$/;
+const SHOWN = 48, SILENT = 30_000, KEPT = ["_HLS_msn", "_HLS_part", "_HLS_skip"], WRONG = 3, OFTEN = 4, OUTSIDE = 7000; // recordings of a list; ms until the service is said to be silent; of a query; of the pages that ask; ms for which a passphrase waits where too many do
+const PATHS = /^\/(|config\.json|health|recordings|recordings\/[^/]+\.json|(oembed\/)?(watch|c)\/[^/]+|live\/.+\.m3u8|live\/(events|segments)\/[^/]+)$/;
 const PAGES = /^\/(recordings|(watch|c)\/[\w.~%-]+)?$/, UNTOLD = /^\/(live\/|health)/; // that open in a window; that have no paths of guests in them
-const OPENED = "edge-opened", OF_A_RECORDING = /^\/watch\/([\w-]+)$/, OF_THE_PAGE = /^\/(assets\/[\w.-]+|icon-\w+\.png|manifest\.json)$/; // what strangers can ask for: the host at which a cache keeps it, and the paths
-const ORIGIN = /^\/origin\/v1\/([a-z]{1,20})\/?(.*)$/; // channel, and what of it
+const OPENED = "edge-opened", OF_A_RECORDING = /^\/watch\/([\w-]+)$/, OF_THE_PAGE = /^\/(assets\/[\w.-]+|icon-\w+\.png|manifest\.json)$/, ORIGIN = /^\/origin\/v1\/([a-z]{1,20})\/?(.*)$/; // what strangers can ask for: the host at which a cache keeps it, and the paths; channel, and what of it
 const REMEMBERED = 86_400, PREFLIGHT = { "access-control-allow-methods": "GET, HEAD, OPTIONS", "access-control-allow-headers": "*", "access-control-max-age": "86400" }, HIDDEN = { "cache-control": "private, no-store", "referrer-policy": "no-referrer" }; // seconds for which a browser keeps the cookie of an access that is over: the page says so
-const takesPage = (headers) => headers.get("accept")?.includes("text/html");
-const MISSING = (what) => answer(404, `There is no such ${what}.\n`, age(5));
+const takesPage = (headers) => headers.get("accept")?.includes("text/html"), MISSING = (what) => answer(404, `There is no such ${what}.\n`, age(5));
 /** What viewers are shown. Workers Cache stands before it: of all who ask for the same thing, one is let through. */
 export class Shown extends WorkerEntrypoint {
   async fetch(request) {
@@ -29,7 +27,8 @@ export class Shown extends WorkerEntrypoint {
     if (path === "recordings/newest.json") return json({ ...slice(0, 1), older: null }, age(5));
     const place = listed.findIndex(({ id }) => path === `recordings/${id}.json`) + 1;
     if (path.endsWith(".json")) return place ? json(slice(place, place + SHOWN), age(5)) : MISSING("recording");
-    const one = all.find((found) => found.path === pathname);
+    const one = all.find((found) => found.path === pathname.replace("/oembed/", "/"));
+    if (path.startsWith("oembed/")) return one?.oembed ? json(one.oembed, age(5)) : MISSING("recording");
     return this.page("index.html", { ...(hostname === OPENED ? opened : settings), recording: one?.told ?? {} }, one?.tags, one ? 200 : 404);
   }
   async text(name) { return asked(this.env, "live", name).then((found) => (found.ok ? found.json() : null)); }
@@ -41,8 +40,7 @@ export class Shown extends WorkerEntrypoint {
     return answer(status, whole, age(5), HTML, { etag: `"${hex(await digested(whole)).slice(0, 32)}"` });
   }
   async health() {
-    const about = await (await asked(this.env, "live", "")).json(), told = await this.text("health"), counts = await this.env.SWARM.getByName("live").counts(), reason = "the service is silent";
-    const body = { status: "failing", stream: "offline", reason, warning: null, ...told, ...(told?.signaling && counts) };
+    const about = await (await asked(this.env, "live", "")).json(), told = await this.text("health"), counts = await this.env.SWARM.getByName("live").counts(), reason = "the service is silent", body = { status: "failing", stream: "offline", reason, warning: null, ...told, ...(told?.signaling && counts) };
     if (about.silent > SILENT) Object.assign(body, ["starting", "live"].includes(body.stream) ? { status: "failing", reason } : { warning: reason });
     return json(body, age(1), body.reason ? 503 : 200);
   }
@@ -63,15 +61,15 @@ async function origin(request, env, [, channel, path]) {
 const isKnown = async (shown, keys) =>
   (await Promise.all(keys.map(async (key) => key?.length >= SHORTEST_KEY && crypto.subtle.timingSafeEqual(shown, await digested(`Bearer ${key}`))))).includes(true);
 /** A page's report, kept for the service. */
-async function report(request, env) {
+async function report(request, env, grant) {
   const body = await bodyOf(request, MOST_REPORT), text = await textOf(body, request.headers, MOST_REPORT), told = parsed(text);
   if (!Number.isFinite(told?.seconds) || !/^[0-9a-f]{16}$/.test(told.viewer ?? "0".repeat(16))) return answer(body ? 400 : 413, "This is no report.\n", NO_STORE);
-  return (await env.TALLY.getByName("live").report(request.headers.get("cf-connecting-ip") ?? "", text)) ? answer(204, null, NO_STORE) : answer(429, null, NO_STORE, undefined, { "retry-after": "30" });
+  return (await env.TALLY.getByName("live").report(request.headers.get("cf-connecting-ip") ?? "", text, grant)) ? answer(204, null, NO_STORE) : answer(429, null, NO_STORE, undefined, { "retry-after": "30" });
 }
 /** What a viewer gets under a path, in a public event or as a guest. The cache has nothing of before the doors opened, or closed. */
-async function shown(request, env, ctx, host) {
+async function shown(request, env, ctx, host, grant = "") {
   const url = new URL(request.url), { method, headers } = request, path = url.pathname;
-  if (path === "/live/beacon" && method === "POST") return report(request, env);
+  if (path === "/live/beacon" && method === "POST") return report(request, env, grant);
   const isSocket = headers.get("upgrade")?.toLowerCase() === "websocket" && !headers.has("sec-websocket-protocol");
   if (path === "/live/tracker") return isSocket ? env.SWARM.getByName("live").fetch(request) : answer(426, "A WebSocket without subprotocols.\n", NO_STORE, undefined, { upgrade: "websocket" });
   if (method === "OPTIONS" && path.startsWith("/live/")) return answer(204, null, NO_STORE, undefined, PREFLIGHT);
@@ -92,10 +90,10 @@ function asking({ headers }, { path, token, inPath, waits, fault }, { pages, pla
 /** Who types the passphrase gets the token that the service makes, as who opens a link has one. */
 async function attempted(request, env, guest, gate) {
   const text = await textOf(await bodyOf(request, MOST_FORM), request.headers, MOST_FORM), given = new URLSearchParams(text ?? ""), told = given.get("passphrase") ?? "", path = PAGES.test(given.get("to") ?? "") ? given.get("to") : "/";
-  const isTried = told.length <= MOST_PASSPHRASE && request.headers.get("sec-fetch-site") !== "cross-site";
-  const { token, busy } = isTried ? await env.TALLY.getByName("live").attempt(request.headers.get("cf-connecting-ip") ?? "", told) : {};
-  if (!token) return asking(request, { ...guest, path, fault: busy ? OFTEN : WRONG }, gate.asking);
-  return request.headers.get("accept")?.includes("application/json") ? json({ path: `/t/${token}/` }, NO_STORE) : entered(request, token, path);
+  let found = { full: told.length <= MOST_PASSPHRASE && request.headers.get("sec-fetch-site") !== "cross-site" };
+  for (let times = 0, last = Date.now() + OUTSIDE; found.full && Date.now() < last; times += 1) found = await scheduler.wait(times && 250 + 500 * Math.random()).then(() => env.TALLY.getByName("live").attempt(request.headers.get("cf-connecting-ip") ?? "", told, times > 0));
+  if (!found.token) return asking(request, { ...guest, path, fault: found.busy ? OFTEN : WRONG }, gate.asking);
+  return request.headers.get("accept")?.includes("application/json") ? json({ path: `/t/${found.token}/` }, NO_STORE) : entered(request, found.token, path);
 }
 /** A browser has the token as a cookie from then on, and opens the page without it. */
 const entered = ({ url }, token, location, seconds = Math.floor(parseInt(token, 16) - Date.now() / 1000) + REMEMBERED) =>
@@ -107,7 +105,7 @@ async function gated(request, env, ctx, gate) {
   const isTry = gate.asking.takes && path === "/access" && !inPath && method === "POST", isEntered = inPath && method === "GET" && PAGES.test(path) && takesPage(headers) && (headers.get("sec-fetch-dest") ?? "document") === "document";
   const inner = new Request(Object.assign(url, { pathname: path }), request);
   inner.headers.set("x-guest", JSON.stringify({ grant, expires }));
-  const found = isFree ? await shown(inner, env, ctx, OPENED) : isTry ? await attempted(inner, env, guest, gate) : !grant ? asking(request, guest, gate.asking) : isEntered ? entered(request, token, path) : await shown(inner, env, ctx, `edge-${doors}`);
+  const found = isFree ? await shown(inner, env, ctx, OPENED) : isTry ? await attempted(inner, env, guest, gate) : !grant ? asking(request, guest, gate.asking) : isEntered ? (ctx.waitUntil(env.TALLY.getByName("live").open(grant)), entered(request, token, path)) : await shown(inner, env, ctx, `edge-${doors}`, grant);
   const hasPaths = grant && found.body && PATHS.test(path) && !UNTOLD.test(path), own = `/t/${token}/`;
   const told = hasPaths ? (await found.text()).replaceAll("/t/-/", own).replaceAll("/t/+/", inPath ? own : "/") : found.body;
   return found.webSocket ? found : new Response(told, { status: found.status, headers: [...new Map([...found.headers, ...Object.entries(HIDDEN)])] });

@@ -24,6 +24,8 @@ class EdgeWorker:
         self.refused = 0
         self.reports: list[tuple[str, str]] = []
         self.tries: list[tuple[str, str, str]] = []
+        self.grants: list[str] = []  # of reports
+        self.opened: dict[str, int] = {}
         self.version = VERSION
         self.open = asyncio.Event()  # clear: pushes hang
         self.open.set()
@@ -69,5 +71,7 @@ class EdgeWorker:
                 self.texts[name] = "".join(pieces)
         self.pushes.append(push)
         (reports, self.reports), (tries, self.tries) = (self.reports, []), (self.tries, [])
+        (grants, self.grants), (opened, self.opened) = (self.grants, []), (self.opened, {})
         about = {"v": self.version, "epoch": push["epoch"], "serial": push["serial"], "held": 3, "woken": 5}
-        return web.json_response({**about, "reports": reports, "tries": tries})
+        told = {"reports": reports, "grants": grants, "opened": opened, "tries": tries}
+        return web.json_response(about | told)

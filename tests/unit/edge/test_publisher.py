@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from broadcaster.viewer_server.snapshots import ServedStream
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.edge_worker import KEY, EdgeWorker
 from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed
+from tests.support.judges.gate_cases import GRANT
 from tests.support.waiting import changes, eventually
 
 LINES = st.lists(st.sampled_from(["a\n", "bc\n", "a\u00e4\n", "\U0001f600"]), max_size=8).map("".join)
@@ -56,7 +58,8 @@ class Fed:
 
     def __init__(self, edge: EdgeWorker, folder: Path, key: str = KEY, address: str = "") -> None:
         self.edge = edge
-        self.reports: list[tuple[str, str]] = []
+        self.reports: list[tuple[str, str, str]] = []
+        self.opened = Counter[str]()
         self.report = HealthReport("offline", 0, None)
         self.pong = Pong(())
         self.epoch: int | None = 7
@@ -71,6 +74,7 @@ class Fed:
             outbid=self.outbid,
             wall=lambda: datetime.now(UTC),
             passphrase=self.answer,
+            on_opened=self.opened.update,
         )
         self.channel = Channel(6, lambda: START, self.observe, show=self.publisher.show)
         self.channel.list_variants(variants_listed("0"))
@@ -293,19 +297,24 @@ async def test_reports_are_passed_on(tmp_path: Path, count: int) -> None:
     """Reports that the edge has collected reach the service, each once, however many there are."""
     reports = [(f"192.0.2.{number % 250}", "{%s}" % ('"' * number)) for number in range(count)]
     async with pushing(tmp_path) as fed:
-        fed.edge.reports = list(reports)
+        fed.edge.reports, fed.edge.opened = list(reports), {GRANT: 2}
+        fed.edge.grants = [GRANT]  # a Worker of an earlier release sends none
         fed.publish(3)
         await fed.until_same()
         await eventually(lambda: fed.reports)
-        assert fed.reports == reports
+        grants = [GRANT] + [""] * (count - 1)
+        assert fed.reports == [(*report, grant) for report, grant in zip(reports, grants, strict=True)]
+        assert fed.opened == {GRANT: 2}
 
 
 async def test_passphrases_are_answered(tmp_path: Path) -> None:
     """What was typed at the edge is answered by the next push that is taken; only wrong tries run out."""
     async with pushing(tmp_path) as fed:
         await changes(fed.edge.changed, lambda: fed.edge.pushes)
-        tried = [
-            (f"{text} {number}", "192.0.2.1", text) for text in ("right", "wrong") for number in range(7)
+        tried = [  # a client network is an IPv6 /64
+            (f"{text} {number}", f"2001:db8::{number + 1}", text)
+            for text in ("right", "wrong")
+            for number in range(7)
         ]
         fed.edge.tries.extend(tried)
         fed.publish()

@@ -22,7 +22,7 @@ from broadcaster.ipc.messages import (
     recordings_delta,
 )
 from broadcaster.viewer_server.app import ViewerServer
-from broadcaster.viewer_server.pages import PAGE
+from broadcaster.viewer_server.pages import PAGE, PageTexts
 from tests.support.fakes.viewer_app import Client
 
 START = datetime(2026, 11, 22, 9, 12, tzinfo=UTC)
@@ -138,6 +138,13 @@ async def test_other_sites_learn_how_to_embed(tmp_path: Path, aiohttp_client: Ai
     assert f'src="https://live.example.com{entry.path}?embed=1" width="320"' in answer["html"]
     for wrong in ("", "?url=https://other.example/watch/x", f"?url=https://other.example{entry.path}"):
         assert (await on.client.get(f"/oembed{wrong}")).status == 404
+    for is_private in (False, True):  # an edge is told it with the recording, unless strangers cannot have it
+        _, (told,) = await PageTexts({}, tmp_path, is_private=is_private).texts({}, {entry.path: entry})
+        found = re.findall(r'json\+oembed" href="([^"]+)"', str(told["tags"]))
+        assert found == ([] if is_private else [f"https://live.example.com/oembed{entry.path}"])
+        assert ("oembed" in told) is not is_private
+        whole = json.loads(await on.text(link.removeprefix("https://live.example.com")))
+        assert is_private or told["oembed"] == whole
 
 
 async def test_nothing_of_a_title_is_html(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:

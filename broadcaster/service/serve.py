@@ -75,6 +75,7 @@ from broadcaster.service.standby import (
     SharedAccess,
     hand_over,
     late_parts,
+    reachable_metric,
     sockets_of_leader,
     stand_by,
     want_lead,
@@ -254,6 +255,7 @@ def metrics_of(components: Components) -> Iterator[Metric]:
     text = "1 while another broadcaster leads under the same prefix"
     yield Metric("prefix_shared", text, components.lease.warning is not None)
     yield from components.lease.metrics()
+    yield reachable_metric()
     if components.push:
         yield from components.push.metrics()
     yield from components.posters.metrics()

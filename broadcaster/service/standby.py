@@ -13,8 +13,9 @@ import contextlib
 import hmac
 import json
 import logging
+import math
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -37,7 +38,7 @@ from broadcaster.http import listening
 from broadcaster.http.server import public_health
 from broadcaster.ipc.messages import HealthReport, Setup, State, View
 from broadcaster.logs import feed_watchdog, notify
-from broadcaster.metrics import MetricsCollector
+from broadcaster.metrics import Metric, MetricsCollector
 from broadcaster.owncast import open_session
 from broadcaster.recordings.rebuild import catch_up, go_on
 from broadcaster.service.components import TAKEOVER, access_key, state_folder
@@ -57,6 +58,12 @@ STANDS_BY = "stands by as well"
 ADDRESS = "X-Client-Address"  # in /health of the viewers' listener alone, and not of the operator's
 
 
+def reachable_metric(value: float = math.nan) -> Metric:
+    """Whether a standby can use the leader's address; NaN of a broadcaster that leads."""
+    text = "1 while viewers' requests can be passed on to the broadcaster that leads, NaN on that one itself"
+    return Metric("leader_reachable", text, value)
+
+
 class OtherBroadcaster:
     """The other broadcaster's listener for viewers, at ``url``: its addresses, and why it cannot be used."""
 
@@ -64,6 +71,10 @@ class OtherBroadcaster:
         self.addresses: tuple[str, ...] = ()
         self.fault: str | None = "has not answered yet"
         self.url = url
+
+    def metrics(self) -> Iterator[Metric]:
+        """Whether it can be used."""
+        yield reachable_metric(0.0 if self.fault else 1.0)
 
     async def follow(self) -> None:
         """Ask for its health each second, until cancelled."""
@@ -222,7 +233,7 @@ async def stand_by(  # noqa: PLR0913 - what it has of the service
         setup = replace(setup, leader=settings.leader_url)
         forwarder = ViewerProcess(setup, sockets, View(), public_health(report))
         forwarder.others = lambda: other.addresses
-        sources.append(forwarder.metrics)
+        sources += [forwarder.metrics, other.metrics]
         works += [other.follow(), other.resolve(), _serve_beside(lease, forwarder)]
     metrics = MetricsCollector(*sources)
     registry.register(metrics)

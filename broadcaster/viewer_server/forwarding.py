@@ -11,11 +11,11 @@ import json
 import socket
 import weakref
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 import aiohttp
-from aiohttp import hdrs, web
+from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
@@ -26,6 +26,7 @@ from broadcaster.http.server import HEALTH
 from broadcaster.http.static import send
 from broadcaster.ipc.messages import HealthReport, Ping, Pong, Setup, State, Update
 from broadcaster.metrics import Metric
+from broadcaster.tracker.protocol import MAX_MESSAGE_BYTES
 from broadcaster.viewer_server.admission import (
     ADMISSION,
     FORWARDED,
@@ -35,13 +36,16 @@ from broadcaster.viewer_server.admission import (
 )
 from broadcaster.viewer_server.app import MAX_BODY_BYTES, READS, health_and_address, on_answer, sent_metric
 from broadcaster.viewer_server.playlists import REQUEST_METRICS, RequestMetrics, refuse
+from broadcaster.viewer_server.tracker_socket import MAX_UNSENT, new_socket
+
+Socket = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
 
 CONNECT = 2.0  # seconds for a connection to the leader
 WITHIN = 95.0  # seconds for an answer: the leader holds a request for 90 at most
 SILENT = 25.0  # seconds without an event; the leader sends one every ten
 MOST = 1000  # requests to the leader at a time
 LARGEST, MOST_BYTES = 2**25, 2**26  # of an answer, and of all that are received or sent now
-EVENTS = "/live/events"  # ends the path of an answer without an end
+EVENTS, TRACKER = "/live/events", "/live/tracker"  # end paths of an answer without an end, and of sockets
 # Headers that are passed on: those that the leader reads. A viewer's own X-Forwarded-For is none of them.
 TO_LEADER = (
     *("Accept", "Accept-Encoding", "Accept-Language", "Cookie", "Host", "If-None-Match", "Origin"),
@@ -130,24 +134,36 @@ class Forwarder(AbstractResolver):
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on; 503 if it has no answer."""
-        if self.report.reason or self._session is None or request.headers.get(hdrs.UPGRADE):
-            return refuse(503, "The broadcaster that leads does not answer")
-        streams = request.path.endswith(EVENTS)
-        kind = RequestKind.EVENTS if streams else RequestKind.WAITERS
         try:
-            with request.app[ADMISSION].take(request, kind):
-                body = await request.read() if request.can_read_body else b""
-                request.app[CONNECTIONS].complete(request)
-                if streams:
-                    return await self._stream(request)
-                found = await (self._share(request) if request.method in READS else self._ask(request, body))
+            found = await self._answer(request)
         except NotAdmitted as reason:
             return refuse(503, str(reason))
+        except aiohttp.WSServerHandshakeError as refused:
+            return refuse(refused.status, "The broadcaster that leads opens no socket")
         except (aiohttp.ClientError, OSError):  # TimeoutError is one
             return refuse(503, "The broadcaster that leads does not answer")
+        if isinstance(found, web.StreamResponse):
+            return found
         if request.method == hdrs.METH_HEAD:
             return web.Response(status=found.status, headers=found.headers)
         return await send(request, found.body, found.headers, found.status)
+
+    async def _answer(self, request: web.Request) -> LeaderAnswer | web.StreamResponse:
+        """The leader's answer, or what was passed on. Raises NotAdmitted, aiohttp.ClientError, OSError."""
+        is_socket = hdrs.UPGRADE in request.headers
+        is_trackers = request.path.endswith(TRACKER) and hdrs.SEC_WEBSOCKET_PROTOCOL not in request.headers
+        if self.report.reason or (is_socket and not is_trackers):
+            raise aiohttp.ClientConnectionError("the leader is not there, or has no such socket")
+        streams = request.path.endswith(EVENTS)
+        kind = RequestKind.EVENTS if streams else RequestKind.TRACKER if is_socket else RequestKind.WAITERS
+        with request.app[ADMISSION].take(request, kind):
+            if is_socket:
+                return await self._converse(request)
+            body = await request.read() if request.can_read_body else b""
+            request.app[CONNECTIONS].complete(request)
+            if streams:
+                return await self._stream(request)
+            return await (self._share(request) if request.method in READS else self._ask(request, body))
 
     async def health(self, request: web.Request) -> web.Response:
         """That a broadcaster stands by, and nothing of its private event."""
@@ -185,10 +201,7 @@ class Forwarder(AbstractResolver):
     async def _ask(self, request: web.Request, body: bytes) -> LeaderAnswer:
         """The answer to any other request; the leader's limits hold for its viewer."""
         wanted = self._to_leader(request)
-        headers, address = CIMultiDict(wanted.headers), request.app[ADMISSION].address(request)
-        if address:
-            headers[FORWARDED] = str(address)
-        return await self._receive(wanted, headers, body)
+        return await self._receive(wanted, _with_address(request, wanted), body)
 
     async def _receive(
         self, wanted: LeaderRequest, headers: CIMultiDict[str], body: bytes = b""
@@ -224,6 +237,48 @@ class Forwarder(AbstractResolver):
                 await response.write_eof()
             return response
 
+    async def _converse(self, request: web.Request) -> web.StreamResponse:
+        """Pass on a socket of the tracker, frame by frame, until either side closes it."""
+        wanted = self._to_leader(request)
+        ours = new_socket()
+        with self._counted() as session:
+            async with asyncio.timeout(SILENT):
+                theirs = await session.ws_connect(
+                    wanted.url,
+                    headers=_with_address(request, wanted),
+                    autoping=False,  # the leader's pings are answered by the viewer
+                    max_msg_size=2 * MAX_MESSAGE_BYTES,
+                )
+            async with theirs:
+                await ours.prepare(request)
+                request.app[CONNECTIONS].upgrade(request)
+                pumps = [
+                    asyncio.create_task(_pump(ours, theirs)),
+                    asyncio.create_task(_pump(theirs, ours, request.transport)),
+                ]
+                try:
+                    await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for pump in pumps:
+                        pump.cancel()
+                    await asyncio.gather(*pumps, return_exceptions=True)
+                code = theirs.close_code
+                await ours.close(
+                    code=code if code == WSCloseCode.POLICY_VIOLATION else WSCloseCode.GOING_AWAY
+                )
+        return ours
+
+    @contextmanager
+    def _counted(self) -> Iterator[aiohttp.ClientSession]:
+        """Count a request to the leader. Raises aiohttp.ClientError."""
+        if self._session is None or self._under_way >= MOST:
+            raise aiohttp.ClientConnectionError("too many requests, or the standby ends")
+        self._under_way += 1
+        try:
+            yield self._session
+        finally:
+            self._under_way -= 1
+
     @asynccontextmanager
     async def _request(
         self,
@@ -234,13 +289,10 @@ class Forwarder(AbstractResolver):
         within: float | None = WITHIN,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The beginning of an answer. Raises aiohttp.ClientError, OSError."""
-        if self._session is None or self._under_way >= MOST:
-            raise aiohttp.ClientConnectionError("too many requests")
         silent = None if within else SILENT
         timeout = aiohttp.ClientTimeout(total=within, sock_connect=CONNECT, sock_read=silent)
-        self._under_way += 1
-        try:
-            async with self._session.request(
+        with self._counted() as session:
+            async with session.request(
                 wanted.method,
                 wanted.url,
                 headers=headers,
@@ -249,13 +301,12 @@ class Forwarder(AbstractResolver):
                 timeout=timeout,
             ) as response:
                 yield response
-        finally:
-            self._under_way -= 1
 
     async def _run_tasks(self, _: web.Application) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0, resolver=self, use_dns_cache=False)
         async with aiohttp.ClientSession(
             connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=NO_AUTOMATIC,
@@ -282,6 +333,25 @@ class Forwarder(AbstractResolver):
         app.router.add_get("/health", own, name="health")
         app.router.add_route("*", "/{path:.*}", self.answer, name="leader")
         return app
+
+
+def _with_address(request: web.Request, wanted: LeaderRequest) -> CIMultiDict[str]:
+    """The headers of a request with its viewer's address, for which the leader's limits hold."""
+    headers, address = CIMultiDict(wanted.headers), request.app[ADMISSION].address(request)
+    if address:
+        headers[FORWARDED] = str(address)
+    return headers
+
+
+async def _pump(source: Socket, target: Socket, transport: asyncio.Transport | None = None) -> None:
+    """Pass frames on until the source ends, or too many bytes are unread at the target's ``transport``."""
+    async for message in source:
+        data = message.data.encode() if message.type is WSMsgType.TEXT else message.data
+        if transport and transport.get_write_buffer_size() > MAX_UNSENT:
+            transport.abort()
+            return
+        with suppress(ConnectionResetError):  # the source notices
+            await target.send_frame(data, message.type)
 
 
 def _passed_on(response: aiohttp.ClientResponse, method: str) -> CIMultiDict[str]:

@@ -30,6 +30,18 @@ RETRY_AFTER = "30"  # seconds
 Swarms = tuple[tuple[str, ...], tuple[Variant, ...]]
 
 
+def new_socket(heartbeat: float | None = None) -> web.WebSocketResponse:
+    """A socket of a viewer, which is pinged each ``heartbeat`` seconds."""
+    return web.WebSocketResponse(
+        timeout=CLOSE_TIMEOUT,
+        autoping=False,  # pongs count toward MAX_UNSENT
+        heartbeat=heartbeat,
+        compress=False,  # a compressor takes more memory than the rest of a connection
+        max_msg_size=MAX_MESSAGE_BYTES,
+        writer_limit=sys.maxsize,  # sending never waits; the limit is MAX_UNSENT
+    )
+
+
 class TrackerSockets:
     """Connects the tracker with sockets and with the served playlists."""
 
@@ -73,14 +85,7 @@ class TrackerSockets:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         number = self.tracker.connect(request.app[ADMISSION].network(request), self._update_tracker())
-        socket = web.WebSocketResponse(
-            timeout=CLOSE_TIMEOUT,
-            autoping=False,  # pongs count toward MAX_UNSENT
-            heartbeat=HEARTBEAT,
-            compress=False,  # a compressor takes more memory than the rest of a connection
-            max_msg_size=MAX_MESSAGE_BYTES,
-            writer_limit=sys.maxsize,  # sending never waits; the limit is MAX_UNSENT
-        )
+        socket = new_socket(HEARTBEAT)
         try:
             await socket.prepare(request)
             request.app[CONNECTIONS].upgrade(request)

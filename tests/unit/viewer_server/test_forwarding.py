@@ -18,12 +18,15 @@ from broadcaster.http import listening
 from broadcaster.ipc.messages import AccessMode, HealthReport, Ping, Setup, State
 from broadcaster.owncast import open_session
 from broadcaster.service.standby import STANDS_BY, why_not_leader
+from broadcaster.tracker.protocol import info_hash, stream_index
+from broadcaster.tracker.tracker import Tracker
 from broadcaster.viewer_server import forwarding
 from broadcaster.viewer_server.forwarding import Forwarder
 from tests.support.fakes.private_site import Site
 from tests.support.fakes.viewer_app import MEDIA, ViewerApp
+from tests.support.fakes.webtorrent_clients import announce
 from tests.support.judges.gate_cases import token
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 STANDBY = HealthReport(State.OFFLINE, 0, None, "stands by", standby=True)
 REPORT = {"id": "a" * 16, "variant": "0", "seconds": 1, "stalls": 0}
@@ -137,6 +140,30 @@ async def test_a_report_has_its_viewers_address(site: ViewerApp) -> None:
         async with found.session.post(url, data=b"a" * 2**17, headers=forged) as answer:
             assert answer.status == 413
         assert found.asked["/live/beacon"] == 1
+
+
+async def test_sharing_viewers_meet_at_the_leader(tmp_path: Path) -> None:
+    """Two peers, one of them through the standby, find each other; the leader counts the viewer's address."""
+    site, swarm = ViewerApp(tmp_path, tracker=Tracker()), info_hash("r0", stream_index(None))
+    site.go_live("0")
+    async with both(site.app) as found:
+        forged = {"X-Forwarded-For": "192.0.2.1, 203.0.113.7"}
+        async with (
+            found.session.ws_connect(f"{found.here}/live/tracker", headers=forged, autoping=False) as here,
+            found.session.ws_connect(f"{found.there}/live/tracker") as there,
+        ):
+            assert found.headers[0]["X-Forwarded-For"] == "203.0.113.7"
+            await here.send_str(announce("here", 1, swarm=swarm))
+            assert json.loads(await here.receive_str(timeout=PATIENCE))["incomplete"] == 1
+            await there.send_str(announce("there", 1, swarm=swarm))
+            assert "offer" in json.loads(await here.receive_str(timeout=PATIENCE))
+            await here.ping(b"still here")
+            message = await here.receive(timeout=PATIENCE)
+            assert (message.type, message.data) == (aiohttp.WSMsgType.PONG, b"still here")
+            await found.forwarder.stop(found.forwarder.app)
+            assert (await here.receive(timeout=PATIENCE)).type is aiohttp.WSMsgType.CLOSE
+        status, headers, _ = await found.get("/live/tracker", Upgrade="websocket", Connection="Upgrade")
+        assert (status, headers["Retry-After"]) == (503, "1")
 
 
 async def test_without_a_leader(site: ViewerApp) -> None:

@@ -15,6 +15,7 @@ from broadcaster.hls import MultivariantPlaylist, parse
 from tests.conformance import rules
 from tests.conformance.subject import State, subject_at
 from tests.integration.recording_judge import complaints
+from tests.support.fakes.captions import with_captions
 from tests.support.judges.ffmpeg_player import FFMPEG, read_with_ffmpeg
 from tests.support.judges.page import Traffic, no_complaints, seen, until
 from tests.support.judges.watcher import watching
@@ -29,13 +30,19 @@ if TYPE_CHECKING:
 
     from broadcaster.demo.bucket import SeaweedBucket
 
+FILM = 10  # seconds, which are repeated
+PICTURES = "testsrc2=size=160x90:rate=25"
+CAPTION = "A word for all"
 # HEVC as hev1, of which ffmpeg says no CODECS, and H.264; two languages; captions inside.
 TRACKS = (
-    *("-map", "0:v", "-map", "0:v", "-map", "0:a", "-map", "0:a", "-preset", "ultrafast", "-g", "25"),
+    *("-map", "0:v", "-map", "0:v", "-map", "1:a", "-map", "1:a", "-preset", "ultrafast"),
     *("-c:v:0", "libx265", "-x265-params", "log-level=0:pools=1:keyint=25:min-keyint=25:scenecut=0"),
-    *("-c:v:1", "libx264", "-c:a", "aac", "-cc_stream_map", "ccgroup:cc,instreamid:CC1,language:en"),
+    *("-c:v:1", "copy", "-c:a", "aac", "-cc_stream_map", "ccgroup:cc,instreamid:CC1,language:en"),
     *("-var_stream_map", "v:0,agroup:a,ccgroup:cc v:1,agroup:a,ccgroup:cc {sound}"),
 )
+# The texts of the captions that are shown.
+SHOWN = """[...document.querySelector("video").textTracks]
+    .filter(({ mode }) => mode === "showing").flatMap(({ cues }) => [...cues].map(({ text }) => text))"""
 SOUND = "a:0,agroup:a,language:en,default:yes a:1,agroup:a,language:de"
 
 
@@ -45,8 +52,8 @@ async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket, browser: Br
     """Maps, sound of its own and captions are carried, CODECS are the media's; the page plays what it can."""
     hls = tmp_path / "hls"
     async with running_service(tmp_path, hls, bucket) as service, watching(service.address) as watcher:
-        command = [FFMPEG, "-v", "error", "-re", "-f", "lavfi"]
-        command += ["-i", "testsrc2=size=160x90:rate=25[out0];sine=sample_rate=48000[out1]"]
+        command = [FFMPEG, "-v", "error", "-re", "-stream_loop", "-1", "-i", str(await captioned(tmp_path))]
+        command += ["-re", "-f", "lavfi", "-i", "sine=sample_rate=48000"]
         command += [option.format(sound=SOUND) for option in TRACKS]
         command += ["-f", "hls", "-hls_time", "1", "-hls_segment_type", "fmp4"]
         command += ["-master_pl_name", "main.m3u8", str(hls / "%v" / "stream.m3u8")]
@@ -83,6 +90,25 @@ async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket, browser: Br
     assert all(segment.map_uri for segment in watcher.versions["0"][-1].segments)
 
 
+async def captioned(folder: Path) -> Path:
+    """A film in H.264 with captions inside."""
+    raw, film = folder / "film.h264", folder / "film.ts"
+    await ffmpeg(
+        *("-f", "lavfi", "-i", f"{PICTURES}:duration={FILM}"),
+        *("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", str(raw)),
+    )
+    raw.write_bytes(with_captions(raw.read_bytes(), CAPTION, every=25))
+    times = ("-bsf:v", "setts=ts=N/(25*TB)")  # a stream of units alone has none
+    await ffmpeg("-framerate", "25", "-i", str(raw), "-c", "copy", *times, str(film))
+    return film
+
+
+async def ffmpeg(*options: str) -> None:
+    """Run ffmpeg to its end."""
+    process = await asyncio.create_subprocess_exec(FFMPEG, "-nostdin", "-v", "error", *options)
+    assert await process.wait() == 0
+
+
 async def get(url: str) -> str:
     """The text at an address."""
     async with aiohttp.ClientSession() as session, session.get(url, raise_for_status=True) as response:
@@ -99,6 +125,7 @@ async def check_decodable(page: Page, address: str) -> None:
         languages = page.locator("#audio")
         await expect(languages.locator("option")).to_have_text(["English", "German"])
         assert await languages.evaluate("select => select.selectedOptions[0].text") == "English"
+        await check_captions(page)
         await languages.select_option("German")
         await traffic.until_asked_for("/3/init_3.mp4")
         traffic = Traffic(page)
@@ -109,6 +136,14 @@ async def check_decodable(page: Page, address: str) -> None:
     unwanted = [url for url in traffic.requested if ("/0/" in url or "/2/" in url) and ".m4s" in url]
     assert unwanted == []
     await page.close()
+
+
+async def check_captions(page: Page) -> None:
+    """What is inside the video is in the menu of captions, and is shown when chosen."""
+    menu = page.locator("#caption")
+    await expect(menu.locator("option")).to_have_text(["No captions", "CC1"])
+    await menu.select_option("CC1")
+    await eventually(lambda: page.evaluate(SHOWN), lambda shown: CAPTION in shown)
 
 
 async def check_undecodable(browser: Browser, address: str) -> None:

@@ -145,11 +145,11 @@ class Firefox:
 
 @contextlib.asynccontextmanager
 async def process(
-    *command: str, stderr: int = DEVNULL, **environment: str
+    *command: str, environment: Mapping[str, str] | None = None, stderr: int = DEVNULL
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A program that is ended with the block."""
     child = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=PIPE, stderr=stderr, env={**os.environ, **environment}
+        *command, stdin=DEVNULL, stdout=PIPE, stderr=stderr, env={**os.environ, **(environment or {})}
     )
     try:
         yield child
@@ -161,7 +161,9 @@ async def process(
 
 
 @contextlib.asynccontextmanager
-async def webkit(*, sound: bool = False) -> AsyncIterator[Engine]:
+async def webkit(
+    *, sound: bool = False, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Engine]:
     """WebKitGTK on a screen of its own; ``sound`` is whether a page may start with it."""
     driver, server = find("WebKitWebDriver", "webkit2gtk-driver"), find("Xvfb", "xvfb")
     browser = minibrowser()
@@ -172,7 +174,8 @@ async def webkit(*, sound: bool = False) -> AsyncIterator[Engine]:
         )
         assert screen.stdout
         display = (await screen.stdout.readline()).decode().strip()
-        await stack.enter_async_context(process(driver, f"--port={port}", DISPLAY=f":{display}"))
+        surroundings = {**(environment or {}), "DISPLAY": f":{display}"}
+        await stack.enter_async_context(process(driver, f"--port={port}", environment=surroundings))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         policy = "allow" if sound else "allow-without-sound"
         options = {"binary": browser, "args": ["--automation", f"--autoplay-policy={policy}"]}
@@ -202,7 +205,9 @@ async def firefox(folder: Path, *, sound: bool = False) -> AsyncIterator[Engine]
     await asyncio.to_thread(write_profile, folder, {**PREFERENCES, **(SOUND if sound else {})})
     command = (path, "--headless", "--no-remote", "--profile", str(folder), "--remote-debugging-port=0")
     async with contextlib.AsyncExitStack() as stack:
-        child = await stack.enter_async_context(process(*command, stderr=PIPE, HOME=str(folder)))
+        child = await stack.enter_async_context(
+            process(*command, environment={"HOME": str(folder)}, stderr=PIPE)
+        )
         assert child.stderr
         async with asyncio.timeout(PATIENCE):
             while not (found := re.search(rb"BiDi listening on (ws://\S+)", await child.stderr.readline())):

@@ -45,7 +45,7 @@ async def invite(page: Page, token: str) -> str:
     await page.get_by_role("button", name="Go on").click()
     await page.get_by_label("Name").fill("Aunt Rose")
     await page.get_by_role("button", name="Make a link").click()
-    await expect(page.locator("#guest-list")).to_contain_text("opened 0 times · 0 watching")
+    await expect(page.locator("#guest-list")).to_contain_text("not opened yet · 0 watching")
     await page.get_by_label("QR code: Aunt Rose").click()
     await expect(page.get_by_role("img", name="QR code")).to_be_visible()
     await expect(page.locator("#said")).to_have_text("Link copied.")

@@ -5,6 +5,7 @@ import { clip, spanOf } from "../public/js/clip.js";
 import { addressOf, calendarOf } from "../public/js/share.js";
 import { createStore } from "../public/js/state.js";
 import { timelineOf } from "../public/js/timeline.js";
+import { createClip } from "../public/js/ui/clip.js";
 
 const NOON = Date.UTC(2026, 0, 1, 12);
 const at = (seconds) => NOON + 1000 * seconds;
@@ -94,4 +95,20 @@ test("of a recording its own page is passed on, or the moment that is on screen"
   assert.equal(addressOf(state, still, { moment: true }), "https://site.example/?watch=abc&t=65");
   assert.equal(addressOf({ ...state, recording: null }, page), page.href);
   assert.equal(addressOf({ ...state, recording: null, pageUrl: "https://live.example/" }, page), "https://live.example/");
+});
+
+test("on a phone it is below the picture, while that says what has become of the stream", () => {
+  const elements = {};
+  const element = (id) => (elements[id] ??= { id, addEventListener() {}, append: (child) => (child.parentNode = element(id)) });
+  const narrow = { matches: true, addEventListener: (_, change) => (narrow.change = change) };
+  const draw = createClip({ document: { defaultView: { matchMedia: () => narrow } }, at: element, requests: {} });
+  const place = (phase) => {
+    draw({ phase, clipsUrl: "/live/clips", fallback: false }, () => false);
+    return element("clipped").parentNode.id;
+  };
+  assert.deepEqual(["live", "ended", "behind", "trouble", "rest"].map(place), ["offers", "clip-below", "offers", "clip-below", "offers"]);
+  place("ended");
+  narrow.matches = false;
+  narrow.change();
+  assert.equal(element("clipped").parentNode.id, "offers");
 });

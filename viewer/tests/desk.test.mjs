@@ -111,6 +111,9 @@ test("each change can be taken back, and says what it has done", () => {
   assert.deepEqual(said.slice(0, 3), ["“Night” is called “Eve” now.", "“Night” is hidden now: its link leads nowhere.", "“Night” is kept for ever."]);
   assert.match(said[3], /^“Night” is kept until 25 Nov 2026\.$/);
   assert.equal(changeText(night, { title: "" }), "“Night” has no title any more.");
+  const untitled = { id: "x", title: "", started: "2026-11-22T09:12:00Z" };
+  assert.match(changeText(untitled, { title: "Eve" }), /^The recording of 22 Nov 2026, \d\d:12 is called “Eve” now\.$/);
+  assert.equal(changeText({ id: "x", title: "" }, { keepDays: null }), "“x” is kept for ever.");
   assert.equal(changeText(night, { open: true }), "“Night” is open now: who has its link can watch it.");
   assert.equal(changeText(night, { open: false }), "“Night” is for guests alone again.");
   assert.deepEqual(reversal({ ...night, open: false }, { open: true }, NOW), { open: false });

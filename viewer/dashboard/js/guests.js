@@ -3,12 +3,12 @@ import { isLocal, localTime, when } from "./records.js";
 import { createList, make } from "./row.js";
 
 const AGAIN = 5000; // ms
-const DAY = 24 * 3600 * 1000; // ms
+const MONTH = 30 * 24 * 3600 * 1000; // ms, as `broadcaster invite` has it
 
 export const factsOfGuest = ({ until, opened, watching, crew }) => [
   ...(crew ? ["crew"] : []),
   `until ${when(until)}`,
-  `opened ${opened === 1 ? "once" : `${opened} times`}`,
+  opened === 0 ? "not opened yet" : `opened ${opened === 1 ? "once" : `${opened} times`}`,
   `${watching} watching`,
 ];
 
@@ -72,7 +72,7 @@ export function createGuests({ find, api, confirm, say, shown }) {
     confirm(text, go, { yes: "Revoke it", focus: "tab-guests" });
   }
   const draw = createList(find("guest-list"), { copy, code, revoke }, createGuest);
-  const tomorrow = () => (find("invite-until").value = localTime(Date.now() + DAY).slice(0, 16));
+  find("invite-until").value = localTime(Date.now() + MONTH).slice(0, 16);
 
   let isOpen = true; // the doors
   function drawDoors({ doors, opens }) {
@@ -117,7 +117,6 @@ export function createGuests({ find, api, confirm, say, shown }) {
     });
   });
   find("doors").addEventListener("click", turn);
-  tomorrow();
   setInterval(refresh, AGAIN);
   return refresh;
 }

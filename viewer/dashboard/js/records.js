@@ -58,7 +58,7 @@ const VISIBLE = {
 
 /** What a change has done, in words. */
 export function changeText(entry, { title, visibility, open, keepDays }, now = Date.now()) {
-  const name = `“${entry.title || entry.id}”`;
+  const name = entry.title ? `“${entry.title}”` : nameOf(entry);
   if (title !== undefined) return title ? `${name} is called “${title}” now.` : `${name} has no title any more.`;
   if (visibility !== undefined) return `${name} ${VISIBLE[visibility]}.`;
   if (open !== undefined) return `${name} is ${open ? "open now: who has its link can watch it" : "for guests alone again"}.`;
@@ -78,8 +78,11 @@ export function binOf({ recordings = [], clips = [], files = [] }) {
 /** "of 22 Nov 2026, 09:12", of what has a time. */
 const dateOf = ({ started, begin }) => (started ?? begin ? ` of ${when(started ?? begin)}` : "");
 
-/** What it is called in a question. */
-export const nameOf = (entry) => `“${entry.title || entry.id}”${dateOf(entry)}`;
+/** What it is called at the begin of a sentence. */
+export function nameOf(entry) {
+  if (entry.title) return `“${entry.title}”${dateOf(entry)}`;
+  return dateOf(entry) ? `The ${entry.started ? "recording" : "clip"}${dateOf(entry)}` : `“${entry.id}”`;
+}
 
 /** "2026-11-22T09:12:30", as a time field has it. */
 export function localTime(time) {

@@ -1,6 +1,7 @@
 // A file of the operator's, such as what OBS has recorded, goes into the bucket as a recording's own, to be downloaded.
 import { md5 } from "../vendor/md5.mjs";
 import { putPart } from "./put-part.js";
+import { when } from "./records.js";
 import { make } from "./row.js";
 import { isTheSame, sendFile } from "./sending.js";
 import { bytes, percent } from "./words.js";
@@ -31,10 +32,10 @@ export function createUploads({ find, api }) {
   async function show() {
     const { recordings } = await ask("GET", "recordings");
     const ended = recordings.filter((recording) => recording.ended !== null);
-    recording.replaceChildren(...ended.map(({ id, title }) => make("option", { value: id }, title ? `${title} (${id})` : id)));
+    recording.replaceChildren(...ended.map(({ id, title, started }) => make("option", { value: id }, `${title || "Without a title"}, ${when(started)}`)));
+    find("upload-form").hidden = ended.length === 0;
     const chosen = sessionStorage.getItem(CHOSEN);
     if (ended.some(({ id }) => id === chosen)) recording.value = chosen;
-    find("upload-start").disabled = ended.length === 0;
     if (ended.length > 0) await look();
     else say("A file is uploaded for a recording whose stream is over. There is none yet.");
   }

@@ -96,7 +96,7 @@ def make_operator_app(  # noqa: PLR0913 - the parts that the service has and tes
 
     ``ask_owncast`` queries Owncast at once; without it there is no webhook. ``names`` are further host names
     that requests may have. ``refresh`` fetches the viewer server's metrics. ``access`` is of a private event.
-    ``lead`` asks for the lead.
+    ``lead`` asks for the lead; without ``recordings`` this broadcaster stands by.
     """
     middlewares = [allow_hosts(names), *([_refreshing(refresh)] if refresh else [])]
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=middlewares)
@@ -112,6 +112,8 @@ def make_operator_app(  # noqa: PLR0913 - the parts that the service has and tes
         app.router.add_post("/owncast/webhook", _webhook, name="owncast_webhook")
     if lead:
         app.router.add_post("/api/lead", partial(_lead, lead))
+        if not recordings:
+            app.router.add_route("*", "/api/{path:.*}", partial(_elsewhere, lead))
     if recordings:
         add_recordings(app, recordings)
         for method, path, call in (
@@ -137,6 +139,12 @@ async def _lead(lead: Lead, request: web.Request) -> web.Response:
     except NotPossible as error:
         return web.json_response({"error": str(error)}, status=error.status)
     return web.json_response({}, status=202, headers=NO_STORE)
+
+
+async def _elsewhere(lead: Lead, request: web.Request) -> web.Response:
+    """Where a standby's recordings and guests are managed: 409."""
+    error = NotPossible("this broadcaster stands by: give this command on the machine of the one that leads")
+    return refusal(lead.token, request) or web.json_response({"error": str(error)}, status=error.status)
 
 
 class NewPassphrase(BaseModel):

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.admin import make_operator_app
+from broadcaster.admin import Lead, make_operator_app
 from broadcaster.ipc.messages import HealthReport
 from tests.support.fakes.viewer_app import ViewerApp
 
@@ -51,3 +51,21 @@ async def test_answers_are_for_nobody_else(tmp_path: Path, aiohttp_client: Aioht
         assert headers["X-Frame-Options"] == "DENY"
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert "Server" not in headers
+
+
+async def test_a_standby_manages_nothing(aiohttp_client: AiohttpClient) -> None:
+    """Whoever has the token is told where commands for recordings and guests are given."""
+    wanted = list[bool]()
+    report = HealthReport("offline", 0, None)
+    app = make_operator_app(
+        lambda: report, CollectorRegistry(), lead=Lead("token", lambda: wanted.append(True))
+    )
+    client = await aiohttp_client(app)
+    headers = {"Authorization": "Bearer token"}
+    for method, path in (("POST", "access/invitations"), ("GET", "recordings"), ("DELETE", "bin/a")):
+        assert (await client.request(method, f"/api/{path}")).status == 401
+        answer = await client.request(method, f"/api/{path}", headers=headers)
+        assert answer.status == 409
+        assert "stands by" in (await answer.json())["error"]
+    assert (await client.post("/api/lead", headers=headers)).status == 202
+    assert wanted == [True]

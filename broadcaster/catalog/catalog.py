@@ -250,7 +250,7 @@ class Catalog:
                 f"{self._path} does not make sense ({error}); move it away to start with an empty one"
             ) from None
         self.writer.write(rows.fact("boot", boot_id()), sync=True)
-        return snapshot
+        return replace(snapshot, stream=replace(snapshot.stream, expected=self.recordings.expected))
 
     def knows(self, key: str) -> bool:
         """Whether the key is or was of a segment or an EXT-X-MAP."""

@@ -168,6 +168,11 @@ class RecordingTable(ViewTable[Recording]):
         return self._policy.keep != 0
 
     @property
+    def expected(self) -> AbstractSet[str]:
+        """The variants of a recording that waits for its stream, of another broadcaster."""
+        return self._variants if self._until else frozenset()
+
+    @property
     def expiry(self) -> datetime | None:
         """When a recording expires that ends now, None if it is kept for ever."""
         return rows.time_of(self._policy.now + self._policy.keep) if self._policy.keep else None

@@ -8,6 +8,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -267,6 +268,7 @@ class StreamSnapshot:
     kept: Mapping[str, Sequence[NumberedSegment]] = field(default_factory=dict)
     first: Numbers = Numbers()
     end: datetime | None = None  # of what another broadcaster had recorded: no run begins before
+    expected: AbstractSet[str] = frozenset()  # the variants of its stream, which goes on here
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -85,6 +86,7 @@ class StreamMachine:
         )
         self._barrier = StartupBarrier()
         self._runs: tuple[str, ...] = ()
+        self._expected: AbstractSet[str] = frozenset()  # variants of a stream that another one has shown
         if memory:
             self._restore(memory)
         for segment in pending:
@@ -324,7 +326,7 @@ class StreamMachine:
     def _go_live_if_complete(self, now: float | None = None) -> None:
         if self.state is not State.STARTING:
             return
-        known = self._playlists.current.keys()
+        known = self._playlists.current.keys() or self._expected
         on_the_way = {name for name, queue in self._queues.items() if queue}
         if self._barrier.opens(self._listed_by_source, known, on_the_way, now):
             self._go_live()
@@ -395,6 +397,7 @@ class StreamMachine:
 
     def _restore(self, memory: StreamSnapshot) -> None:
         self._described, self._runs = memory.described, tuple(memory.runs)
+        self._expected = memory.expected
         ended = self._playlists.restore(memory, self._now.monotonic)
         if current := self._playlists.current:
             self.state = State.ENDED if ended else State.LIVE

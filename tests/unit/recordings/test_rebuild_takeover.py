@@ -75,7 +75,9 @@ async def test_the_recording_goes_on(rooms: list[RecorderFixture]) -> None:
     await first.recorder.write()
     known, objects = await views(first), set(first.store.objects_)
     going_on = await take_over(second, first)
+    assert second.studio.catalog.load().stream.expected == frozenset("01")
     second.studio.publish("01", run=MARGIN + 2, count=5)
+    assert second.studio.catalog.load().stream.expected == frozenset()
     with pytest.raises(NotPossible, match="are being read"):
         await sweep(second.store, second.studio.catalog, "live", (), dry_run=False)
     await read_all(second)

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from broadcaster.catalog.records import StreamSnapshot
 from broadcaster.events import (
     Event,
     SegmentLost,
@@ -380,6 +381,18 @@ def test_known_variants_are_not_waited_for_again() -> None:
     assert stage.media("0").ended
     stage.publish("1", 10, run=1)
     assert not stage.media("0").ended
+
+
+def test_the_variants_of_another_broadcasters_stream_are_known() -> None:
+    """After a takeover these go live at once, though no multivariant playlist names them."""
+    known = StreamSnapshot(expected=frozenset("01"))
+    channel = Channel(6, lambda: START, list[Event]().append, memory=known)
+    states = []
+    for variant in "01":
+        channel.expect(variant)
+        channel.publish(stored_segment(f"live/r0/{variant}/0.ts", variant=variant))
+        states.append(channel.state)
+    assert states == [State.STARTING, State.LIVE]
 
 
 def test_a_place_in_the_folder_is_waited_for() -> None:

@@ -30,7 +30,7 @@ from tests.support.waiting import eventually
 
 TTL = seconds(3, 8)  # longer than a busy machine pauses
 CUTS = (Fault.HANG, Fault.REFUSE, Fault.RESET, Fault.LATE, Fault.UNAVAILABLE)
-EVERY = 0.5  # seconds between two segments
+EVERY, TARGET_DURATION = 0.5, 2  # seconds, of the encoder's clock and of its media
 SETTINGS = {
     "BROADCASTER_STANDBY": "true",
     "BROADCASTER_MIRROR": "true",
@@ -62,11 +62,18 @@ class Watch:
     numbers: dict[int, str] = field(default_factory=dict)  # each media sequence number, and its address
     first, discontinuity = 0, 0  # the highest media sequence, and the highest number of a last segment
     violations: list[str] = field(default_factory=list)
-    longest: float = 0.0  # seconds without a new segment
+    longest: float = 0.0  # seconds without a new segment, in this episode
+    stalls: list[tuple[float, str]] = field(default_factory=list)  # the longest of each episode, and its kind
     since: float | None = None  # the newest segment (monotonic)
 
     def has_more(self, epochs: int) -> bool:
         return len(set(self.epochs)) > epochs
+
+    def end_episode(self, kind: str) -> None:
+        """Note its longest time without a new segment, and begin another one."""
+        self.stalls.append((self.longest, kind))
+        print(f"{self.longest:.1f} s without a new segment in the {type(self).__name__} ({kind})", flush=True)
+        self.longest = 0.0
 
     def has_newest_run(self, found: list[str]) -> bool:
         """Whether a recording has segments of the run that is listed now."""
@@ -204,6 +211,40 @@ async def two_services(
             encoder.cancel()
 
 
+async def disturb(kind: str, leader: Link, chance: random.Random) -> None:
+    """Freeze or kill a leader, or cut it off from the bucket."""
+    if kind == "kill":
+        await leader.service.kill()
+    elif kind == "freeze":
+        suspend(leader.service.child)
+    else:
+        await leader.proxy.switch(chance.choice(CUTS))
+
+
+async def come_back(kind: str, leader: Link) -> None:
+    """End what was done to a former leader, and start it as a standby."""
+    if kind == "freeze":
+        resume(leader.service.child)
+    elif kind == "cut":
+        await leader.proxy.switch(Fault.NONE)
+    await ended(leader.service)
+    await leader.service.start()
+    await eventually(leader.service.health, lambda health: str(health["warning"]).startswith("stands by"))
+
+
+async def take_lead(links: list[Link], watch: Watch) -> None:
+    """Move the lead by command."""
+    leader = await eventually(partial(one_of, links))
+    assert leader
+    (standby,) = (link.service for link in links if link is not leader)
+    before = len(set(watch.epochs))
+    await standby.manage("lead")
+    await eventually(partial(leads, standby))
+    await eventually(partial(watch.has_more, before))
+    assert await ended(leader.service) == 1
+    await leader.service.start()
+
+
 @pytest.mark.takes(45)
 async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Whoever is frozen, killed or cut off, the other leads; who comes back changes nothing."""
@@ -219,38 +260,19 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
             newest = await player.until(other.address, await player.until(leader.service.address, 0) - 1)
             before, refused = len(set(watch.epochs)), Counter(player.refused)
             kind = ("freeze", "kill", "cut")[episode % 3]
-            if kind == "kill":
-                await leader.service.kill()
-            elif kind == "freeze":
-                suspend(leader.service.child)
-            else:
-                await leader.proxy.switch(chance.choice(CUTS))
+            await disturb(kind, leader, chance)
             await eventually(partial(leads, other))
             await eventually(partial(watch.has_more, before))
             await player.until(other.address, newest + MARGIN)
             assert player.refused[other.address] == refused[other.address]
             await asyncio.sleep(chance.uniform(0, seconds(10, 0)))
-            if kind == "freeze":
-                resume(leader.service.child)
-            elif kind == "cut":
-                await leader.proxy.switch(Fault.NONE)
-            await ended(leader.service)
-            await leader.service.start()
-            await eventually(
-                leader.service.health, lambda health: str(health["warning"]).startswith("stands by")
-            )
+            await come_back(kind, leader)
             await eventually(partial(leads, other))
+            for seen in (watch, player):
+                seen.end_episode(kind)
         for _ in range(seconds(20, 1)):
-            leader = await eventually(partial(one_of, links))
-            assert leader
-            (standby,) = (link.service for link in links if link is not leader)
-            before = len(set(watch.epochs))
-            await standby.manage("lead")
-            await eventually(partial(leads, standby))
-            await eventually(partial(watch.has_more, before))
-            assert await ended(leader.service) == 1
-            await leader.service.start()
-        print(f"at most {watch.longest:.1f} s without a new segment")
+            await take_lead(links, watch)
+            player.end_episode("lead")
         (whole,) = await eventually(partial(recorded, bucket), lambda found: watch.has_newest_run(found[0]))
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -260,6 +282,9 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
     assert len(set(watch.epochs)) > seconds(100, 2)
     assert (watch.missing, watch.violations, player.violations) == ([], [], [])
     assert whole[: len(begun)] == begun
+    if SOAK:
+        lost = sorted(stall for stall, kind in player.stalls if kind != "lead")
+        assert lost[len(lost) * 95 // 100 - 1] <= TTL + 3 * TARGET_DURATION, lost
 
 
 async def status_of(service: Service, path: str) -> int:

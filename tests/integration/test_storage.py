@@ -10,6 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from broadcaster.bucket import Bucket, open_store
+from broadcaster.bucket.conditional import is_latest
 from broadcaster.bucket.session import session
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import free_ports
@@ -79,6 +80,32 @@ async def test_a_playlist_replaces_only_what_we_know(bucket: SeaweedBucket) -> N
             assert "Content-Encoding" not in response.headers
         await store.delete([PLAYLIST], deadline=60)
         assert await replace_it(b"late", second) is None
+
+
+class Leads:
+    """Leads, with an epoch."""
+
+    async def ask(self, *, surely: bool = False) -> int:
+        return 8 if surely else 7
+
+
+async def test_what_was_written_later(bucket: SeaweedBucket) -> None:
+    """An object says under which epoch it was written, and when: a later leader has written later."""
+    first, second = ("live/recordings/a-1/recording.json", "live/recordings/a-2/recording.json")
+    async with open_store(bucket_of(bucket)) as store:
+        assert await store.written(first, deadline=60) is None
+        await store.replace(first, b"{}", etag=None, max_age=3, deadline=60)
+        store.fence = Leads()
+        await store.replace(second, b"{}", etag=None, max_age=3, deadline=60)
+        found = [await store.written(key, deadline=60) for key in (first, second)]
+        assert [written and written[0] for written in found] == [0, 7]
+        assert all(written and written[1].tzinfo for written in found)
+        assert [await is_latest(store, *pair) for pair in ((first, [second]), (second, [first]))] == [
+            False,
+            True,
+        ]
+        with pytest.raises(ValueError, match="at the same time"):
+            await is_latest(store, first, [first])
 
 
 async def test_a_long_playlist_is_compressed(bucket: SeaweedBucket) -> None:

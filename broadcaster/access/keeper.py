@@ -210,11 +210,11 @@ class Keeper:
             await self.on_share()
 
     async def _number(self, version: tuple[int, int]) -> None:
+        self.version = version  # at once: no two changes have the same number
         try:
             await self._writing.call(write_own, self._version_file, json.dumps(version))
         except OSError as error:
             raise NotPossible(f"the number of the change cannot be kept: {error.strerror}") from None
-        self.version = version
 
     @property
     def is_rehearsing(self) -> bool:
@@ -230,6 +230,7 @@ class Keeper:
         await self._keep_doors(doors)
         self.on_change(self.grants())
         logger.info("the doors are open")
+        await self._share()
 
     async def close_doors(self, opens: float | None = None) -> None:
         """Let the crew in alone, until a time or the next opening. Raises NotPossible."""
@@ -239,11 +240,13 @@ class Keeper:
         await self._keep_doors(Doors(open=False, closed=closed, opens=opens))
         self.on_change(self.grants())
         logger.info("the doors are closed")
+        await self._share()
 
     async def end_rehearsal(self) -> None:
         """What guests may see has begun. Raises NotPossible."""
         if self.doors.open:
             await self._keep_doors(replace(self.doors, opened=None))
+            await self._share()
 
     async def keep_time(self) -> None:
         """Open the doors when it is time, until cancelled."""
@@ -263,7 +266,6 @@ class Keeper:
             raise NotPossible(f"the state of the doors cannot be kept: {error.strerror}") from None
         self.doors = doors
         self._doors_changed.notify()
-        await self._share()
 
     def path_of(self, invitation: Invitation) -> str:
         """The path that an invitation opens."""

@@ -85,6 +85,27 @@ async def test_the_newer_state_holds(tmp_path: Path) -> None:
         adopt(folder, "{}")
 
 
+async def test_changes_at_a_time(tmp_path: Path) -> None:
+    """Each has a number of its own, and holds here before a standby knows of it."""
+    keeper, done = keeper_in(tmp_path), list[str | tuple[int, int]]()
+    keeper.on_change = lambda grants: done.append(grants.doors.partition("-")[0])
+
+    async def share() -> None:
+        done.append(keeper.version)
+
+    keeper.on_share = share
+    await keeper.lead(7)
+    await keeper.close_doors()
+    await keeper.open_doors()
+    await keeper.end_rehearsal()
+    assert done == ["closed", (7, 1), "open", (7, 2), (7, 3)]
+    done.clear()
+    await asyncio.gather(*(keeper.invite(name, NOW + 100) for name in "abc"))
+    assert keeper.version == (7, 6)
+    assert done[-1] == (7, 6)
+    assert keeper_in(tmp_path).version == (7, 6)
+
+
 async def test_the_passphrase_is_still_recognised(tmp_path: Path) -> None:
     """What a standby has computed of the passphrase stays, so that a flood keeps no guest out later."""
     first, folder = keeper_in(tmp_path / "a"), tmp_path / "b"

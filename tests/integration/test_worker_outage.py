@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,10 +13,12 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.edge import encode
 from broadcaster.hls import MediaPlaylist, parse
 from tests.conformance.test_conformance import Encoder
 from tests.integration.test_worker import text_at
 from tests.support import length
+from tests.support.fakes.edge_pushes import PLAYLIST, push_of, text_of
 from tests.support.servers.odd_edge import KINDS, OddEdge
 from tests.support.servers.service import running_service
 from tests.support.servers.worker import Worker, running_worker
@@ -26,6 +29,7 @@ EVICTIONS, RESTARTS = length.seconds(6, 1), length.seconds(3, 1)  # meanwhile
 BACK_WITHIN = 1.0 if length.SOAK else PATIENCE  # seconds from an eviction to the first answer
 PAUSE = 0.1  # seconds between two requests of who polls
 PATHS = ("live/0/playlist.m3u8", "live/1/playlist.m3u8")
+LARGE = 1000  # times 10,000 characters: more than what is on its way between two programs
 SILENT = 30  # seconds without a push after which pages get an event
 
 
@@ -167,6 +171,23 @@ async def test_the_service_is_dead(tmp_path: Path, bucket: SeaweedBucket) -> Non
     assert watchers.polled.keys() == {200}
     assert watchers.answers.keys() <= {200, 503}
     assert max(times) <= BACK_WITHIN
+
+
+async def test_an_answer_that_has_begun_is_whole(tmp_path: Path) -> None:
+    """A client that reads slowly gets all of a playlist, though the object is thrown out meanwhile."""
+    text = "#EXTM3U\n" + LARGE * secrets.token_hex(5000)
+    async with (
+        running_worker(tmp_path) as worker,
+        worker.client() as client,
+        aiohttp.ClientSession(headers={"Accept-Encoding": "identity"}) as session,
+    ):
+        push = push_of(1, 1, texts={PLAYLIST: text_of(1, text)})
+        assert (await client.push(encode(push))).is_taken
+        async with session.get(f"{worker.address}/{PLAYLIST}") as response:
+            await worker.evict()
+            found = await response.text()
+    assert len(found) == len(text)
+    assert found == text
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])

@@ -32,8 +32,8 @@ export async function textOf(blob, headers, most, size = 0) {
   const packed = blob?.stream() ?? null, stream = headers.get("content-encoding") === "gzip" ? packed?.pipeThrough(new DecompressionStream("gzip")).pipeThrough(new TransformStream(bounded)) : packed;
   try { return stream && (await new Response(stream).text()); } catch { return null; }
 }
-/** Asks a Stage; one that is moved, or deployed anew, lets its requests down, and they ask once more. */
-export const asked = (env, channel, path, init, ask = async () => env.STAGE.getByName(channel).fetch(`https://stage/${path}`, init)) =>
+/** Asks a Stage; one that is moved, or deployed anew, lets its requests down, in the middle of an answer as well, and they ask once more. */
+export const asked = (env, channel, path, init, ask = async () => { const found = await env.STAGE.getByName(channel).fetch(`https://stage/${path}`, init); return new Response(await found.arrayBuffer(), found); }) =>
   ask().catch(ask).catch(() => busy("The edge is away.\n", age(1)));
 const LOOK = 1000, TOKEN = /^([0-9a-f]{8,10})\.([0-9a-f]{16})([0-9a-f]{64})$/, IN_PATH = /^\/t\/([^/]*)(\/.*)?$/s, COOKIE = /(?:^|;\s*)broadcaster_access=([^;\s]*)/;
 let gate, looked = 0, known = 0;

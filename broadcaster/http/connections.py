@@ -74,7 +74,7 @@ class Connections:
         )
         yield Metric("connections_cut", text, self._cut, labels=("reason",), is_counter=True)
 
-    def complete(self, request: web.Request) -> None:
+    def complete(self, request: web.BaseRequest) -> None:
         """Note that a request has arrived: its time no longer counts against the client."""
         if connection := self._open.get(request.protocol):
             self._finished(connection)
@@ -141,7 +141,11 @@ class Connections:
                 refusal = web.Response(status=431, text="The header fields are too large.\n")
                 refusal.force_close()
                 return refusal
-            return await handle(request)
+            try:
+                return await handle(request)
+            finally:
+                if not request.content.is_eof():  # what comes of its body begins no other request
+                    request.content.on_eof(partial(self.complete, request))
 
         return begin
 

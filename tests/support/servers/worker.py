@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 WORKER = ROOT / "deploy/cloudflare/worker"
 PAGE = ROOT / "viewer/dist"
 # Of nginx before it: workerd closes a connection that is idle for five seconds, Cloudflare does not.
-BEHIND_NGINX = {"keepalive 8;": "keepalive 8; keepalive_timeout 2s;"}
+BEHIND_NGINX = {"keepalive_timeout 60s;": "keepalive_timeout 2s;"}
 RIG = Path(__file__).with_name("worker_rig.mjs")
 
 

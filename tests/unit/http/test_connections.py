@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,10 +21,12 @@ from broadcaster.http.connections import (
     STALL_TIMEOUT,
     Connections,
 )
+from broadcaster.http.server import KEEPALIVE_TIMEOUT
 from broadcaster.metrics import MetricsCollector
 from broadcaster.tracker.tracker import Tracker
 from tests.support.fakes.viewer_app import ViewerApp
 from tests.support.fakes.webtorrent_clients import announce
+from tests.support.servers.edge import CONFIGURATION
 from tests.support.waiting import eventually
 
 SIZE = 4_000_000  # bytes: far more than the kernel takes at once
@@ -158,6 +161,27 @@ async def test_an_unfinished_request_is_closed(house: House) -> None:
     with contextlib.closing(await house.ask("/small", end="")):
         await eventually(house.is_entered)
         assert await house.until_cut("unfinished") > REQUEST_TIMEOUT
+
+
+async def test_a_body_after_the_answer_is_no_other_request(house: House) -> None:
+    """A proxy may keep a connection whose request was answered before its body had come."""
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(await house.ask("/small", end="Content-Length: 5\r\n\r\n")) as client:
+        assert b"200 OK" in await asyncio.wait_for(loop.sock_recv(client, 1000), 60)
+        await loop.sock_sendall(client, b"12345")
+        await house.clock.looks()
+        house.clock.now += 2 * REQUEST_TIMEOUT
+        await house.clock.looks()
+        assert house.cut("unfinished") == 0
+        assert house.open == 1
+        await loop.sock_sendall(client, b"GET")
+        assert await house.until_cut("unfinished") > REQUEST_TIMEOUT
+
+
+def test_proxies_close_connections_first() -> None:
+    """Else a proxy may send a report on a connection that is closed just now, and a viewer gets 502."""
+    (found,) = re.findall(r"keepalive_timeout (\d+)s;", CONFIGURATION.read_text())
+    assert 2 * int(found) <= KEEPALIVE_TIMEOUT
 
 
 async def test_a_silent_websocket_stays_connected(tmp_path: Path, clock: Clock) -> None:

@@ -58,7 +58,7 @@ async def test_page_follows_the_stream_through_its_life(
     """Offline, live, over a reconnect, offline, live again: the page follows by itself, never reloaded."""
     traffic = Traffic(page)
     with no_complaints(page):
-        async with end_to_end(tmp_path, bucket, segment_seconds=2, BROADCASTER_END_GRACE_SECONDS="40") as on:
+        async with end_to_end(tmp_path, bucket, BROADCASTER_END_GRACE_SECONDS="30") as on:
             await page.goto(f"{on.service.address}/")
             await until(page, is_("offline"))
             await page.screenshot(path=tmp_path / "1-offline.png")

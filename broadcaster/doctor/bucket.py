@@ -28,7 +28,7 @@ from broadcaster.bucket.lease import ALIVE, FILE, MACHINE, VERSION, LeaseRecord,
 from broadcaster.bucket.session import create_client
 from broadcaster.doctor.folders import Survey
 from broadcaster.doctor.report import from_storage, rate_text, reading, time_text
-from broadcaster.errors import StorageError, StorageUnavailable
+from broadcaster.errors import ObjectNotFound, StorageError, StorageUnavailable
 from broadcaster.guest import TIMEOUT, Browser, BrowserResponse
 from broadcaster.printable import size_text
 from broadcaster.service.checklist import CheckFinding, clock_finding, failed, ok, skipped, warning
@@ -62,8 +62,7 @@ class ProbeObjects:
     def __init__(self, store: ObjectStore, prefix: str) -> None:
         self.folder = f"{prefix}/check-{secrets.token_hex(16)}/0"
         self._store = store
-        self._keys: list[str] = []
-        self._unanswered: list[str] = []
+        self._uploads: dict[str, asyncio.Task[str]] = {}  # by key, each that was begun
 
     def key(self, name: str) -> str:
         """The key of a test object. It ends as a segment's does, so that a CDN treats it as a segment."""
@@ -76,28 +75,34 @@ class ProbeObjects:
     async def put(self, name: str, size: int, *, deadline: float = PUT_DEADLINE) -> bytes:
         """Store ``size`` incompressible bytes and return them. Raises StorageError."""
         body, key = os.urandom(size), self.key(name)
-        self._keys.append(key)  # the bucket may have the object even without an answer
-        self._unanswered.append(key)
-        try:
-            async with asyncio.timeout(deadline):
-                await self._store.put(key, body)
-        except TimeoutError:
-            raise StorageUnavailable(f"PUT: no answer within {deadline:.0f} s") from None
-        self._unanswered.remove(key)
+        upload = self._uploads[key] = asyncio.create_task(self._store.put(key, body))
+        await asyncio.wait({upload}, timeout=deadline)
+        if not upload.done():
+            upload.cancel()
+            raise StorageUnavailable(f"PUT: no answer within {deadline:.0f} s")
+        await upload
         return body
 
     async def remove(self) -> int:
         """Delete all test objects and return their number. Raises StorageError.
 
-        Objects whose upload had no answer are deleted twice: the bucket may store them after the first time.
+        The upload that an interrupt has left gets time for its answer. Objects whose upload had no answer are
+        deleted twice: the bucket may store them after the first time.
         """
-        keys, unanswered, self._keys, self._unanswered = self._keys, self._unanswered, [], []
-        if keys:
-            await self._store.delete(keys, deadline=CLEANUP)
+        uploads, self._uploads = self._uploads, {}
+        left = {upload for upload in uploads.values() if not upload.done() and not upload.cancelling()}
+        if left:
+            await asyncio.wait(left, timeout=CLEANUP)
+        for upload in uploads.values():
+            upload.cancel()
+        await asyncio.gather(*uploads.values(), return_exceptions=True)
+        if uploads:
+            await self._store.delete([*uploads], deadline=CLEANUP)
+        unanswered = [key for key, upload in uploads.items() if upload.cancelled() or upload.exception()]
         if unanswered:
             await asyncio.sleep(SETTLE)
             await self._store.delete(unanswered, deadline=CLEANUP)
-        return len(keys)
+        return len(uploads)
 
 
 @asynccontextmanager
@@ -294,8 +299,9 @@ class BucketChecks:
         """
         key = owner_key(self._prefix, self._lease_secret)
         try:
-            size = await self._store.size(key, deadline=DEADLINE)
-            lease = LeaseRecord.parse(await self._settings.read(key, 0, size - 1)) if size else None
+            lease = LeaseRecord.parse(await self._store.get(key, deadline=DEADLINE))
+        except ObjectNotFound:
+            lease = None
         except ValueError as error:
             return warning(f"{key} is {error}", "see what else writes under R2_PREFIX")
         is_standby = ours["BROADCASTER_STANDBY"] == "True"

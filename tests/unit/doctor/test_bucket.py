@@ -13,7 +13,7 @@ from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.lease import LeaseRecord
 from broadcaster.doctor import bucket
 from broadcaster.doctor.bucket import BucketChecks, Clients, ProbeObjects
-from broadcaster.errors import StorageUnavailable
+from broadcaster.errors import ObjectNotFound, StorageUnavailable
 from tests.support.fakes.pipeline_parts import START
 
 
@@ -56,6 +56,29 @@ OURS = {
 THEIRS = LeaseRecord("a", START - timedelta(seconds=3), standby=True, settings=OURS | {"machine": "there"})
 
 
+async def test_interrupted_while_the_bucket_is_slow() -> None:
+    """An interrupt does not stop the upload: its object is deleted once it is there."""
+    stored = list[str]()
+
+    class Slow:
+        async def put(self, key: str, body: bytes) -> str:
+            await asyncio.sleep(0.2)
+            stored.append(key)
+            return str(len(body))
+
+        async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
+            assert deadline > 0
+            for key in keys:
+                stored.remove(key)
+
+    objects = ProbeObjects(cast("ObjectStore", Slow()), "live")
+    check = asyncio.create_task(objects.put("probe", 10))
+    await asyncio.sleep(0)  # it begins
+    check.cancel()
+    assert await objects.remove() == 1
+    assert stored == []
+
+
 @pytest.mark.parametrize(
     ("lease", "outcome", "message"),
     [
@@ -77,19 +100,15 @@ THEIRS = LeaseRecord("a", START - timedelta(seconds=3), standby=True, settings=O
 )
 async def test_a_standby(lease: LeaseRecord | None, outcome: str, message: str) -> None:
     """The check says what would keep it from taking over, or makes viewers see something else then."""
-    body = lease.render() if lease else b""
 
     class Store:
-        async def size(self, key: str, *, deadline: float) -> int:
+        async def get(self, key: str, *, deadline: float) -> bytes:
             assert (key, deadline > 0) == ("live/owner.json", True)
-            return len(body)
+            if lease is None:
+                raise ObjectNotFound(key)
+            return lease.render()
 
-    class Reader:
-        async def read(self, key: str, first: int, last: int) -> bytes:
-            assert (key, first, last) == ("live/owner.json", 0, len(body) - 1)
-            return body
-
-    clients = Clients(*cast("tuple[Any, ...]", (None, Store(), Reader(), None)))
+    clients = Clients(*cast("tuple[Any, ...]", (None, Store(), None, None)))
     found = await BucketChecks(clients, "https://s3.example", "live").lease("b", START, OURS)
     assert found.outcome == outcome
     assert re.search(message, found.message)

@@ -1,4 +1,4 @@
-"""Tokens of private events: who has one may watch; and the seal of what a standby has to know of that.
+"""Tokens of private events: who has one may watch.
 
 A token is ``<expiry>.<grant><mac>``, all hexadecimal: seconds since the epoch, the grant that it was made
 for, and HMAC-SHA-256 over both. This module has no I/O and no clock.
@@ -6,10 +6,8 @@ for, and HMAC-SHA-256 over both. This module has no I/O and no clock.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
-import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -92,34 +90,3 @@ def is_valid(guest: Guest, grants: Mapping[str, int | None], now: float) -> bool
 
 def _mac(secret: bytes, expiry: str, grant: str) -> str:
     return hmac.new(secret, f"broadcaster access {expiry} {grant}".encode(), "sha256").hexdigest()
-
-
-NONCE, MAC = 32, 32  # bytes
-
-
-def seal(secret: bytes, text: str) -> bytes:
-    """A text that only who has the secret can read, or could have written: encrypt, then MAC.
-
-    The key stream is SHAKE256 (FIPS 202) over a key and a nonce that is never used twice, the MAC is
-    HMAC-SHA-256 (RFC 2104) over nonce and ciphertext. Both keys are derived from ``secret``.
-    """
-    sealed = (nonce := secrets.token_bytes(NONCE)) + _encrypted(secret, nonce, text.encode())
-    return sealed + _seal_mac(secret, sealed)
-
-
-def unseal(secret: bytes, body: bytes) -> str:
-    """The text of ``seal``; raises ValueError if it was sealed with another secret, or changed."""
-    sealed, mac = body[:-MAC], body[-MAC:]
-    if len(sealed) < NONCE or not hmac.compare_digest(mac, _seal_mac(secret, sealed)):
-        raise ValueError("sealed with another secret, or changed")
-    return _encrypted(secret, sealed[:NONCE], sealed[NONCE:]).decode()
-
-
-def _encrypted(secret: bytes, nonce: bytes, text: bytes) -> bytes:
-    key = hmac.digest(secret, b"broadcaster seal: key stream", "sha256")
-    stream = hashlib.shake_256(key + nonce).digest(len(text))
-    return (int.from_bytes(text) ^ int.from_bytes(stream)).to_bytes(len(text))
-
-
-def _seal_mac(secret: bytes, sealed: bytes) -> bytes:
-    return hmac.digest(hmac.digest(secret, b"broadcaster seal: MAC", "sha256"), sealed, "sha256")

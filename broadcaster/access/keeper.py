@@ -22,6 +22,8 @@ from typing import Literal
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from pydantic import TypeAdapter, ValidationError
 
 from broadcaster.access import make_token, opened_of, proxy_key
@@ -45,6 +47,7 @@ SECRET, PASSPHRASE = "access-secret", "access-passphrase"  # files in the state 
 INVITATIONS, DOORS, VERSION = "access-invitations", "access-doors", "access-version"
 BEFORE = ".before"  # ends the names of files that were replaced by those of another broadcaster
 SECRET_BYTES = 32
+NONCE_BYTES = 12
 VALID = 24 * 3600  # seconds for which a passphrase opens the event
 SHORTEST = 8  # characters
 RATE, BURST = 0.5, 30  # computed hashes: 60 in any minute
@@ -468,3 +471,21 @@ def _own_secret(file: Path) -> bytes:
 def _normalized(text: str) -> str:
     """The passphrase as it is compared: keyboards compose the same letters in different ways."""
     return unicodedata.normalize("NFKC", " ".join(text.split()))
+
+
+def seal(secret: bytes, text: str) -> bytes:
+    """A text that only who has the secret can read, or could have written (ChaCha20-Poly1305, RFC 8439)."""
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return nonce + _cipher(secret).encrypt(nonce, text.encode(), None)
+
+
+def unseal(secret: bytes, body: bytes) -> str:
+    """The text of ``seal``; raises ValueError if it was sealed with another secret, or changed."""
+    try:
+        return _cipher(secret).decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], None).decode()
+    except (InvalidTag, ValueError):
+        raise ValueError("sealed with another secret, or changed") from None
+
+
+def _cipher(secret: bytes) -> ChaCha20Poly1305:
+    return ChaCha20Poly1305(hmac.digest(secret, b"broadcaster seal", sha256))

@@ -24,8 +24,7 @@ import aiohttp
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
-from broadcaster.access import seal, unseal
-from broadcaster.access.keeper import Keeper, adopt
+from broadcaster.access.keeper import Keeper, adopt, seal, unseal
 from broadcaster.admin import Lead, make_operator_app, own_token
 from broadcaster.aio import Retrying, Signal, wait_at_most
 from broadcaster.bucket import ObjectStore

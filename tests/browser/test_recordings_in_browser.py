@@ -160,7 +160,8 @@ async def test_a_stream_from_its_start_and_after_its_end(
             await expect(page.locator("#marks i")).to_have_count(1)  # where the encoder came back
             await expect(page.locator("#marks i")).to_be_visible()
             await check_recording(page, shots)
-            last = await until(page, lambda s: s["time"] > BEFORE + 1)  # over the discontinuity
+            # Over the discontinuity, on a busy machine to its end.
+            last = await until(page, lambda s: s["time"] > BEFORE + 1 or s["status"] == "over")
             assert (last["sessions"], last["rebuilds"]) == (1, 0)
             await page.keyboard.press("9")
             await until(page, is_("over"))

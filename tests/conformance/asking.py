@@ -6,11 +6,12 @@ from yarl import URL
 
 from tests.conformance.subject import Answer, Query, Subject
 from tests.conformance.text import Playlist
-from tests.conformance.verdicts import NotApplicable, require
+from tests.conformance.verdicts import NotApplicable, Violation, require
 
 SKIP: Query = {"_HLS_skip": "YES"}
 GZIP = {"Accept-Encoding": "gzip"}
 FAR_AHEAD = 1000  # segments
+LATE = 3  # answers in a row that are late: a busy machine is not meant
 MISSING = URL("no-such-variant/playlist.m3u8")  # beside the playlist that is tested
 
 
@@ -27,18 +28,25 @@ async def without_and_with(subject: Subject, query: Query) -> tuple[Answer, Answ
     return await asyncio.gather(subject.ask_origin(), subject.ask(query))
 
 
-def require_at_once(subject: Subject, plain: Answer, answer: Answer) -> None:
-    """Raise Violation where the second answer was held up."""
-    late = answer.seconds - plain.seconds
-    require(late < subject.promptly, f"answered {late:.1f} s later than without the query")
+def is_at_once(subject: Subject, plain: Answer, answer: Answer) -> bool:
+    """Whether nothing has held up the second answer."""
+    return answer.seconds - plain.seconds < subject.promptly
+
+
+async def at_once(subject: Subject, query: Query) -> tuple[Answer, Answer]:
+    """Two such answers, neither held up by the query; raises Violation where that is so each time."""
+    for _ in range(LATE):
+        plain, answer = await without_and_with(subject, query)
+        if is_at_once(subject, plain, answer):
+            return plain, answer
+    raise Violation(f"answered {answer.seconds - plain.seconds:.1f} s later than without the query")
 
 
 async def refused(subject: Subject, query: Query) -> Answer:
     """The answer to what is no proper blocking request; raises Violation unless that is a 400 at once."""
     await blocking_playlist(subject)
-    plain, answer = await without_and_with(subject, query)
+    _, answer = await at_once(subject, query)
     require(answer.status == 400, f"{query}: 400 expected, {answer.status} seen")
-    require_at_once(subject, plain, answer)
     return answer
 
 

@@ -64,7 +64,7 @@ BLOCKING = (
         "refuses late",
         blocking.too_far_ahead_is_refused_at_once,
         Behaviour(refusal=1.5),
-        "s later than without",
+        "seconds later than without",
     ),
     Fault(
         "ignores a lone part",
@@ -109,7 +109,7 @@ BLOCKING = (
         "waits after the end",
         blocking.an_ended_playlist_ignores_directives,
         Behaviour(heeds_end=False),
-        "200 expected, 503 seen",
+        "s later than without the query",
         State.ENDED,
     ),
     Fault(

@@ -382,6 +382,7 @@ async def serve(
                 stop,
                 settings.drain,
                 on_stop=partial(_stopping, components.pipeline, settings.drain),
+                hands_over=lambda: lease.must_hand_over,
             )
             if components.mirror:
                 await components.mirror.flush()

@@ -80,6 +80,8 @@ class Pipeline:
         self._uploads: dict[str, SegmentUpload] = {}  # by object key, oldest first, until they are released
         self._effects: asyncio.Queue[Effect] = asyncio.Queue()
         self._idle = asyncio.Event()
+        self._leaves = False  # what is not being uploaded, to another broadcaster
+        self._under_way = 0  # uploads that have not ended
 
     async def run(
         self,
@@ -87,9 +89,11 @@ class Pipeline:
         stop: asyncio.Event,
         drain: float,
         on_stop: Callable[[], None] = lambda: None,
+        hands_over: Callable[[], bool] = lambda: False,
     ) -> None:
         """Work until ``stop``, then call ``on_stop`` and finish uploads, for at most ``drain`` seconds.
 
+        If it then ``hands_over`` to another broadcaster, which has the stream as well, no upload begins.
         ``follow`` calls its argument with each event of the source until it is cancelled. An exception ends
         ingest.
         """
@@ -109,6 +113,10 @@ class Pipeline:
                 self.draining = True
                 on_stop()
                 following.cancel()
+                if hands_over():
+                    self._leaves = True
+                    self._uploader.begin_no_more()
+                    self._queue([model.Log("info", "uploads that have not begun are left to the standby")])
                 await wait_at_most(drain, self._idle)
                 await self._catalog.writer.write(sync=True)
                 self._spool.release_durable(self._catalog.writer.durable)
@@ -197,7 +205,7 @@ class Pipeline:
     async def _execute(self) -> None:
         """Execute all effects in order; ingest ends if a row cannot be written."""
         while True:
-            if self._effects.empty() and not self._uploads:
+            if self._effects.empty() and not (self._under_way if self._leaves else self._uploads):
                 self._idle.set()
             await self._do(await self._effects.get())
 
@@ -218,6 +226,7 @@ class Pipeline:
                 self.published += isinstance(event, SegmentPublished)
                 self._observe(happened(event, self._clock()))
             case model.Upload(segment):
+                self._under_way += 1
                 self._group.create_task(self._upload(self._uploads[segment.key]), name=segment.key)
             case model.Release(segment):
                 if path := self._uploads.pop(segment.key).path:
@@ -229,7 +238,13 @@ class Pipeline:
                 logger.log(logging.getLevelNamesMapping()[level.upper()], "%s", message)
 
     async def _upload(self, upload: SegmentUpload) -> None:
-        self._handle(model.SegmentFinished(await self._segment_uploader.finish(upload)))
+        try:
+            self._handle(model.SegmentFinished(await self._segment_uploader.finish(upload)))
+        except asyncio.CancelledError:  # the effect wakes the queue, which ends when no upload is under way
+            self._queue([model.Log("info", f"{upload.segment.key} is left to the standby")])
+            raise
+        finally:
+            self._under_way -= 1
 
     async def _spool_file(self, segment: Segment, file: SourceFile | None, key: str) -> Path | None:
         """Add a file to the spool; None if that fails, and the file has to be read from the source."""

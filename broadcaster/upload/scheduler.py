@@ -34,12 +34,15 @@ class AdaptiveLimit(Generic[T]):
         self._most = most
         self._clock = clock
         self._waiting: dict[asyncio.Future[None], T] = {}
+        self._is_closed = False
 
     @asynccontextmanager
     async def slot(self, upload: T) -> AsyncIterator[None]:
         """Wait until the upload is admitted, and count it until the end of the context."""
         admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[admitted] = upload
+        if self._is_closed:
+            admitted.cancel()
         self._admit()
         try:
             await admitted
@@ -51,6 +54,12 @@ class AdaptiveLimit(Generic[T]):
                     self._busy = self.busy
                 self.in_flight -= 1
             self._admit()
+
+    def close(self) -> None:
+        """Admit no more: uploads that wait, and later ones, are cancelled."""
+        self._is_closed = True
+        for admitted in self._waiting:
+            admitted.cancel()
 
     @property
     def busy(self) -> float:

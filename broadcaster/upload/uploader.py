@@ -72,6 +72,10 @@ class Uploader:
         """Whether the uplink is in use."""
         return self._scheduler.in_flight > 0
 
+    def begin_no_more(self) -> None:
+        """Finish the requests that are under way; the tasks of others are cancelled."""
+        self._scheduler.close()
+
     async def put(self, segment: Segment, key: str, read: Read, *, look_first: bool = False) -> Segment:
         """The segment with the facts of its stored object.
 

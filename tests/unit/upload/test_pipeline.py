@@ -33,6 +33,7 @@ from broadcaster.hls import ByteRange, MediaPlaylist, parse
 from broadcaster.ipc.messages import State
 from broadcaster.stream import Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
+from broadcaster.upload.scheduler import START
 from broadcaster.upload.spool import Spool
 from tests.support.fakes import mpegts as packets
 from tests.support.fakes.hls_writer import PACKET
@@ -264,6 +265,27 @@ async def test_uploads_are_parallel_and_publication_is_in_order(tmp_path: Path) 
         gate.set()
         await line.until_published(4)
     assert line.published() == ["0.ts", "1.ts", "2.ts", "3.ts"]
+
+
+async def test_a_backlog_is_left_to_who_takes_over(tmp_path: Path) -> None:
+    """Asked for the lead, it lists what is being uploaded, and begins no upload that the other one can do."""
+    line = Line(tmp_path)
+    line.know_variants("0")
+    with closing(line.catalog):
+        async with line.catalog.writer:
+            run = line.pipeline.run(line.source.run, line.stop, 300, hands_over=lambda: True)
+            task = asyncio.create_task(run)
+            gates = [line.store.gates.setdefault(f"{number}.ts", asyncio.Event()) for number in range(40)]
+            for number in range(40):
+                line.discover(line.file(f"{number}.ts"), number=number)
+            await line.until(lambda: line.pipeline.backlog == 40 and len(line.store.puts) == START)
+            line.stop.set()
+            await line.until(lambda: line.pipeline.draining)
+            for gate in gates:
+                gate.set()
+            await task
+    assert line.published() == [f"{number}.ts" for number in range(START)]
+    assert len(line.store.puts) == START
 
 
 async def test_the_source_may_take_its_files_away(tmp_path: Path) -> None:

@@ -32,12 +32,13 @@ async def test_hundreds_of_pages(tmp_path: Path, bucket: SeaweedBucket, case: Ca
     show(found)
     watching, figures = found.watching, found.pages.figures
     late = sum(count for (_, status), count in figures.answers.items() if status == 503)  # they ask once more
+    slow = 1 if length.SOAK else 3  # a busy machine has pages join while others watch
     # One of each variant is under way at the begin.
-    assert watching.requests(PLAYLISTS) <= 1.1 * (found.versions + case.variants) + late
-    assert watching.requests(EVENTS) <= 1.5 * (found.versions + 1) + late
+    assert watching.requests(PLAYLISTS) <= slow * 1.1 * (found.versions + case.variants) + late
+    assert watching.requests(EVENTS) <= slow * 1.5 * (found.versions + 1) + late
     blocked = [count for path, count in watching.paths(PLAYLISTS).items() if "_HLS_msn=" in path]
     assert set(blocked) == {1} or late
-    assert watching.most_open <= 20
+    assert watching.most_open <= slow * 20
     assert watching.bytes <= MOST_BYTES * watching.seconds / LENGTH
     assert figures.requests(PLAYLISTS) >= case.viewers * found.versions / case.variants or late
     assert figures.fell == []

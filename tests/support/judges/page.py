@@ -46,7 +46,7 @@ SHIFTS = """(() => {
     const observer = new PerformanceObserver((list) => list.getEntries().forEach(note));
     observer.observe({ type: "layout-shift", buffered: true });
 })()"""
-MAX_SHIFT = 0.02 if SOAK else 0.05  # of the viewport; a busy machine paints what comes at once in several frames
+MAX_SHIFT = 0.02 if SOAK else 0.05  # a busy machine paints in several frames what comes at once
 
 SETTLED = """async () => {
     const ends = (one) => one.effect.getComputedTiming().endTime !== Infinity;

@@ -39,7 +39,7 @@ from tests.support.fakes import mpegts as packets
 from tests.support.fakes.hls_writer import PACKET
 from tests.support.fakes.pipeline_parts import FakeEncoder, FakeSource, FakeStore, segment_of, variants_listed
 from tests.support.faults.broken_files import CALLS, broken
-from tests.support.waiting import changes
+from tests.support.waiting import changes, eventually
 
 
 class CountingWriter(TransactionWriter):
@@ -280,7 +280,7 @@ async def test_a_backlog_is_left_to_who_takes_over(tmp_path: Path) -> None:
                 line.discover(line.file(f"{number}.ts"), number=number)
             await line.until(lambda: line.pipeline.backlog == 40 and len(line.store.puts) == START)
             line.stop.set()
-            await line.until(lambda: line.pipeline.draining)
+            await eventually(lambda: line.pipeline.draining)
             for gate in gates:
                 gate.set()
             await task

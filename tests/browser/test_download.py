@@ -50,7 +50,9 @@ class Host:
         path = request.path.lstrip("/") or "index.html"
         if self.held and path.endswith(self.held):
             await self.free.wait()
-        return web.FileResponse(self.folder / path)
+        return web.FileResponse(
+            self.folder / path, headers={"Cache-Control": "no-cache"}
+        )  # each is asked for
 
 
 @pytest_asyncio.fixture(loop_scope="session")

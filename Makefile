@@ -76,7 +76,7 @@ unit-tests: $(READY)
 	@$(IN_MEMORY) nice $(UNIT_TESTS) -n 2 $(ARGS) >.venv/$@ 2>&1; status=$$?; cat .venv/$@; exit $$status
 
 server-tests: $(READY)
-	$(BIN)/pytest -n 10 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos tests/browser tests/players $(ARGS)
+	$(BIN)/pytest -n 8 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos tests/browser tests/players $(ARGS)
 
 unit: setup .venv/compiled
 	$(IN_MEMORY) $(UNIT_TESTS) -n 3 $(ARGS)

@@ -15,6 +15,10 @@ ONE_BY_ONE := --dist load --maxschedchunk 1
 IN_MEMORY := $(shell findmnt -bno OPTIONS,AVAIL /dev/shm 2>/dev/null | awk '!/noexec/ && $$2 > 2^30 { print "TMPDIR=/dev/shm"; exit }')
 UNIT_TESTS := $(BIN)/pytest tests/unit
 
+# uv is four times as fast as pip, and does not read pip's settings (an index, certificates).
+QUIETLY := --quiet --disable-pip-version-check --no-compile
+PACKAGES := -c constraints.txt -e '.[demo,dev]'
+
 # Python's and npm's packages are fetched at the same time.
 MAKEFLAGS += --jobs=3
 
@@ -28,7 +32,8 @@ setup: .venv/ready $(PAGE)/index.html
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/pip install $(QUIETLY) -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(PACKAGES) || $(BIN)/pip install $(QUIETLY) $(PACKAGES)
 	@touch $@
 
 $(VIEWER)/ready: viewer/package.json viewer/package-lock.json viewer/scripts/vendor.mjs

@@ -46,7 +46,7 @@ from broadcaster.tracker.tracker import Tracker
 from broadcaster.viewer_server.admission import NO_HEADER, client_network
 from broadcaster.viewer_server.events import EncoderClockOffset, milliseconds, segment_fields, state_fields
 from broadcaster.viewer_server.pages import PageTexts
-from broadcaster.viewer_server.sampling import LEAP
+from broadcaster.viewer_server.reports import LEAP
 from broadcaster.viewer_server.snapshots import ServedStream, Snapshot
 
 logger = logging.getLogger(__name__)

@@ -55,10 +55,10 @@ from broadcaster.viewer_server.reports import (
     PLAYBACK_REPORTS,
     PlaybackReports,
     QoEMetrics,
+    ReportSampling,
     ViewerCounter,
     beacon,
 )
-from broadcaster.viewer_server.sampling import ReportSampling
 from broadcaster.viewer_server.snapshots import STREAM, ServedStream, now
 from broadcaster.viewer_server.tracker_socket import TrackerSockets
 

@@ -27,7 +27,7 @@ from broadcaster.ipc.messages import Ended, Listed, Started, View, ViewerProblem
 from broadcaster.metrics import Metric
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
 from broadcaster.viewer_server.held import HeldLog
-from broadcaster.viewer_server.sampling import REPORT_SECONDS, ReportSampling
+from broadcaster.viewer_server.reports import REPORT_SECONDS, ReportSampling
 from broadcaster.viewer_server.snapshots import STREAM, ServedStream, StaggeredEvent
 
 OFFSETS_REMEMBERED_SEGMENTS = 15  # of a run, over all variants: enough that a few late segments do not count

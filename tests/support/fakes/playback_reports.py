@@ -7,8 +7,13 @@ from contextlib import suppress
 from prometheus_client import CollectorRegistry, generate_latest
 
 from broadcaster.metrics import MetricsCollector
-from broadcaster.viewer_server.reports import ImplausibleReport, PlaybackReports, QoEMetrics, ViewerCounter
-from broadcaster.viewer_server.sampling import ReportSampling
+from broadcaster.viewer_server.reports import (
+    ImplausibleReport,
+    PlaybackReports,
+    QoEMetrics,
+    ReportSampling,
+    ViewerCounter,
+)
 
 
 def beacon_of(bandwidth: Callable[[], float], clock: Callable[[], float]) -> PlaybackReports:

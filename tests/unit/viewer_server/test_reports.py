@@ -15,9 +15,9 @@ from broadcaster.viewer_server.reports import (
     MOST_STALLS,
     MOST_VARIANTS,
     MOST_WITHOUT_PICTURE,
+    ReportSampling,
     ViewerCounter,
 )
-from broadcaster.viewer_server.sampling import ReportSampling
 from tests.support.fakes.playback_reports import Gate, name_of
 from tests.support.fakes.viewer_app import Client, ViewerApp
 

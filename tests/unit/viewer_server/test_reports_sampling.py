@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from broadcaster.viewer_server.sampling import (
+from broadcaster.viewer_server.reports import (
     LONGEST_REPORT_SECONDS,
     REPORT_SECONDS,
     ReportSampling,

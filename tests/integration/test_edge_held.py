@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.processes import free_ports
-from broadcaster.viewer_server import held
+from broadcaster.viewer_server import events
 from tests.support.fakes.pipeline_parts import variants_listed
 from tests.support.fakes.viewer_app import MEDIA, ViewerApp
 from tests.support.length import SOAK, seconds
@@ -52,7 +52,7 @@ async def test_hundreds_wait_and_one_request_reaches_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """All that wait for one serial, or for one segment, are answered; the service has seen one of them."""
-    monkeypatch.setattr(held, "HOLD", 35.0)  # a busy machine takes its time to connect so many
+    monkeypatch.setattr(events, "HOLD", 35.0)  # a busy machine takes its time to connect so many
     site = ViewerApp(tmp_path)
     site.channel.list_variants(variants_listed("0"))
     site.publish(seconds=12)
@@ -132,7 +132,7 @@ async def test_no_answer_that_is_kept_can_be_asked_for_in_a_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first time and from the cache: a later serial, or a refusal, also of a service that is away."""
-    monkeypatch.setattr(held, "HOLD", 0.2)
+    monkeypatch.setattr(events, "HOLD", 0.2)
     site, (port,) = ViewerApp(tmp_path), free_ports(1)
     logs = {"events": site.audience.event_stream.held, "segments": site.audience.event_stream.held_segments}
     async with (

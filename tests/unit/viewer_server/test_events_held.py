@@ -11,7 +11,6 @@ from aiohttp import ClientResponse
 
 from broadcaster.ipc.messages import HealthReport
 from broadcaster.viewer_server import events as event_stream
-from broadcaster.viewer_server import held
 from tests.support.fakes.playback_reports import name_of
 from tests.support.fakes.viewer_app import Client, ViewerApp
 from tests.support.waiting import eventually
@@ -82,7 +81,7 @@ async def test_a_serial_rises_although_nothing_happens(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that waits in vain gets the time: no cache keeps an answer that is asked for again."""
-    monkeypatch.setattr(held, "HOLD", 0.05)
+    monkeypatch.setattr(event_stream, "HOLD", 0.05)
     for path in ("events", "segments"):
         serial = (await read(client, f"/live/{path}/now"))["serial"]
         answer = await read(client, f"/live/{path}/{serial}")
@@ -95,9 +94,9 @@ async def test_no_answer_can_be_asked_for_in_a_loop(
     site: ViewerApp, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each answer that a cache may keep leads to a later serial, or is a refusal, after which pages pause."""
-    monkeypatch.setattr(held, "HOLD", 0.05)
+    monkeypatch.setattr(event_stream, "HOLD", 0.05)
     site.go_live("0")
-    for number in range(held.KEPT + 20):
+    for number in range(event_stream.KEPT + 20):
         site.report(HealthReport("live", 0, None, trouble="delivery" if number % 2 else None))
         site.publish()
     for log in (site.audience.event_stream.held, site.audience.event_stream.held_segments):
@@ -153,7 +152,7 @@ async def test_the_number_of_viewers_comes_with_the_time(
         assert (await client.post("/live/beacon", data=report)).status == 204
     site.audience.refresh_status()
     assert site.audience.event_stream.held.serial == serial
-    monkeypatch.setattr(held, "HOLD", 0.05)
+    monkeypatch.setattr(event_stream, "HOLD", 0.05)
     assert (await read(client, f"/live/events/{serial}"))["events"] == [["viewers", {"viewers": 40}]]
     site.audience.event_stream.send_viewers(10_000)
     answer = await read(client, f"/live/events/{serial + 1}")

@@ -13,8 +13,7 @@ from types import MappingProxyType
 
 from broadcaster.catalog import rows
 from broadcaster.catalog.clips import ClipTable
-from broadcaster.catalog.files import FileTable
-from broadcaster.catalog.recordings import FIRST_TIME, RecordingTable, RetentionPolicy
+from broadcaster.catalog.recordings import FIRST_TIME, FileTable, RecordingTable, RetentionPolicy
 from broadcaster.catalog.records import (
     LENGTH,
     LONG,

@@ -1,6 +1,6 @@
 """Recordings: their references to segments, their expiry, and the restoring of recordings from the bucket.
 
-``RecordingFiles``: files of recordings that an operator uploads, from the first part to the deletion.
+``FileTable``: the files of recordings that an operator uploads, from the first part to the deletion.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from broadcaster.doctor.report import from_storage, rate_text, reading, time_tex
 from broadcaster.errors import ObjectNotFound, StorageError, StorageUnavailable
 from broadcaster.guest import TIMEOUT, Browser, BrowserResponse
 from broadcaster.printable import size_text
-from broadcaster.service.checklist import CheckFinding, clock_finding, failed, ok, skipped, warning
+from broadcaster.service.health import CheckFinding, clock_finding, failed, ok, skipped, warning
 
 
 async def negotiated(url: str) -> str | None:

@@ -23,7 +23,7 @@ from broadcaster.doctor.report import Check, in_thread
 from broadcaster.edge import PROBE, VERSION, EdgeAnswer, EdgeClient, encode, open_edge
 from broadcaster.errors import EdgeError
 from broadcaster.guest import Browser
-from broadcaster.service.checklist import CheckFinding, failed, ok, skipped, warning
+from broadcaster.service.health import CheckFinding, failed, ok, skipped, warning
 
 PLAYLIST = "live/playlist.m3u8"
 SETTINGS = "set BROADCASTER_EDGE_URL and BROADCASTER_EDGE_KEY; docs/scaling.md has each step"

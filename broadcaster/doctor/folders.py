@@ -18,7 +18,7 @@ from broadcaster.errors import PlaylistError
 from broadcaster.events import SourceRefused, VariantsListed
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistParser
 from broadcaster.printable import printable
-from broadcaster.service.checklist import CheckFinding, disk_finding, failed, ok, skipped, warning
+from broadcaster.service.health import CheckFinding, disk_finding, failed, ok, skipped, warning
 from broadcaster.source.file_checks import MAX_BYTES, TORN_FOR, OutsideError, decoded, open_inside
 from broadcaster.source.owncast_names import is_offline_clip, local_name, variant_name
 from broadcaster.source.scanner import LEFT_OUT_FOR, MEDIA_SUFFIXES, Folder, Scanner

@@ -23,7 +23,7 @@ from broadcaster.mediamtx import fetch_config, fetch_path, mistakes, split_url
 from broadcaster.owncast import fetch, open_session
 from broadcaster.printable import printable
 from broadcaster.recordings.posters import is_enabled, program_of
-from broadcaster.service.checklist import CheckFinding, failed, ok, skipped, warning
+from broadcaster.service.health import CheckFinding, failed, ok, skipped, warning
 from broadcaster.service.standby import STANDS_BY, why_not_leader
 
 PAGE_FILES = ("index.html", "vendor")

@@ -24,7 +24,7 @@ from broadcaster.guest import (
     why_not_read,
 )
 from broadcaster.printable import printable
-from broadcaster.service.checklist import CheckFinding, failed, ok, skipped, warning
+from broadcaster.service.health import CheckFinding, failed, ok, skipped, warning
 
 LIST = re.compile(rb"<(ListBucketResult|ListVersionsResult|Contents)\b")
 CACHED = {"HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED"}  # CF-Cache-Status of cached answers

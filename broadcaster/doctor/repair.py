@@ -13,7 +13,7 @@ from broadcaster.doctor.bucket import ENDPOINT_SETTING, Rule, SettingsClient
 from broadcaster.doctor.report import reading
 from broadcaster.errors import StorageRefused
 from broadcaster.guest import Browser, BrowserResponse
-from broadcaster.service.checklist import CheckFinding, failed, ok, warning
+from broadcaster.service.health import CheckFinding, failed, ok, warning
 
 OURS, ABORT, EXPIRE = "broadcaster", "broadcaster-abort", "broadcaster-expire"  # the rules' IDs
 EXPOSED = ["Content-Length", "Content-Range", "Date", "ETag", "Age"]

@@ -16,7 +16,7 @@ from broadcaster.aio import OwnThread
 from broadcaster.errors import StorageError, StorageRefused
 from broadcaster.guest import why_no_answer
 from broadcaster.printable import printable, printable_json
-from broadcaster.service.checklist import CheckFinding, Outcome, failed, skipped
+from broadcaster.service.health import CheckFinding, Outcome, failed, skipped
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from broadcaster.errors import ConfigError
 from broadcaster.guest import open_browser
 from broadcaster.printable import ProgressLine, write
 from broadcaster.service import bucket_of, lease_secret, shared_settings
-from broadcaster.service.checklist import CheckFinding, failed, ok, skipped
+from broadcaster.service.health import CheckFinding, failed, ok, skipped
 
 HANGS = "does the file system hang? A network file system does when its server is away"
 EXIT_FAILED, EXIT_CONFIG = 1, 2

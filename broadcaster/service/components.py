@@ -37,16 +37,17 @@ from broadcaster.owncast import OwncastStatus
 from broadcaster.push import PushSource
 from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.writer import Recorder
-from broadcaster.service.checklist import (
+from broadcaster.service.health import (
+    HealthInputs,
     clock_finding,
     disk_finding,
     doors_finding,
     encoder_finding,
+    evaluate_health,
     public_finding,
     recording_finding,
     skipped,
 )
-from broadcaster.service.health import HealthInputs, evaluate_health
 from broadcaster.service.public_recordings import ShowsRecordings, ViewerClips, publisher
 from broadcaster.service.supervisor import Supervisor
 from broadcaster.service.viewer_process import ViewerProcess

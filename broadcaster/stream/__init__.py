@@ -8,10 +8,9 @@ written before, and after a failed write nothing is shown.
 =============  ===================================================================================
 ``state``      the states of a stream and of a segment: two tables
 ``model``      events, effects, and the limits that the operator has set
-``machine``    ``StreamMachine``, which keeps the state of the stream and of its segments
+``machine``    ``StreamMachine``, which keeps the state of the stream, of its segments and of the source
 ``playlists``  media playlists, multivariant playlist and PROGRAM-DATE-TIME; the DVR depth
 ``rollover``   when playlists end and new ones begin, and when the new ones are complete
-``health``     the state of the source, and the gaps that viewers see
 =============  ===================================================================================
 """
 

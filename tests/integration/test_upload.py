@@ -20,7 +20,7 @@ from broadcaster.doctor.repair import may_upload
 from broadcaster.errors import AdminError
 from broadcaster.guest import open_browser
 from broadcaster.recordings.file_uploads import Uploads
-from broadcaster.service.checklist import Outcome
+from broadcaster.service.health import Outcome
 from tests.support.length import seconds
 from tests.support.servers.r2_rules import MIB, SMALLEST, Fault
 from tests.support.servers.upload_fixture import UploadDesk, make_file, upload_desk

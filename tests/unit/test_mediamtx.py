@@ -21,7 +21,7 @@ from broadcaster.mediamtx import (
     split_url,
 )
 from broadcaster.owncast import RETURN, open_session
-from broadcaster.service.checklist import Outcome
+from broadcaster.service.health import Outcome
 
 FOLDER = Path("/var/lib/mediamtx/hls/live")
 # As a MediaMTX of 2026-08 answers, without what nobody here reads.

@@ -15,7 +15,7 @@ from broadcaster.doctor.report import Report, Result
 from broadcaster.owncast import parse
 from broadcaster.printable import clean_title, printable, printable_json, size_text, span_text, write
 from broadcaster.recordings.admin_api import ClipChange
-from broadcaster.service.checklist import failed
+from broadcaster.service.health import failed
 
 # ESC, CRLF, CSI of C1, bidirectional controls, zero-width ones, BOM, line separators, a tag, a stray byte
 HOSTILE = (

@@ -17,15 +17,17 @@ from broadcaster.admin import Dashboard, make_operator_app
 from broadcaster.admin.history import HISTOGRAMS, ROWS, SERIES, STEP, Row
 from broadcaster.guest import ELSEWHERE, ViewerFault
 from broadcaster.ipc.messages import HealthReport, State
-from broadcaster.service.checklist import (
+from broadcaster.service.health import (
+    HealthInputs,
     clock_finding,
     disk_finding,
     doors_finding,
     encoder_finding,
+    evaluate_health,
     public_finding,
     recording_finding,
+    seconds_of_room,
 )
-from broadcaster.service.health import HealthInputs, evaluate_health, seconds_of_room
 from tests.support.judges.page import AXE
 
 PROJECT = AXE.parents[3]

@@ -29,7 +29,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import HOST, find_program
 from broadcaster.doctor.bucket import ProbeObjects
 from broadcaster.doctor.report import Check
-from broadcaster.service.checklist import CheckFinding
+from broadcaster.service.health import CheckFinding
 from tests.support.waiting import PATIENCE
 
 LIMITS = ("bucket.DEADLINE", "bucket.TIMEOUT", "bucket.CLEANUP", "bucket.PATIENCE", "terminal.BUDGET")

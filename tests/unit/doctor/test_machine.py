@@ -13,7 +13,7 @@ from broadcaster.doctor import machine
 from broadcaster.guest import open_browser
 from broadcaster.http import listening
 from broadcaster.own_files import VIEWER_DIR
-from broadcaster.service.checklist import CheckFinding
+from broadcaster.service.health import CheckFinding
 from tests.support.fakes.viewer_app import ViewerApp
 
 

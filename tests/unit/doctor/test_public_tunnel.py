@@ -9,7 +9,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from broadcaster.doctor.public import TunnelChecks, cache_finding, playlist_fault
 from broadcaster.doctor.report import Check, examine
 from broadcaster.guest import BrowserResponse, open_browser
-from broadcaster.service.checklist import Outcome
+from broadcaster.service.health import Outcome
 from tests.support.judges.check_command import listening
 
 SERVICE = {"Access-Control-Allow-Origin": "*"}

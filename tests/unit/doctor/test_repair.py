@@ -19,7 +19,7 @@ from broadcaster.doctor.repair import (
     upload_rule,
 )
 from broadcaster.errors import StorageRefused
-from broadcaster.service.checklist import Outcome
+from broadcaster.service.health import Outcome
 
 PAGE = "https://watch.example.com"
 RULE = cors_rule("*")

@@ -16,7 +16,7 @@ from broadcaster.doctor.public import address_finding, preflight_finding
 from broadcaster.doctor.report import Check, Report, Result, examine, from_storage, in_thread
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.guest import BrowserResponse
-from broadcaster.service.checklist import CheckFinding, clock_finding, failed, ok, skipped, warning
+from broadcaster.service.health import CheckFinding, clock_finding, failed, ok, skipped, warning
 
 PAGE = "https://watch.example.com"
 

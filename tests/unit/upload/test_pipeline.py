@@ -172,7 +172,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broadcaster.catalog.writer.CHECKPOINT_EVERY", 0)
     monkeypatch.setattr("broadcaster.upload.pipeline.LATE_TARGET_DURATIONS", 0)
     monkeypatch.setattr("broadcaster.stream.machine.GRACE_TARGET_DURATIONS", 0)
-    monkeypatch.setattr("broadcaster.stream.health.FLUSH", 0.01)
+    monkeypatch.setattr("broadcaster.stream.machine.FLUSH", 0.01)
 
 
 async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:

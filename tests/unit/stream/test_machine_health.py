@@ -9,7 +9,7 @@ from broadcaster.catalog.records import Segment
 from broadcaster.events import SourceEnded, SourceFault, SourceIdle, SourceRefused
 from broadcaster.ipc.messages import State
 from broadcaster.stream import Effect, EncoderStatus, Event, Instant, StreamLimits, StreamMachine, Tick, model
-from broadcaster.stream.health import FLUSH, MANY
+from broadcaster.stream.machine import FLUSH, MANY
 from tests.support.fakes.pipeline_parts import stored_segment, variants_listed
 
 GRACE = 10.0

@@ -7,7 +7,7 @@ import pytest
 
 from broadcaster.guest import ViewerFault
 from broadcaster.ipc.messages import HealthReport
-from broadcaster.service.checklist import (
+from broadcaster.service.health import (
     EVENT,
     CheckFinding,
     disk_finding,

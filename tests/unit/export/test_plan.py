@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from broadcaster.errors import ExportError
-from broadcaster.export.job import RemuxProcess, attempt
+from broadcaster.export.job import RemuxProcess, attempt, read_plan
 from broadcaster.export.plan import (
     PLAN_FILE,
     ExportPlan,
@@ -21,7 +21,6 @@ from broadcaster.export.plan import (
     add_options,
     request_of,
 )
-from broadcaster.export.playlists import plan
 from broadcaster.export.remux import FileTimeline, First
 
 HOST = "https://video.example.com"
@@ -35,7 +34,7 @@ async def planned(texts: dict[str, str], **changes: object) -> ExportPlan:
     async def get(url: str) -> str:
         return texts[url]
 
-    return await plan(Request(**asked), get)  # type: ignore[arg-type]
+    return await read_plan(Request(**asked), get)  # type: ignore[arg-type]
 
 
 def names(rendition: ExportRendition) -> list[list[list[str]]]:

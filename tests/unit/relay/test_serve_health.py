@@ -12,9 +12,9 @@ from broadcaster.errors import StorageUnavailable
 from broadcaster.hls import MediaPlaylist, MediaSegment
 from broadcaster.ipc.messages import State, View, ViewerProblem
 from broadcaster.relay.follower import OriginFollower
-from broadcaster.relay.health import RelayHealth, Savings
 from broadcaster.relay.origin import Origin
 from broadcaster.relay.segments import FAILING, REQUESTED, SegmentHandler
+from broadcaster.relay.serve import RelayHealth, Savings
 from broadcaster.relay.url_map import MappedObject, UrlMap
 from tests.support.fakes.clock import Clock
 

@@ -49,6 +49,7 @@ FILE = "owner"  # in the state folder
 VERSION, MACHINE = "version", "machine"  # names in LeaseRecord.settings, beside those of settings
 MACHINE_ID = Path("/etc/machine-id")
 LARGEST_NUMBER = 2**52  # that JavaScript can count on from
+YEARS, MOST = range(1970, 2200), 50  # of encoders, whose clocks may be wrong; variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class LeaseRecord:
                 "beat": self.beat,
                 "sequence": self.numbers.sequence,
                 "discontinuity": self.numbers.discontinuity,
+                "end": self.numbers.end and self.numbers.end.isoformat(),
+                "variants": None if self.numbers.variants is None else sorted(self.numbers.variants),
                 "wanted": self.wanted,
                 "free": self.free,
                 "settings": dict(self.settings),
@@ -105,7 +108,12 @@ class LeaseRecord:
                 bool(found.get("standby", False)),
                 str(found.get("run", "")),
                 int(found.get("beat", 0)),
-                Numbers(_number(found.get("sequence", 1)), _number(found.get("discontinuity", -1))),
+                Numbers(
+                    _number(found.get("sequence", 1)),
+                    _number(found.get("discontinuity", -1)),
+                    _end(found.get("end")),
+                    None if (names := found.get("variants")) is None else frozenset(map(str, names[:MOST])),
+                ),
                 str(found.get("wanted", "")),
                 bool(found.get("free", False)),
                 {str(name)[:40]: str(value)[:200] for name, value in found.get("settings", {}).items()},
@@ -116,6 +124,11 @@ class LeaseRecord:
 
 def _number(value: float | str) -> int:
     return min(max(int(value), -1), LARGEST_NUMBER)
+
+
+def _end(text: str | None) -> datetime | None:
+    end = text and datetime.fromisoformat(text).astimezone(UTC)
+    return end if end and end.year in YEARS else None
 
 
 FOREIGN = LeaseRecord("", datetime.fromtimestamp(0, UTC))  # for an object that is no record

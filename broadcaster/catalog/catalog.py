@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from collections import Counter
@@ -13,7 +14,7 @@ from types import MappingProxyType
 
 from broadcaster.catalog import rows
 from broadcaster.catalog.clips import ClipTable
-from broadcaster.catalog.recordings import FIRST_TIME, FileTable, RecordingTable, RetentionPolicy
+from broadcaster.catalog.recordings import BEHIND, FileTable, RecordingTable, RetentionPolicy
 from broadcaster.catalog.records import (
     LENGTH,
     LONG,
@@ -34,7 +35,7 @@ from broadcaster.catalog.records import (
 )
 from broadcaster.catalog.schema import open_database
 from broadcaster.catalog.writer import Transaction, TransactionWriter
-from broadcaster.errors import CatalogError
+from broadcaster.errors import CatalogError, NotPossible
 from broadcaster.hls import MultivariantPlaylist
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ SELECT variant FROM names WHERE variant IS NOT NULL
 """
 GIVEN_UP_TARGET_DURATIONS = 10  # for which players may still ask for what was listed
 FIRST = "first numbers"  # of playlists, since another broadcaster has led
-BEHIND = "behind the bucket"
+EXPECTED, FIRST_TIME = "expected variants", "first time"  # of the stream that it had, and of runs
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 NOTE_SIZE = """
 UPDATE segments SET size = :size WHERE (key = :key OR shared_key = :key) AND fault IS NULL AND size = 0
@@ -163,6 +164,7 @@ def _stream(connection: sqlite3.Connection) -> StreamSnapshot:
         runs=[row["id"] for row in reversed(newest)],
         first=rows.numbers_of(facts.get(FIRST)),
         end=rows.time_of(int(facts[FIRST_TIME])) if FIRST_TIME in facts else None,
+        expected=frozenset() if states else frozenset(json.loads(facts.get(EXPECTED, "[]"))),
     )
 
 
@@ -249,7 +251,7 @@ class Catalog:
                 f"{self._path} does not make sense ({error}); move it away to start with an empty one"
             ) from None
         self.writer.write(rows.fact("boot", boot_id()), sync=True)
-        return replace(snapshot, stream=replace(snapshot.stream, expected=self.recordings.expected))
+        return snapshot
 
     def knows(self, key: str) -> bool:
         """Whether the key is or was of a segment or an EXT-X-MAP."""
@@ -306,11 +308,12 @@ class Catalog:
             statements += self.recordings.end()
         return self.writer.write(*statements, sync=is_new)
 
-    def begin_after(self, numbers: Numbers) -> None:
+    def begin_after(self, numbers: Numbers, until: datetime | None = None) -> None:
         """Let all playlists begin after these numbers: another broadcaster has led meanwhile.
 
         What was listed here is listed no more, what was on its way is given up, the recording has ended, and
-        the catalog is behind the bucket. Call it before ``load``; raises CatalogError.
+        the catalog is behind the bucket. A stream that begins here ``until`` a time goes on with the bucket's
+        open recording. Call it before ``load``; raises CatalogError.
         """
         states = [rows.playlist_of(row) for row in self._connection.execute("SELECT * FROM playlists")]
         statements = [
@@ -323,21 +326,29 @@ class Catalog:
             )
         ]
         first = f"{numbers.sequence} {numbers.discontinuity}"
+        reached = [rows.fact(FIRST, first), rows.fact(EXPECTED, json.dumps(sorted(numbers.variants or ())))]
+        if numbers.end:
+            reached.append(rows.fact(FIRST_TIME, str(rows.to_microseconds(numbers.end))))
         statements += [
             ("DELETE FROM playlists", {}),
             ("DELETE FROM facts WHERE name = :name", {"name": FIRST_TIME}),
-            rows.fact(BEHIND, ""),
             ("UPDATE runs SET identity = identity || ' before ' || :first", {"first": first}),
             (rows.GIVE_UP, {"now": self._policy.now}),
-            rows.fact(FIRST, first),
         ]
-        self.writer.write(*statements, *self.recordings.end(), sync=True)
+        statements += [*reached, *self.recordings.end(), *self.recordings.await_stream(until)]
+        self.writer.write(*statements, sync=True)
         self.is_behind, self.first = True, numbers
+
+    def check_not_behind(self) -> None:
+        """Raise NotPossible while the catalog is behind the bucket."""
+        if self.is_behind:
+            text = "recordings and clips of another broadcaster are being read: try again in a minute"
+            raise NotPossible(text)
 
     def caught_up(self) -> Transaction:
         """Note that recordings and clips are those of the bucket."""
         self.is_behind = False
-        return self.writer.write(("DELETE FROM facts WHERE name = :name", {"name": BEHIND}))
+        return self.writer.write(*self.recordings.caught_up())
 
     def described(self, described: MultivariantPlaylist) -> Transaction:
         """Write the source's variants."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from broadcaster.catalog import rows
-from broadcaster.catalog.recordings import RetentionPolicy, ViewTable, take_in
+from broadcaster.catalog.recordings import RetentionPolicy, ViewTable, check
 from broadcaster.catalog.records import (
     Clip,
     RecordingSegment,
@@ -187,7 +188,18 @@ class ClipTable(ViewTable[Clip]):
         }
         statements = self.forget(clip) if instead else []
         statements += [rows.insert("clips", row), *(_segment(segment, row) for segment in segments)]
-        is_new = await take_in(self._writer, clip.id, statements, segments)
+        await check(self._writer, segments)
+
+        def question() -> bool:
+            try:
+                self._writer.transact(statements)
+            except (sqlite3.IntegrityError, OverflowError) as error:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+                    return False  # inserted meanwhile
+                raise ValueError(f"{clip.id}: {error}") from None
+            return True
+
+        is_new = await self._writer.read(question)
         await self._write_expiry()
         return is_new
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections import defaultdict
@@ -12,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import ClassVar, Generic, TypeVar
+from functools import partial
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from broadcaster.catalog import rows
 from broadcaster.catalog.records import (
@@ -35,8 +37,13 @@ T = TypeVar("T", Recording, Clip)
 
 BIN = timedelta(days=1)  # for which deleted recordings, clips and files can be restored
 DOUBT = timedelta(hours=1)  # after a start, in which the machine's clock may be corrected
-FIRST_TIME = "first time"  # of runs, since this broadcaster goes on with the recording of another one
+BEHIND = "behind the bucket"
+# What becomes of that one's open recording: "until" a time a stream may go on with it, its sequel is the
+# recording "with" an ID, or it is "known" here by its ID.
+GOES_ON = "goes on"
 BEFORE_FIRST = timedelta(minutes=1)  # for which that recording waits for its stream after a restart
+MOST_PARTS = 500  # of a recording that is restored
+LARGEST = 2**63 - 1  # of SQLite
 LONGEST = timedelta(days=1)  # a longer stream is recorded in pieces, so that a piece can be played or deleted
 
 
@@ -166,6 +173,10 @@ class RecordingTable(ViewTable[Recording]):
         self._described = dict(rows.NOT_DESCRIBED)
         self._newest_part = 0
         self._ids: set[str] = set()
+        self._awaited_until: datetime | None = None  # a stream that goes on with the bucket's recording
+        self._taking_in = asyncio.Lock()
+        self._sequel: _Sequel | None = None  # the recording of that stream
+        self.joined: str | None = None  # the bucket's recording, once it is known here
         self._resume()
 
     @property
@@ -174,9 +185,10 @@ class RecordingTable(ViewTable[Recording]):
         return self._policy.keep != 0
 
     @property
-    def expected(self) -> AbstractSet[str]:
-        """The variants of a recording that waits for its stream, of another broadcaster."""
-        return self._variants if self._until else frozenset()
+    def goes_on(self) -> bool:
+        """Whether the bucket's open recording is to be read: its stream goes on here, or may do so."""
+        until = self._awaited_until
+        return self._sequel is not None or (until is not None and self._policy.time <= until)
 
     @property
     def expiry(self) -> datetime | None:
@@ -199,6 +211,10 @@ class RecordingTable(ViewTable[Recording]):
             self.on, self._started = free_id(started, self._ids.__contains__, self._policy.letters), started
             self._ids.add(self.on)
             statements.append(rows.insert("recordings", rows.new_recording(self.on, started)))
+            if self.goes_on and self._sequel is None:
+                self._sequel = _Sequel(self.on, self._newest_part + 1, coming)
+                statements.append(rows.fact(GOES_ON, f"with {self.on}"))
+            self._awaited_until = None
         if self.part is None or gone & self._variants or coming - self._variants:
             self._variants = self._variants - gone | coming
             self.part = self._next_part()
@@ -211,8 +227,7 @@ class RecordingTable(ViewTable[Recording]):
         self._described = rows.described_row(described)
         if not described.uris >= self._variants:
             return []
-        update = "UPDATE parts SET variants = :variants, renditions = :renditions WHERE number = :number"
-        return [(update, {**self._described, "number": self.part})]
+        return [(rows.DESCRIBE, {**self._described, "number": self.part})]
 
     def end(self) -> list[rows.Statement]:
         """End the recording. If streams are no longer recorded, it is kept for ever."""
@@ -294,6 +309,21 @@ class RecordingTable(ViewTable[Recording]):
         """Statements that remove it, and delete nothing in the bucket."""
         return [(statement, {"id": view.id}) for statement in rows.FORGET_RECORDING]
 
+    def await_stream(self, until: datetime | None) -> list[rows.Statement]:
+        """Let a stream that begins ``until`` a time go on with a recording that is still to be read."""
+        self._sequel = self.joined = None
+        self._awaited_until = until if self.is_recording else None
+        self._newest_part += MOST_PARTS  # those numbers are for the parts of that recording
+        how = f"until {rows.to_microseconds(until)}" if until and self.is_recording else ""
+        return [rows.fact(BEHIND, ""), rows.fact(GOES_ON, how)]
+
+    def caught_up(self) -> list[rows.Statement]:
+        """Statements that note that all recordings were read, with their sizes."""
+        measured = [(rows.MEASURE, {"id": self.joined})]
+        self._sequel = self._awaited_until = self.joined = None
+        gone = [("DELETE FROM facts WHERE name = :name", {"name": name}) for name in (BEHIND, GOES_ON)]
+        return [*measured, *gone]
+
     async def take_in(
         self,
         recording: Recording,
@@ -301,13 +331,13 @@ class RecordingTable(ViewTable[Recording]):
         *,
         instead: bool = False,
         is_written: bool = False,
-        until: datetime | None = None,
     ) -> bool:
         """Insert a recording that was found in the bucket, and keep its segments; False if it is known.
 
         With ``instead``, it replaces the known one. ``is_written``: the bucket has it in this state. One that
-        has not ended goes on with what is listed here ``until`` a time. Raises CatalogError, and ValueError
-        for contradictory data.
+        has not ended is the beginning of the recording of the stream that goes on here, or waits for that.
+        Other transactions need not wait for a long one. Raises CatalogError, and ValueError for contradictory
+        data.
         """
         row: rows.Row = asdict(recording) | {
             "deleted": rows.optional_microseconds(recording.deleted),
@@ -319,31 +349,76 @@ class RecordingTable(ViewTable[Recording]):
             "written": recording.revision if is_written else 0,
         }
         del row["file"]
-        statements = self.forget(recording) if instead else []
-        statements.append(rows.insert("recordings", row))
-        if file := recording.file:
-            columns = {"key": file.key, "size": file.size, "type": file.type, "begun": row["started"]}
-            stored = {**columns, "recording": recording.id, "step": "stored"}
-            statements.append(rows.insert("files", stored, "INSERT OR IGNORE"))
-        for part, segments in parts:
-            number = self._next_part()
+        await check(self._writer, [segment for _, segments in parts for segment in segments])
+        async with self._taking_in:
+            known, name = "SELECT 1 FROM recordings WHERE id = :id", {"id": recording.id}
+            if not instead and await self._writer.select(known, name, bool):
+                return False
+            last = await self._insert(recording, parts)
+            if recording.ended is None and self._sequel is None and self.on is not None:
+                await self._writer.write(*self.forget(recording))  # another stream has begun meanwhile
+                return False
+            statements = [rows.insert("recordings", row)]
+            if file := recording.file:
+                columns = {"key": file.key, "size": file.size, "type": file.type, "begun": row["started"]}
+                stored = {**columns, "recording": recording.id, "step": "stored"}
+                statements.append(rows.insert("files", stored, "INSERT OR IGNORE"))
+            self._ids.add(recording.id)
+            if recording.ended is None:
+                variants = frozenset(segment.variant for segment in parts[-1][1])
+                statements += self._join(recording, last, variants)
+            await self._writer.write(*statements)
+        return True
+
+    async def _insert(
+        self, recording: Recording, parts: Sequence[tuple[Part, Sequence[RecordingSegment]]]
+    ) -> int:
+        """Insert parts without their recording, in pieces; returns the number of the last part.
+
+        Such parts are nothing: what an earlier attempt has left is removed. Raises CatalogError.
+        """
+        if recording.ended is None and self._sequel:
+            numbers = range(self._sequel.part - len(parts), self._sequel.part)
+        else:
+            numbers = range(self._newest_part + 1, self._newest_part + 1 + len(parts))
+            self._newest_part += len(parts)
+
+        def question(statements: Sequence[rows.Statement], segments: Sequence[RecordingSegment]) -> None:
+            added = [rows.shared_segment(segment, number) for segment in segments]
+            self._writer.transact([*statements, *added, *((rows.STAY, row) for _, row in added)])
+
+        first = self.forget(recording)
+        for number, (part, segments) in zip(numbers, parts, strict=True):
             row = {"number": number, "recording": recording.id, **rows.described_row(part.described)}
-            statements.append(rows.insert("parts", row))
-            statements += (_shared_segment(segment, number) for segment in segments)
-        statements.append((STAY, {"id": recording.id}))
-        self._ids.add(recording.id)
-        every = [segment for _, segments in parts for segment in segments]
-        if recording.ended is None:
-            end = max(segment.time + segment.duration for segment in every)
-            statements.append(rows.fact(FIRST_TIME, str(rows.to_microseconds(end))))
-        is_new = await take_in(self._writer, recording.id, statements, every)
-        if is_new and recording.ended is None:
+            first.append(rows.insert("parts", row))
+            for begin in range(0, max(len(segments), 1), rows.MOST):
+                await self._writer.read(partial(question, first, segments[begin : begin + rows.MOST]))
+                first = []
+        return numbers[-1]
+
+    def _join(self, recording: Recording, part: int, variants: AbstractSet[str]) -> list[rows.Statement]:
+        """Statements that let the stream here go on with a recording of the bucket, whose last part this is.
+
+        Its own recording, which may have ended, goes into that one. The segments of before come first.
+        """
+        sequel, until = self._sequel, self._awaited_until
+        self._sequel, self._awaited_until, self.joined = None, None, recording.id
+        noted = rows.fact(GOES_ON, f"known {recording.id}")
+        if sequel is None:
             self.on, self._started, self._until = recording.id, recording.started, until
-            self.part, self._variants = (
-                self._newest_part,
-                frozenset(segment.variant for segment in parts[-1][1]),
-            )
-        return is_new
+            self.part, self._variants = part, variants
+            return [noted, (rows.COME_LATER, {"next": part + 1})]
+        values = {"id": recording.id, "sequel": sequel.id, "last": part, "next": sequel.part}
+        if self.on == sequel.id:
+            self.on, self._started = recording.id, recording.started
+        statements = [(rows.COME_LATER, values)]
+        if sequel.variants <= variants:
+            statements += [(statement, values) for statement in rows.GO_ON_IN_PART]
+            if rows.described_of(self._described).uris >= variants:
+                statements.append((rows.DESCRIBE, {**self._described, "number": part}))
+            if self.part == sequel.part:
+                self.part, self._variants = part, variants
+        return [noted, *statements, *((statement, values) for statement in rows.JOIN), (rows.MEASURE, values)]
 
     def _next_part(self) -> int:
         """A number that no part has yet."""
@@ -373,59 +448,49 @@ class RecordingTable(ViewTable[Recording]):
         self._variants = frozenset(variant for (variant,) in execute(live, (self.part,)))
         if self.on and not execute("SELECT 1 FROM playlists").fetchone():
             self._until = self._policy.time + BEFORE_FIRST
+        (going_on,) = execute("SELECT value FROM facts WHERE name = ?", (GOES_ON,)).fetchone() or ("",)
+        how, _, which = going_on.partition(" ")
+        if how == "until":
+            self._awaited_until = rows.time_of(int(which))
+            self._newest_part += MOST_PARTS
+        elif how == "known":
+            self.joined = which
+        elif how == "with":
+            first = "SELECT min(number) FROM parts WHERE recording = ?"
+            (number,) = execute(first, (which,)).fetchone()
+            found = execute("SELECT DISTINCT variant FROM segments WHERE part = ?", (number,))
+            if number is not None:
+                self._sequel = _Sequel(which, number, frozenset(variant for (variant,) in found))
         if self.on and self._policy.keep == 0:
             self._writer.write(*self.end())
 
 
-# The object of a restored segment may belong to another recording already. That row stays, and its object is
-# not deleted; the new row shares the object.
-KNOWN = "EXISTS (SELECT 1 FROM segments WHERE key = :key)"
-OF_NEW = "(SELECT number FROM parts WHERE recording = :id)"
-STAY = f"""
-UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at IS NOT NULL
-    AND key IN (SELECT shared_key FROM segments WHERE part IN {OF_NEW})
-"""  # noqa: S608 - a constant
-# An object that is a segment of one recording and the map of another would be deleted with either.
-IS_MAP, IS_SEGMENT = "SELECT EXISTS (SELECT 1 FROM segments WHERE map_key = :key)", f"SELECT {KNOWN}"
+class _Sequel(NamedTuple):
+    """The recording here of a stream that another broadcaster has begun: its first part and variants."""
+
+    id: str
+    part: int
+    variants: AbstractSet[str]
 
 
-async def take_in(
-    writer: TransactionWriter,
-    name: str,
-    statements: Sequence[rows.Statement],
-    segments: Sequence[RecordingSegment],
-) -> bool:
-    """Commit the statements of a restored recording or clip; False if its ID is known.
-
-    Raises CatalogError, and ValueError for contradictory data.
-    """
+async def check(writer: TransactionWriter, segments: Sequence[RecordingSegment]) -> None:
+    """Check that the catalog can take segments of the bucket; raises CatalogError, or else ValueError."""
     keys = {segment.key for segment in segments}
     maps = {segment.map_key for segment in segments if segment.map_key}
+    both = keys & maps
+    queries = [*((key, rows.IS_MAP) for key in keys), *((key, rows.IS_SEGMENT) for key in maps)]
 
-    def question() -> bool:
-        for key, query in [*((key, IS_MAP) for key in keys), *((key, IS_SEGMENT) for key in maps)]:
-            if key in keys & maps or writer.connection.execute(query, {"key": key}).fetchone()[0]:
+    def question(begin: int) -> None:
+        for segment in segments[begin : begin + rows.MOST]:
+            values = rows.recording_segment_row(segment, None).values()
+            if any(isinstance(value, int) and abs(value) > LARGEST for value in values):
+                raise ValueError(f"{segment.key} has a number that is too large")
+        for key, query in queries[begin : begin + rows.MOST]:
+            if key in both or writer.connection.execute(query, {"key": key}).fetchone()[0]:
                 raise ValueError(f"{key} is both a segment and an EXT-X-MAP")
-        try:
-            writer.transact(statements)
-        except (sqlite3.IntegrityError, OverflowError) as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
-                return False  # inserted meanwhile
-            raise ValueError(f"{name}: {error}") from None
-        return True
 
-    return await writer.read(question)
-
-
-def _shared_segment(segment: RecordingSegment, part: int) -> rows.Statement:
-    row = rows.recording_segment_row(segment, part)
-    names = ", ".join(name for name in row if name != "key")
-    places = ", ".join(f":{name}" for name in row if name != "key")
-    statement = f"""
-    INSERT INTO segments ({names}, key, shared_key)
-    SELECT {places}, iif(known, NULL, :key), iif(known, :key, NULL) FROM (SELECT {KNOWN} AS known)
-    """  # noqa: S608 - names
-    return statement, row
+    for begin in range(0, max(len(queries), len(segments)), rows.MOST):
+        await writer.read(partial(question, begin))
 
 
 # A recording has at most one file in each step, apart from removed files.

@@ -23,18 +23,29 @@ LARGEST = 256 * 2**20  # bytes of a segment: the limit of relays and exports; an
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What playlists have reached: the highest next media sequence number, and the highest discontinuity."""
+    """What playlists have reached: the highest next media sequence number, and the highest discontinuity.
+
+    ``end`` is that of the newest segment, as viewers are told the time. ``variants`` are those of the stream
+    that is on, none after its end; None of a broadcaster that has listed nothing yet.
+    """
 
     sequence: int = 1
     discontinuity: int = -1
+    end: datetime | None = None
+    variants: frozenset[str] | None = None
 
     def at_least(self, other: Numbers) -> Numbers:
-        """The higher of both."""
-        return Numbers(max(self.sequence, other.sequence), max(self.discontinuity, other.discontinuity))
+        """The higher of both; the variants are the other's if there are none here."""
+        return Numbers(
+            max(self.sequence, other.sequence),
+            max(self.discontinuity, other.discontinuity),
+            max(filter(None, (self.end, other.end)), default=None),
+            other.variants if self.variants is None else self.variants,
+        )
 
     def plus(self, margin: int) -> Numbers:
         """Both numbers, raised."""
-        return Numbers(self.sequence + margin, self.discontinuity + margin)
+        return replace(self, sequence=self.sequence + margin, discontinuity=self.discontinuity + margin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +278,7 @@ class StreamSnapshot:
     # By variant: segments that have left the window, and were in the DVR playlist.
     kept: Mapping[str, Sequence[NumberedSegment]] = field(default_factory=dict)
     first: Numbers = Numbers()
-    end: datetime | None = None  # of what another broadcaster had recorded: no run begins before
+    end: datetime | None = None  # of what another broadcaster had listed: no run begins before
     expected: AbstractSet[str] = frozenset()  # the variants of its stream, which goes on here
 
 

@@ -291,7 +291,8 @@ def replace_in(table: str, row: Row) -> Statement:
 
 def numbers_of(value: str | None) -> Numbers:
     """The numbers of a fact."""
-    return Numbers(*map(int, value.split())) if value else Numbers()
+    sequence, discontinuity = map(int, value.split()) if value else (1, -1)
+    return Numbers(sequence, discontinuity)
 
 
 def fact(name: str, value: str) -> Statement:
@@ -452,3 +453,54 @@ SELECT coalesce((SELECT sum(size) FROM recordings WHERE ended IS NOT NULL), 0) +
     + coalesce((SELECT sum(size) FROM files WHERE step = 'stored' OR deleted IS NOT NULL), 0)
     + coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'kept_bytes'), 0)
 """
+DESCRIBE = "UPDATE parts SET variants = :variants, renditions = :renditions WHERE number = :number"
+# The object of a restored segment may belong to another recording already. That row stays, and its object is
+# not deleted; the new row shares the object.
+KNOWN = "EXISTS (SELECT 1 FROM segments WHERE key = :key)"
+STAY = """
+UPDATE segments SET delete_at = NULL WHERE key = :key AND step = 'unlisted' AND delete_at IS NOT NULL
+"""
+# What came since the takeover gets higher positions than what was read meanwhile: the parts from the first of
+# the sequel on, and what is not listed yet.
+COME_LATER = """
+WITH later (place) AS (
+    SELECT position FROM segments WHERE part >= :next
+    UNION SELECT position FROM segments WHERE step IN ('noticed', 'stored', 'lost')
+)
+UPDATE segments
+SET position = position + 1 + (SELECT max(position) FROM segments) - (SELECT min(place) FROM later)
+WHERE position IN (SELECT place FROM later)
+"""
+GO_ON_IN_PART = (
+    "UPDATE segments SET part = :last WHERE part = :next",
+    "DELETE FROM parts WHERE number = :next",
+)
+# The operator may have changed it meanwhile.
+JOIN = (
+    "UPDATE parts SET recording = :id WHERE recording = :sequel",
+    """
+    UPDATE recordings SET ended = sequel.ended, opened = max(recordings.opened, sequel.opened),
+        titled = max(recordings.titled, sequel.titled),
+        title = iif(sequel.titled, sequel.title, recordings.title),
+        visibility = iif(sequel.visibility = 'listed', recordings.visibility, sequel.visibility),
+        secret = iif(sequel.visibility = 'listed', recordings.secret, sequel.secret),
+        keep_until = iif(sequel.ended IS NULL, recordings.keep_until, sequel.keep_until)
+    FROM recordings AS sequel WHERE sequel.id = :sequel AND recordings.id = :id
+    """,
+    "UPDATE files SET recording = :id WHERE recording = :sequel",
+    "DELETE FROM recordings WHERE id = :sequel",
+)
+# An object that is a segment of one recording and the map of another would be deleted with either.
+IS_MAP, IS_SEGMENT = "SELECT EXISTS (SELECT 1 FROM segments WHERE map_key = :key)", f"SELECT {KNOWN}"
+
+
+def shared_segment(segment: RecordingSegment, part: int) -> Statement:
+    """The statement for a segment of a part that was restored."""
+    row = recording_segment_row(segment, part)
+    names = ", ".join(name for name in row if name != "key")
+    places = ", ".join(f":{name}" for name in row if name != "key")
+    statement = f"""
+    INSERT INTO segments ({names}, key, shared_key)
+    SELECT {places}, iif(known, NULL, :key), iif(known, :key, NULL) FROM (SELECT {KNOWN} AS known)
+    """  # noqa: S608 - names
+    return statement, row

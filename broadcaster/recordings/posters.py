@@ -126,7 +126,7 @@ class RecordingPosters:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
-        self._recordings, self._clips = catalog.recordings, catalog.clips
+        self._catalog, self._recordings, self._clips = catalog, catalog.recordings, catalog.clips
         self._ffmpeg = ffmpeg
         self._frames = frames
         self._prefix = prefix
@@ -147,7 +147,12 @@ class RecordingPosters:
                 logger.warning("recordings get no posters now: %s", error)
 
     async def work(self) -> None:
-        """Make the missing posters, of at most one ended recording a pass; raises CatalogError."""
+        """Make the missing posters, of at most one ended recording a pass; raises CatalogError.
+
+        There are none while the catalog is behind the bucket: the recording may get another ID.
+        """
+        if self._catalog.is_behind:
+            return
         recordings = await self._recordings.all()
         for recording in recordings:
             if not (recording.ended or recording.poster):

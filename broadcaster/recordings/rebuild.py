@@ -11,7 +11,7 @@ import json
 import logging
 import posixpath
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ from pydantic import (
 from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.conditional import folders_of, is_latest
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.recordings import BIN
+from broadcaster.catalog.recordings import BIN, MOST_PARTS
 from broadcaster.catalog.records import (
     ID,
     SECRET,
@@ -44,7 +44,7 @@ from broadcaster.catalog.records import (
     new_secret,
 )
 from broadcaster.errors import CatalogError, PlaylistError, StorageUnavailable
-from broadcaster.hls import ByteRange, MediaPlaylist, MultivariantPlaylist, Rendition, Variant, parse
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.hls.parser import byte_ranges
 from broadcaster.printable import clean_title
 from broadcaster.recordings.writer import clip_details, recording_details
@@ -222,7 +222,7 @@ logger = logging.getLogger(__name__)
 DEADLINE = 30.0  # seconds for one request
 BATCH = 1000  # objects
 LARGEST_RECORD, LARGEST_PLAYLIST = 2**20, 2**25  # bytes
-MOST_KEYS, MOST_PARTS = 50_000, 500  # of one recording
+MOST_KEYS = 50_000  # of one recording
 # Segments of a playlist, and of a recording: more than those of a day in every variant.
 MOST_SEGMENTS, MOST_IN_ALL = 200_000, 1_000_000
 LONGEST_SEGMENT = timedelta(seconds=600)
@@ -236,11 +236,11 @@ Parts = list[tuple[Part, list[RecordingSegment]]]
 async def rebuild(store: ObjectStore, catalog: Catalog, prefix: str) -> dict[str, Any]:
     """Restore all recordings and clips that the catalog does not know; returns their numbers.
 
-    A recording or clip that fails the checks is logged and skipped. Raises StorageUnavailable and
-    CatalogError.
+    A recording or clip that fails the checks is logged and skipped. Raises StorageUnavailable, CatalogError,
+    and NotPossible while those of another broadcaster are being read.
     """
-    found = {"recordings": 0, "clips": 0, "failed": 0}
-    restored: list[str] = []
+    catalog.check_not_behind()
+    found, restored = {"recordings": 0, "clips": 0, "failed": 0}, list[str]()
     for kind in KINDS:
         folders = await _folders(store, f"{prefix}/{kind}")
         known = {view.id for view in await catalog.views()}
@@ -255,17 +255,17 @@ async def rebuild(store: ObjectStore, catalog: Catalog, prefix: str) -> dict[str
     return found
 
 
-async def go_on(store: ObjectStore, catalog: Catalog, prefix: str, until: datetime) -> str | None:
+async def go_on(store: ObjectStore, catalog: Catalog, prefix: str) -> str | None:
     """Let the stream go on with the recording in the bucket that has not ended; returns its ID.
 
-    It is over if no segment comes ``until`` a time. Raises StorageError, CatalogError.
+    The stream may have begun here: its recording then goes into that one. Raises StorageError, CatalogError.
     """
-    if not catalog.recordings.is_recording or until < catalog.now():
+    if not catalog.recordings.goes_on:
         return None
     details = await _details(catalog)
     folders = sorted(await _folders(store, f"{prefix}/recordings"))  # IDs begin with the minute
     for folder in reversed(folders[-OF_A_MINUTE:]):
-        how = _TakeOver(details.get(_id(folder)), until)
+        how = _TakeOver(details.get(_id(folder)), goes_on=True)
         work = _take_in(store, catalog, f"{prefix}/recordings", folder, how)
         if name := await _try("recordings", folder, work):
             return name
@@ -283,12 +283,12 @@ async def catch_up(store: ObjectStore, catalog: Catalog, prefix: str) -> None:
         for folder in await _folders(store, f"{prefix}/{kind}"):
             name = _id(folder)
             there.add(name)
-            if not name or name != catalog.recordings.on:
+            if not name or name not in (catalog.recordings.on, catalog.recordings.joined):
                 how = _TakeOver(details.get(name))
                 is_new |= bool(
                     await _try(kind, folder, _take_in(store, catalog, f"{prefix}/{kind}", folder, how))
                 )
-    if is_new or (catalog.is_behind and catalog.recordings.on):
+    if is_new or catalog.recordings.joined:
         await _note_sizes(store, catalog, prefix)
     if len(catalog.prefixes(prefix)) == 1:  # else it may be below another one
         await catalog.recordings.forget_others(there)
@@ -297,10 +297,10 @@ async def catch_up(store: ObjectStore, catalog: Catalog, prefix: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _TakeOver:
-    """The record that the catalog has of a recording or clip; its stream may go on here ``until`` a time."""
+    """The record that the catalog has of a recording or clip, and whether its stream goes on here."""
 
     details: dict[str, Any] | None = None
-    until: datetime | None = None
+    goes_on: bool = False
 
     def leaves(self, found: dict[str, Any], *, leads: bool) -> bool:
         """Whether the catalog is left as it is, when this is the record in the bucket.
@@ -308,7 +308,7 @@ class _TakeOver:
         A recording that has not ended is the leader's; who ``leads`` ends it, or goes on with it.
         """
         is_over = bool(found.get("ended", True))
-        if self.until:
+        if self.goes_on:
             return is_over or "deleted" in found
         return self.details == found if is_over else not leads
 
@@ -431,17 +431,10 @@ async def _restore_recording(  # noqa: PLR0913 - what is known of it, and how
     if record.id != folder["id"]:
         raise ValueError(f"its record has the ID {record.id}")
     end = max(segment.time + segment.duration for _, segments in parts for segment in segments)
-    secret, until = folder["secret"], how.until if how else None
-    if until:
-        # The first segment here is of the next run (§6.2.4).
-        shift = catalog.first.discontinuity - max(
-            segment.discontinuity for _, found in parts for segment in found
-        )
-        parts = [
-            (part, [replace(segment, discontinuity=segment.discontinuity + shift) for segment in segments])
-            for part, segments in parts
-        ]
-    ends_here = how is not None and not record.ended and not until
+    goes_on, secret = how is not None and how.goes_on, folder["secret"]
+    if goes_on:  # the first segment here is of the next run (§6.2.4)
+        parts = await asyncio.to_thread(_moved, parts, catalog.first.discontinuity)
+    ends_here = how is not None and not record.ended and not goes_on
     is_open = record.visibility is Visibility.UNLISTED and not secret  # unlisted by an older version
     recording = Recording(
         id=record.id,
@@ -450,7 +443,7 @@ async def _restore_recording(  # noqa: PLR0913 - what is known of it, and how
         secret="" if is_open else secret or new_secret(),
         started=record.started,
         # Its stream may have been on when the state was lost.
-        ended=record.ended or (None if until else end),
+        ended=record.ended or (None if goes_on else end),
         keep_until=catalog.recordings.expiry if ends_here else _keep_until(catalog, record, how),
         duration=timedelta(seconds=record.duration),
         size=record.size,
@@ -464,13 +457,18 @@ async def _restore_recording(  # noqa: PLR0913 - what is known of it, and how
         bin=(secret or new_secret()) if record.deleted else "",
     )
     is_new = await catalog.recordings.take_in(
-        recording,
-        parts,
-        instead=bool(how and how.details),
-        is_written=bool(how and record.ended),
-        until=until,
+        recording, parts, instead=bool(how and how.details), is_written=bool(how and record.ended)
     )
     return recording.id if is_new else None
+
+
+def _moved(parts: Parts, last: int) -> Parts:
+    """The parts with this last discontinuity number."""
+    by = last - max(segment.discontinuity for _, segments in parts for segment in segments)
+    return [
+        (part, [replace(segment, discontinuity=segment.discontinuity + by) for segment in segments])
+        for part, segments in parts
+    ]
 
 
 def _keep_until(catalog: Catalog, record: _ViewRecord, how: _TakeOver | None) -> datetime | None:
@@ -551,15 +549,16 @@ async def _part(
             raise PlaylistError(f"{base}/{PLAYLIST} is not a media playlist")
         frames = f"{base}/{IFRAMES}"
         text = await _text(store, frames) if frames in keys else ""
-        segments += _recorded(media, base, byte_ranges(text), prefix)
+        segments += await asyncio.to_thread(_recorded, media, base, text, prefix)
         if len(segments) > MOST_IN_ALL:
             raise ValueError("it has too many segments")
-    return Part(0, "", named), sorted(segments, key=lambda segment: (segment.time, segment.variant))
+    await asyncio.to_thread(segments.sort, key=lambda segment: (segment.time, segment.variant))
+    return Part(0, "", named), segments
 
 
 async def _read(store: ObjectStore, key: str) -> MediaPlaylist | MultivariantPlaylist:
     text = await _text(store, key)
-    return await asyncio.to_thread(parse, text)  # parsing a playlist of hours takes long
+    return await asyncio.to_thread(parse, text)
 
 
 async def _text(store: ObjectStore, key: str) -> str:
@@ -569,10 +568,9 @@ async def _text(store: ObjectStore, key: str) -> str:
     return body.decode()
 
 
-def _recorded(
-    playlist: MediaPlaylist, folder: str, iframes: Mapping[str, ByteRange], prefix: str
-) -> Iterator[RecordingSegment]:
-    variant = posixpath.basename(folder)
+def _recorded(playlist: MediaPlaylist, folder: str, iframes_text: str, prefix: str) -> list[RecordingSegment]:
+    variant, iframes = posixpath.basename(folder), byte_ranges(iframes_text)
+    found = list[RecordingSegment]()
     check = media_key(prefix, variant)
     there = {segment.uri for segment in playlist.segments if not segment.gap}
     discontinuity = playlist.discontinuity_sequence
@@ -580,7 +578,7 @@ def _recorded(
         discontinuity += segment.discontinuity
         # The gap of a run without segments of this variant has the URI of another segment.
         if segment.program_date_time and not (segment.gap and segment.uri in there):
-            yield RecordingSegment(
+            recorded = RecordingSegment(
                 position=0,
                 variant=variant,
                 key=check(_key(segment.uri, folder)),
@@ -594,6 +592,8 @@ def _recorded(
                 size=0,
                 iframe=iframes.get(segment.uri),
             )
+            found.append(recorded)
+    return found
 
 
 def _key(uri: str, folder: str) -> str:

@@ -376,7 +376,7 @@ async def serve(
             logger.info("following %s, serving %s", settings.hls_dir, address_of(sockets))
             log_admin_address(settings, admin_address)
             on_ready(address_of(sockets), admin_address)
-            watch = group.create_task(watch_lead(lease, stop)) if settings.standby else None
+            watch = group.create_task(watch_lead(lease, catalog, stop)) if settings.standby else None
             await components.pipeline.run(
                 components.source.run,
                 stop,

@@ -17,7 +17,7 @@ import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 import aiohttp
@@ -26,7 +26,7 @@ from yarl import URL
 
 from broadcaster.access.keeper import Keeper, adopt, seal, unseal
 from broadcaster.admin import Lead, make_operator_app, own_token
-from broadcaster.aio import Retrying, Signal, wait_at_most
+from broadcaster.aio import Retrying, Signal, boot_time, wait_at_most
 from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.conditional import DEADLINE, ConditionalWriter
 from broadcaster.bucket.lease import PrefixLease
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 LOOK = 0.1  # seconds
 READ_EVERY, ADOPT_EVERY, TRY_EVERY = 300.0, 30.0, 2.0  # seconds
-READ_WITHIN = 5.0  # seconds, for which the stream waits
+READ_WITHIN = 5.0  # seconds
 STANDBY = HealthReport(State.OFFLINE, 0, None, "stands by: another broadcaster leads", standby=True)
 ASK_EVERY, RESOLVE_EVERY = 1.0, 60.0  # seconds
 RESOLVE_WITHIN = 5.0  # seconds
@@ -258,8 +258,8 @@ async def stand_by(  # noqa: PLR0913 - what it has of the service
                     await _cancel(*reading)
                 if leads and lease.floor:
                     logger.warning("another broadcaster has led: playlists begin after its numbers")
-                    catalog.begin_after(lease.floor)
-                    await _go_on(store, catalog, settings, lease.left or catalog.now())
+                    stays = timedelta(seconds=max(settings.end_grace, TAKEOVER))
+                    catalog.begin_after(lease.floor, (lease.left or catalog.now()) + stays)
             finally:
                 await _cancel(*tasks)
     finally:
@@ -312,16 +312,6 @@ async def _read_recordings(store: ObjectStore, catalog: Catalog, prefix: str) ->
         logger.debug("recordings are not read: %s", error)
 
 
-async def _go_on(store: ObjectStore, catalog: Catalog, settings: Settings, left: datetime) -> None:
-    """Go on with the recording of the stream that was on; if the bucket is slow, it ends instead."""
-    until = left + timedelta(seconds=max(settings.end_grace, TAKEOVER))
-    try:
-        async with asyncio.timeout(READ_WITHIN), catalog.writer:
-            await go_on(store, catalog, settings.prefix, until)
-    except (StorageError, CatalogError, TimeoutError) as error:
-        logger.warning("the recording of the stream ends, and another one begins: %r", error)
-
-
 def late_parts(
     store: ObjectStore, catalog: Catalog, prefix: str, parts: Mapping[str, Part]
 ) -> dict[str, Part]:
@@ -334,6 +324,7 @@ def late_parts(
         retrying = Retrying("reading recordings of another broadcaster")
         while catalog.is_behind:
             try:
+                await go_on(store, catalog, prefix)
                 await catch_up(store, catalog, prefix)
             except StorageError as error:
                 retrying.failed(error)
@@ -363,12 +354,20 @@ def want_lead(settings: Settings, lease: PrefixLease | None) -> Lead:
         return Lead(own_token(settings.state_dir), want)
 
 
-async def watch_lead(lease: PrefixLease, stop: asyncio.Event) -> None:
-    """Set ``stop`` when a standby asks for the lead. Raises LeadLost once another broadcaster leads."""
-    while not lease.must_hand_over:
+async def watch_lead(lease: PrefixLease, catalog: Catalog, stop: asyncio.Event) -> None:
+    """Set ``stop`` when a standby asks for the lead. Raises LeadLost once another broadcaster leads.
+
+    The bucket's recording has nothing of the stream here before the catalog has read it: that comes first.
+    """
+    asked = math.inf
+    while True:
         changed = lease.changed.next()
         if lease.warning:
             raise LeadLost("another broadcaster leads: this one ends, and stands by when it is started again")
+        if lease.must_hand_over:
+            asked = min(asked, boot_time())
+            if not catalog.is_behind or boot_time() - asked > TAKEOVER:
+                break
         await changed.wait()
     logger.warning("a standby asks for the lead")
     stop.set()

@@ -128,7 +128,10 @@ class Playlists:
         numbers = self._first
         for position in self._positions.values():
             numbers = numbers.at_least(Numbers(*position))
-        return numbers
+        live = frozenset(name for name, known in self.current.items() if not known.generator.ended)
+        return replace(
+            numbers, end=self._timeline.latest, variants=live if self.current else numbers.variants
+        )
 
     @property
     def target_duration(self) -> int | None:
@@ -290,6 +293,11 @@ class Timeline:
     def end(self, variant: str) -> datetime | None:
         """When the variant's newest segment ends."""
         return self._newest[variant][1] if variant in self._newest else None
+
+    @property
+    def latest(self) -> datetime | None:
+        """When the newest segment of all variants ends."""
+        return max((end for _, end in self._newest.values()), default=None)
 
     def place(self, segment: MediaSegment, variant: str, run: int) -> MediaSegment:
         """Return the segment with the time for players."""

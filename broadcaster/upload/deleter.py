@@ -119,8 +119,7 @@ async def sweep(
     Objects with keys in ``keep`` stay. Raises StorageError, and NotPossible if the bucket has recordings that
     the catalog does not know, or another broadcaster works below the prefix.
     """
-    if catalog.is_behind:
-        raise NotPossible("recordings and clips of another broadcaster are being read: try again in a minute")
+    catalog.check_not_behind()
     known = {view.id for view in await catalog.views()}
     keys: list[str] = []
     total = 0

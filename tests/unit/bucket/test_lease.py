@@ -116,6 +116,33 @@ async def test_numbers_go_on() -> None:
     assert (last.leads, last.floor) == (True, Numbers(70, 3).plus(4 * MARGIN))
 
 
+@pytest.mark.parametrize(
+    ("end", "variants", "expected"),
+    [
+        (START, frozenset("01"), (START, frozenset("01"))),
+        (None, frozenset(), (None, frozenset())),  # the stream is over
+        (None, None, (None, None)),
+        (START.replace(year=9000), None, (None, None)),  # an encoder's clock, or a forged record
+    ],
+)
+async def test_the_stream_goes_on(
+    end: datetime | None,
+    variants: frozenset[str] | None,
+    expected: tuple[datetime | None, frozenset[str] | None],
+) -> None:
+    """Whoever takes the lead knows where the stream is, and tells the next one until it lists something."""
+    bucket = LeaseBucket()
+    leader = bucket.owner("a", standby=True)
+    leader.numbers = lambda: Numbers(70, 3, end, variants)
+    await bucket.goes_by(5, leader)
+    for name in "bc":
+        owner = bucket.owner(name, standby=True)
+        while not owner.leads:
+            await bucket.goes_by(1, owner)
+        assert owner.floor
+        assert (owner.floor.end, owner.floor.variants) == expected
+
+
 async def test_the_lead_is_moved_in_good_order() -> None:
     """A standby asks for it; the leader gives it up when it is ready, and never takes it again."""
     bucket = LeaseBucket()

@@ -1,6 +1,7 @@
 """A broadcaster that takes over goes on with what another one has recorded, and loses nothing of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,11 +11,15 @@ from unittest import mock
 import pytest
 
 from broadcaster.bucket.lease import MARGIN
+from broadcaster.catalog import rows
 from broadcaster.catalog.recordings import ViewTable
 from broadcaster.catalog.records import Clip, Recording
+from broadcaster.catalog.rows import Statement
+from broadcaster.catalog.writer import TransactionWriter
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.recordings.rebuild import catch_up, go_on, rebuild
 from broadcaster.upload.deleter import sweep
+from tests.support.fakes.pipeline_parts import stored_segment
 from tests.support.fakes.recorder_fixture import RecorderFixture
 
 GRACE = timedelta(minutes=5)
@@ -34,21 +39,21 @@ def rooms(tmp_path: Path) -> Iterator[list[RecorderFixture]]:
         room.studio.catalog.close()
 
 
-async def take_over(room: RecorderFixture, before: RecorderFixture) -> str | None:
-    """The other one leads no more; returns the recording that goes on."""
+def take_over(room: RecorderFixture, before: RecorderFixture) -> None:
+    """The other one leads no more."""
     studio, reached = room.studio, before.studio.channel.stream.numbers
     studio.now, studio.count = before.studio.now, before.studio.count
-    studio.catalog.begin_after(reached.plus(MARGIN))
-    going_on = await go_on(room.store, studio.catalog, "live", studio.now + GRACE)
+    studio.catalog.begin_after(reached.plus(MARGIN), studio.now + GRACE)
     studio.begin()
     room.new_recorder()
-    return going_on
 
 
-async def read_all(room: RecorderFixture) -> None:
-    """What the service does in the background after a takeover."""
+async def read_all(room: RecorderFixture) -> str | None:
+    """What the service does in the background after a takeover; returns the recording that goes on."""
+    going_on = await go_on(room.store, room.studio.catalog, "live")
     await catch_up(room.store, room.studio.catalog, "live")
     await room.studio.catalog.caught_up()
+    return going_on
 
 
 async def views(room: RecorderFixture) -> list[Recording | Clip]:
@@ -62,8 +67,17 @@ async def views(room: RecorderFixture) -> list[Recording | Clip]:
     return sorted(found, key=lambda view: view.id)
 
 
-async def test_the_recording_goes_on(rooms: list[RecorderFixture]) -> None:
-    """It is one, with a discontinuity, of segments of both; the rest is as it was, nothing is deleted."""
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("come_before", [0, 1, 5])
+async def test_the_recording_goes_on(
+    rooms: list[RecorderFixture],
+    come_before: int,
+    restarts: bool,  # noqa: FBT001
+) -> None:
+    """It is one, with a discontinuity, of segments of both; the rest is as it was, nothing is deleted.
+
+    It does not matter how much comes before the bucket's recording is read.
+    """
     first, second = rooms
     first.studio.publish("01", count=4)
     first.studio.channel.end()
@@ -74,24 +88,159 @@ async def test_the_recording_goes_on(rooms: list[RecorderFixture]) -> None:
     first.upload()
     await first.recorder.write()
     known, objects = await views(first), set(first.store.objects_)
-    going_on = await take_over(second, first)
+    take_over(second, first)
+    if restarts:
+        second.restart(30 * DAY)
     assert second.studio.catalog.load().stream.expected == frozenset("01")
-    second.studio.publish("01", run=MARGIN + 2, count=5)
-    assert second.studio.catalog.load().stream.expected == frozenset()
-    with pytest.raises(NotPossible, match="are being read"):
-        await sweep(second.store, second.studio.catalog, "live", (), dry_run=False)
-    await read_all(second)
+    if come_before:
+        second.studio.publish("01", run=MARGIN + 2, count=come_before)
+        assert second.studio.catalog.load().stream.expected == frozenset()
+    for variant in "01":  # is on its way
+        number = second.studio.count
+        key = f"live/r{MARGIN + 2}/{variant}/{number}.ts"
+        second.studio.catalog.noticed(stored_segment(key, number=number, variant=variant, run=MARGIN + 2))
+    if restarts:
+        second.restart(30 * DAY)
+    for work in (
+        sweep(second.store, second.studio.catalog, "live", (), dry_run=False),
+        rebuild(second.store, second.studio.catalog, "live"),
+    ):
+        with pytest.raises(NotPossible, match="are being read"):
+            await work
+    going_on = await read_all(second)
+    if restarts:
+        second.restart(30 * DAY)
+    second.studio.publish("01", run=MARGIN + 2, count=7 - come_before)
     second.upload()
     await second.recorder.write(everything=True)
     (on,) = second.index()["recordings"]
-    assert (on["id"], on["ended"], on["duration"]) == (going_on, None, 28)
+    assert (on["id"], on["ended"], on["duration"], len(on["parts"])) == (going_on, None, 32, 1)
     playlist = second.media(f"{going_on}/0/playlist.m3u8")
-    assert [segment.discontinuity for segment in playlist.segments] == [False] * 9 + [True] + [False] * 4
+    assert [segment.discontinuity for segment in playlist.segments] == [False] * 9 + [True] + [False] * 6
+    names = [segment.uri.rpartition("/")[2] for segment in playlist.segments]
+    assert names == [f"{number}.ts" for number in range(4, 20)]
     assert {view.id for view in await views(second)} == {view.id for view in known}
     (in_bin,) = await second.studio.catalog.recordings.bin()
     (was_in_bin,) = await first.studio.catalog.recordings.bin()
     assert (in_bin.deleted, in_bin.keep_until) == (was_in_bin.deleted, was_in_bin.keep_until)
     assert objects <= set(second.store.objects_)
+
+
+@pytest.mark.parametrize("come_before", [0, 2])
+async def test_to_and_fro(rooms: list[RecorderFixture], come_before: int) -> None:
+    """Whoever has led before knows a part of the recording, and puts the bucket's in its place."""
+    first, second = rooms
+    numbers = list[str]()
+    for run, (before, leader) in enumerate(zip([second, *rooms * 2], rooms * 2 + [first], strict=True)):
+        take_over(leader, before)
+        leader.studio.publish("01", run=MARGIN * (run + 1) + run, count=come_before)
+        await read_all(leader)
+        leader.studio.publish("01", run=MARGIN * (run + 1) + run, count=4 - come_before)
+        leader.upload()
+        await leader.recorder.write(everything=True)
+        numbers += [f"{number}.ts" for number in range(4 * run, 4 * run + 4)]
+        (on,) = leader.index()["recordings"]
+        for variant in "01":
+            segments = leader.media(f"{on['id']}/{variant}/playlist.m3u8").segments
+            assert [segment.uri.rpartition("/")[2] for segment in segments] == numbers
+    leader.restart(30 * DAY)
+    assert leader.studio.catalog.load().source.positions["0"].run.number == MARGIN * (run + 1) + run
+
+
+async def test_the_stream_ends_before_it_is_read(rooms: list[RecorderFixture]) -> None:
+    """What has ended, also with other variants, and another stream that is on: each is one recording."""
+    first, second = rooms
+    first.studio.publish("01", count=6)
+    first.upload()
+    await first.recorder.write()
+    take_over(second, first)
+    studio = second.studio
+    studio.publish("0", run=MARGIN + 1, count=3)
+    studio.publish("01", run=MARGIN + 2, count=3)
+    (sequel,) = await studio.recordings()
+    studio.catalog.recordings.change(
+        sequel.id, title="The final", titled=True, visibility="hidden", secret="s"
+    )
+    studio.channel.end()
+    studio.publish("01", run=MARGIN + 3, count=2)
+    going_on = await read_all(second)
+    second.upload()
+    await second.recorder.write(everything=True)
+    on, over = await studio.recordings()
+    assert (over.id, over.title, over.visibility) == (going_on, "The final", "hidden")
+    assert (on.ended, on.duration, over.duration) == (None, 4 * SECOND, 26 * SECOND)
+    folder = f"{going_on}-{over.secret}"
+    lists = ("0", "1", "part-2/0", "part-2/1")
+    lengths = [len(second.media(f"{folder}/{name}/playlist.m3u8").segments) for name in lists]
+    assert lengths == [10, 6, 2, 3]  # that a variant is new is known with its first segment
+    assert not [name for name in second.names if name.startswith(sequel.id)]
+
+
+@pytest.mark.parametrize("pieces", range(8))
+async def test_killed_while_it_reads(rooms: list[RecorderFixture], pieces: int) -> None:
+    """A long recording is read in pieces, each of them a short transaction, and the next start goes on."""
+    first, second = rooms
+    first.studio.publish("01", count=9)
+    first.studio.publish("012", count=2)
+    first.upload()
+    await first.recorder.write()
+    take_over(second, first)
+    second.studio.publish("012", run=MARGIN + 1, count=3)
+    longest, transact = 0, TransactionWriter.transact
+
+    def killed(writer: TransactionWriter, statements: Sequence[Statement]) -> None:
+        nonlocal pieces, longest
+        pieces -= 1
+        if pieces < 0:
+            raise KeyboardInterrupt
+        longest = max(longest, len(statements))
+        transact(writer, statements)
+
+    with mock.patch.object(rows, "MOST", 3), mock.patch.object(TransactionWriter, "transact", killed):
+        with suppress(KeyboardInterrupt):
+            await read_all(second)
+        assert pieces < 0
+        assert longest <= 12
+    second.restart(30 * DAY)
+    going_on = await read_all(second)
+    second.upload()
+    await second.recorder.write(everything=True)
+    (on,) = await second.studio.recordings()
+    assert on.id == going_on
+    segments = [segment for part in await second.studio.segments() for segment in part]
+    for variant, begin in (("0", 0), ("1", 0), ("2", 9)):
+        names = [segment.key.rpartition("/")[2] for segment in segments if segment.variant == variant]
+        assert names == [f"{number}.ts" for number in range(begin, 14)]
+
+
+@pytest.mark.parametrize("later", range(2, 18, 2))
+async def test_segments_come_while_it_reads(rooms: list[RecorderFixture], later: int) -> None:
+    """Wherever the stream begins between the pieces that are read, each segment is there once, in order."""
+    first, second = rooms
+    first.studio.publish("01", count=9)
+    first.upload()
+    await first.recorder.write()
+    take_over(second, first)
+    count = 9
+
+    async def reads(writer: TransactionWriter, question: Callable[[], Any]) -> object:
+        nonlocal later, count
+        later -= 1
+        if later < 0:
+            second.studio.publish("01", run=MARGIN + 1)
+            count += 1
+        return await read(writer, question)
+
+    read = TransactionWriter.read
+    with mock.patch.object(rows, "MOST", 3), mock.patch.object(TransactionWriter, "read", reads):
+        await read_all(second)
+    second.upload()
+    await second.recorder.write(everything=True)
+    (on,) = second.index()["recordings"]
+    assert count > 12
+    for variant in "01":
+        names = [segment.uri for segment in second.media(f"{on['id']}/{variant}/playlist.m3u8").segments]
+        assert [name.rpartition("/")[2] for name in names] == [f"{number}.ts" for number in range(count)]
 
 
 async def test_who_comes_back(rooms: list[RecorderFixture]) -> None:
@@ -105,8 +254,8 @@ async def test_who_comes_back(rooms: list[RecorderFixture]) -> None:
     await first.studio.catalog.recordings.delete(restored.id)
     first.upload()
     await first.recorder.write()
-    assert await take_over(second, first) is None
-    await read_all(second)
+    take_over(second, first)
+    assert await read_all(second) is None
     book = second.studio.catalog.recordings
     book.change(newest.id, title="The final", titled=True, opened=True)
     book.restore(restored.id)
@@ -115,7 +264,7 @@ async def test_who_comes_back(rooms: list[RecorderFixture]) -> None:
     second.studio.publish("0", run=MARGIN + 3, count=3)
     second.upload()
     await second.recorder.write()
-    assert await take_over(first, second)
+    take_over(first, second)
     first.store.faults.append(StorageUnavailable("no answer"))
     with pytest.raises(StorageUnavailable):
         await read_all(first)
@@ -160,7 +309,7 @@ async def test_a_leader_is_killed_while_it_moves(
         assert (await rebuild(second.store, second.studio.catalog, "live"))["failed"] == 0
         second.new_recorder()
     else:
-        await take_over(second, first)
+        take_over(second, first)
         await read_all(second)
     await second.recorder.write()
     left = {key for key in first.store.objects_ if key.endswith(("recording.json", "clip.json"))}
@@ -189,33 +338,35 @@ async def test_a_leftover_that_has_more(rooms: list[RecorderFixture]) -> None:
     assert "/0/5.ts" in text
     first.store.objects_[playlist] = text.replace("/0/5.ts", "/0/other.ts").encode()
     objects = dict(first.store.objects_)
-    await take_over(second, first)
+    take_over(second, first)
     await read_all(second)
     await second.recorder.write()
     assert await views(second) == []
     assert second.store.objects_.items() >= objects.items()
 
 
+@pytest.mark.parametrize("is_read", [False, True])
 @pytest.mark.parametrize("comes", [False, True])
-async def test_another_stream(rooms: list[RecorderFixture], comes: bool) -> None:  # noqa: FBT001
+async def test_another_stream(rooms: list[RecorderFixture], comes: bool, is_read: bool) -> None:  # noqa: FBT001
     """A recording whose stream does not go on within the grace time ends; the next one is another."""
     first, second = rooms
     first.studio.publish("0", count=6)
     first.upload()
     await first.recorder.write()
-    second.studio.now = first.studio.now
-    late = second.studio.now - SECOND
-    assert await go_on(second.store, second.studio.catalog, "live", late) is None
-    over = await take_over(second, first)
-    second.studio.now += 2 * GRACE
+    take_over(second, first)
+    over = await go_on(second.store, second.studio.catalog, "live") if is_read else None
+    late = second.studio.now = second.studio.now + 2 * GRACE
     if comes:
         second.studio.publish("0", run=MARGIN + 1, count=2)
-    await read_all(second)
+    assert await read_all(second) is None
     await second.recorder.write()
     *on, ended = await second.studio.recordings()
-    assert (ended.id, ended.duration, ended.keep_until) == (over, 12 * SECOND, second.studio.now + 30 * DAY)
+    assert over in (ended.id, None)
+    assert (ended.duration, len(second.media(f"{ended.id}/0/playlist.m3u8").segments)) == (12 * SECOND, 6)
+    assert ended.keep_until
+    assert late <= ended.keep_until - 30 * DAY <= second.studio.now
     assert [recording.ended for recording in on] == [None] * comes
-    assert second.media(f"{over}/0/playlist.m3u8").ended
+    assert second.media(f"{ended.id}/0/playlist.m3u8").ended
 
 
 async def test_what_only_the_catalog_has(rooms: list[RecorderFixture]) -> None:
@@ -225,9 +376,9 @@ async def test_what_only_the_catalog_has(rooms: list[RecorderFixture]) -> None:
     first.upload()
     await first.recorder.write()
     clip = await first.studio.catalog.clips.make("", first.studio.newest - 9 * SECOND, first.studio.newest)
-    going_on = await take_over(second, first)
+    take_over(second, first)
     second.studio.publish("0", run=MARGIN + 1, count=3)
-    await read_all(second)
+    going_on = await read_all(second)
     second.upload()
     await second.recorder.write(everything=True)
     studio = first.studio
@@ -253,8 +404,9 @@ async def test_time_goes_on(rooms: list[RecorderFixture]) -> None:
     first.studio.publish("0", count=6)
     first.upload()
     await first.recorder.write()
-    await take_over(second, first)
+    take_over(second, first)
     second.studio.now -= 7 * SECOND
     second.studio.publish("0", run=MARGIN + 1, count=3)
+    await read_all(second)
     times = [segment.time for part in await second.studio.segments() for segment in part]
     assert times == [first.studio.newest + number * 2 * SECOND for number in range(-6, 3)]

@@ -3,18 +3,140 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from broadcaster.bucket.lease import MARGIN
-from broadcaster.config import load
-from broadcaster.ipc.messages import Setup
+from broadcaster.catalog.records import Numbers
+from broadcaster.config import Settings, load
+from broadcaster.ipc.messages import Setup, State
 from broadcaster.service import standby
+from broadcaster.service.components import TAKEOVER
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.lease_bucket import LeaseBucket
-from tests.support.fakes.recorder_fixture import FakeShelf
+from tests.support.fakes.recorder_fixture import FakeShelf, RecorderFixture
+
+
+def settings_of(folder: Path) -> Settings:
+    return load(
+        BROADCASTER_HLS_DIR=folder / "hls",
+        BROADCASTER_STATE_DIR=folder / "state",
+        R2_ENDPOINT_URL="http://127.0.0.1:9",
+        R2_BUCKET="bucket",
+        R2_ACCESS_KEY_ID="key",
+        R2_SECRET_ACCESS_KEY="secret",
+        R2_PUBLIC_URL="http://127.0.0.1:9/bucket",
+    )
+
+
+class HangingShelf(FakeShelf):
+    """A bucket that answers no question for recordings before ``answers`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def get(self, key: str, *, deadline: float) -> bytes:
+        await self.answers.wait()
+        return await super().get(key, deadline=deadline)
+
+    async def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
+        await self.answers.wait()
+        async for entry in super().objects(prefix, deadline=deadline):
+            yield entry
+
+
+async def test_the_stream_does_not_wait_for_recordings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby leads and lists at once, whatever the bucket has; the recording is one afterwards."""
+
+    @asynccontextmanager
+    async def no_listener(*_: object) -> AsyncIterator[str]:
+        yield ""
+
+    monkeypatch.setattr(standby, "listening", no_listener)
+    bucket, before = LeaseBucket(), RecorderFixture(tmp_path / "before")
+    before.restart(30 * timedelta(days=1))
+    leader, own = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
+    before.studio.publish(count=9)
+    leader.numbers = lambda: before.studio.channel.stream.numbers
+    before.upload()
+    await before.recorder.write()
+    await leader.renew()
+    await own.renew()
+    room = RecorderFixture(tmp_path / "state")
+    room.restart(30 * timedelta(days=1))
+    studio, room.store = room.studio, HangingShelf()
+    room.store.objects_ = before.store.objects_
+    studio.now, studio.count = before.studio.now, before.studio.count
+    bucket.seconds = 2 * bucket.ttl
+    renewing, settings = asyncio.create_task(own.run()), settings_of(tmp_path)
+    async with asyncio.timeout(2):
+        assert await standby.stand_by(
+            *(settings, studio.catalog, room.store, own, []),
+            registry=CollectorRegistry(),
+            stop=asyncio.Event(),
+            setup=Setup(tmp_path),
+        )
+    renewing.cancel()
+    assert studio.catalog.load().stream.expected == frozenset("01")
+    assert studio.catalog.load().stream.end == before.studio.newest
+    studio.begin()
+    room.new_recorder()
+
+    async def is_not_behind() -> None:
+        assert not studio.catalog.is_behind
+
+    parts = standby.late_parts(
+        room.store,
+        studio.catalog,
+        "live",
+        dict.fromkeys(("sweeper", "files", "recorder", "viewers' clips"), is_not_behind),
+    )
+    running = [asyncio.create_task(run()) for run in map(partial, parts.values())]
+    await asyncio.sleep(0)
+    studio.publish(run=MARGIN + 1, count=3)
+    assert studio.channel.state is State.LIVE
+    assert studio.catalog.is_behind
+    room.store.answers.set()
+    await asyncio.gather(*running)
+    assert [recording.duration.total_seconds() for recording in await studio.recordings()] == [24]
+    before.studio.catalog.close()
+    studio.catalog.close()
+
+
+async def test_a_leader_that_still_reads(tmp_path: Path) -> None:
+    """It hands the lead over when the bucket's recording has its segments, and does not wait for ever."""
+    for goes_by in (0.0, TAKEOVER + 1):
+        bucket, studio = LeaseBucket(), CatalogFixture(tmp_path / f"{goes_by}")
+        leader, other = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
+        await leader.renew()
+        studio.catalog.begin_after(Numbers())
+        stop, clock = (
+            asyncio.Event(),
+            mock.patch.object(standby, "boot_time", lambda bucket=bucket: bucket.seconds),
+        )
+        with clock:
+            watching = asyncio.create_task(standby.watch_lead(leader, studio.catalog, stop))
+            await other.renew()
+            other.want()
+            await bucket.goes_by(9, other, leader)
+            await asyncio.sleep(0)
+            assert leader.must_hand_over
+            assert not stop.is_set()
+            if not goes_by:
+                await studio.catalog.caught_up()
+            bucket.seconds += goes_by
+            await leader.renew()
+            await watching
+        assert stop.is_set()
+        studio.catalog.close()
 
 
 async def test_a_listener_that_closes_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,16 +153,7 @@ async def test_a_listener_that_closes_slowly(tmp_path: Path, monkeypatch: pytest
         bucket.seconds += bucket.ttl
 
     monkeypatch.setattr(standby, "listening", closes_slowly)
-    studio = CatalogFixture(tmp_path / "state")
-    settings = load(
-        BROADCASTER_HLS_DIR=tmp_path / "hls",
-        BROADCASTER_STATE_DIR=tmp_path / "state",
-        R2_ENDPOINT_URL="http://127.0.0.1:9",
-        R2_BUCKET="bucket",
-        R2_ACCESS_KEY_ID="key",
-        R2_SECRET_ACCESS_KEY="secret",
-        R2_PUBLIC_URL="http://127.0.0.1:9/bucket",
-    )
+    studio, settings = CatalogFixture(tmp_path / "state"), settings_of(tmp_path)
     stop, setup = asyncio.Event(), Setup(tmp_path)
     renewing = asyncio.create_task(own.run())
     assert await standby.stand_by(

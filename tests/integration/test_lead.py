@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import posixpath
 import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from urllib.parse import urljoin
@@ -17,20 +19,23 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
+from broadcaster.bucket import Bucket, open_store
 from broadcaster.bucket.lease import MARGIN
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, parse
 from tests.integration.test_private_event import set_passphrase
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.faults.fault_proxy import Fault, FaultProxy
 from tests.support.length import SOAK, seconds
 from tests.support.servers.service import Service
+from tests.support.servers.worker import Worker, running_worker
 from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
 TTL = seconds(3, 8)  # longer than a busy machine pauses
 CUTS = (Fault.HANG, Fault.REFUSE, Fault.RESET, Fault.LATE, Fault.UNAVAILABLE)
 EVERY, TARGET_DURATION = 0.5, 2  # seconds, of the encoder's clock and of its media
+LONG = 20_000  # segments of a recording
 SETTINGS = {
     "BROADCASTER_STANDBY": "true",
     "BROADCASTER_MIRROR": "true",
@@ -270,9 +275,8 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
             await eventually(partial(leads, other))
             for seen in (watch, player):
                 seen.end_episode(kind)
-        for _ in range(seconds(20, 1)):
-            await take_lead(links, watch)
-            player.end_episode("lead")
+        await take_lead(links, watch)
+        player.end_episode("lead")
         (whole,) = await eventually(partial(recorded, bucket), lambda found: watch.has_newest_run(found[0]))
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -287,7 +291,69 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
         assert lost[len(lost) * 95 // 100 - 1] <= TTL + 3 * TARGET_DURATION, lost
 
 
-async def status_of(service: Service, path: str) -> int:
+async def lengthen(bucket: SeaweedBucket, count: int) -> None:
+    """Let the open recording in the bucket have many more segments before those that it has."""
+    async with open_store(
+        Bucket(
+            bucket.endpoint_url,
+            bucket.bucket,
+            bucket.access_key_id,
+            bucket.secret_access_key,
+            bucket.public_url,
+        )
+    ) as store:
+        keys = [key async for key, _ in store.objects("live/recordings/", deadline=9)]
+        (key,) = [key for key in keys if key.endswith("/0/playlist.m3u8")]
+        playlist = parse((await store.get(key, deadline=9)).decode())
+        assert isinstance(playlist, MediaPlaylist)
+        begin = playlist.segments[0]
+        folder, time, length = posixpath.dirname(begin.uri), begin.program_date_time, timedelta(seconds=2)
+        assert time
+        before = [
+            MediaSegment(f"{folder}/before-{n}.ts", length, program_date_time=time - n * length)
+            for n in range(count, 0, -1)
+        ]
+        text = replace(playlist, segments=(*before, *playlist.segments)).render().encode()
+        etag = await store.etag(key, deadline=9)
+        assert await store.replace(key, text, etag=etag, max_age=2, deadline=9, is_fenced=False)
+
+
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_one_leads moves the lead as well")
+@pytest.mark.takes(240)
+async def test_the_lead_is_moved(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Each move by command costs a viewer a segment's duration at most, however long the recording is."""
+    watch, player = Watch(), Player()
+    async with two_services(tmp_path, bucket, SETTINGS) as links:
+        watching = asyncio.gather(watch.run(bucket), player.play(*(link.service for link in links)))
+        await eventually(partial(recorded, bucket))
+        leader = await eventually(partial(one_of, links))
+        assert leader
+        await leader.service.kill()
+        await lengthen(bucket, LONG)
+        (other,) = (link.service for link in links if link is not leader)
+        await eventually(partial(leads, other))
+        await leader.service.start()
+        await eventually(partial(recorded, bucket), lambda found: watch.has_newest_run(found[0]))
+        player.end_episode("kill")
+        for _ in range(10):
+            await asyncio.sleep(1)
+        player.end_episode("usual")
+        for _ in range(20):
+            await take_lead(links, watch)
+            player.end_episode("lead")
+        (whole,) = await eventually(partial(recorded, bucket), lambda found: watch.has_newest_run(found[0]))
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    (usual,) = [pause for pause, kind in player.stalls if kind == "usual"]
+    pauses = [pause for pause, kind in player.stalls if kind == "lead"]
+    assert len(pauses) == 20
+    assert max(pauses) <= usual + TARGET_DURATION, pauses
+    assert (watch.missing, watch.violations, player.violations) == ([], [], [])
+    assert len(whole) > LONG
+    assert len(set(whole)) == len(whole)
+
+
+async def status_of(service: Service | Worker, path: str) -> int:
     """The status of the playlist behind a path of an invitation, or for a stranger."""
     with suppress(aiohttp.ClientError, TimeoutError):
         async with (
@@ -360,6 +426,65 @@ async def test_a_private_event(tmp_path: Path, bucket: SeaweedBucket) -> None:
         await first.manage("lead")
         await eventually(partial(leads, first))
         await all_as_it_should_be(first)
+
+
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_standby_access has what travels")
+@pytest.mark.takes(60)
+async def test_doors_at_the_edge(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Doors that are closed stay closed after a takeover, and those that were opened stay open."""
+    settings = PRIVATE | {"BROADCASTER_DOORS": "closed"}
+    async with (
+        running_worker(tmp_path) as worker,
+        two_services(tmp_path, bucket, settings | worker.settings) as links,
+    ):
+        leader = await eventually(partial(one_of, links))
+        assert leader
+        first = leader.service
+        (second,) = (link.service for link in links if link is not leader)
+        crew, guest = [
+            json.loads(await first.manage("invite", "--name", "Rose", *option, "--json"))["path"]
+            for option in (["--crew"], [])
+        ]
+
+        async def are_open(*gates: Service | Worker, yes: bool) -> None:
+            for gate in gates:
+                await eventually(partial(status_of, gate, crew), lambda found: found == 200)
+                wanted = 200 if yes else 401
+                await eventually(partial(status_of, gate, guest), lambda found: found == wanted)  # noqa: B023
+                for _ in range(20):
+                    assert [await status_of(gate, path) for path in (guest, "/")] == [wanted, 401]
+                    await asyncio.sleep(0.1)
+
+        await are_open(worker, first, second, yes=False)
+        watching = asyncio.create_task(never_let_in(worker, guest, "/"))
+        await first.kill()
+        await eventually(partial(leads, second))
+        await are_open(worker, second, yes=False)
+        await first.start()
+        await are_open(first, yes=False)
+        await first.manage("lead")
+        await eventually(partial(leads, first))
+        await are_open(worker, first, yes=False)
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await ended(second)
+        await second.start()
+        await first.manage("doors", "open")
+        await are_open(worker, first, second, yes=True)
+        await first.kill()
+        await eventually(partial(leads, second))
+        await are_open(worker, second, yes=True)
+        await first.start()
+        await are_open(first, yes=True)
+
+
+async def never_let_in(worker: Worker, *paths: str) -> None:
+    """Assert that these are refused, until cancelled."""
+    while True:
+        for path in paths:
+            assert await status_of(worker, path) in (401, 0)
+        await asyncio.sleep(0.1)
 
 
 async def recorded(bucket: SeaweedBucket) -> list[list[str]]:

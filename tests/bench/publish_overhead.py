@@ -6,9 +6,11 @@ I-frame index, to see what that takes.
 
 import asyncio
 import json
+import math
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,11 +112,14 @@ class Published:
     delays: list[float]  # seconds
     memory: int  # bytes
     cpu: float  # seconds of each segment, after the first ones
+    start: float  # seconds from its start to the first view, NaN of the bare one
 
 
-async def publishing(module: str, environment: dict[str, str], events: Path, core: int) -> Published:
+async def publishing(
+    module: str, environment: dict[str, str], events: Path, core: int, *, segments: int = SEGMENTS
+) -> Published:
     """Follow the stream until there are so many segments."""
-    command = [sys.executable, "-m", f"tests.bench.{module}", str(events)]
+    command, begun = [sys.executable, "-m", f"tests.bench.{module}", str(events)], time.time()
     child = await Child.start(module, command, events.with_suffix(".log"), env=environment)
     os.sched_setaffinity(child.pid, {core})
 
@@ -127,11 +132,13 @@ async def publishing(module: str, environment: dict[str, str], events: Path, cor
 
     try:
         first, start = await until(len(VARIANTS))
-        last, end = await until(first + SEGMENTS * len(VARIANTS))
+        last, end = await until(first + segments * len(VARIANTS))
         memory = psutil.Process(child.pid).memory_info().rss
     finally:
         await child.kill()
-    return Published(_delays(events)[first:], memory, (end - start) / (last - first))
+    live = events.with_suffix(".live")
+    began = float(live.read_text()) - begun if live.exists() else math.nan
+    return Published(_delays(events)[first:], memory, (end - start) / (last - first), began)
 
 
 def _delays(events: Path) -> list[float]:

@@ -36,6 +36,7 @@ async def main(path: Path) -> None:
         match event:
             case StreamStarted():
                 live = True
+                path.with_suffix(".live").write_text(f"{time.time()}")
             case SegmentPublished(segment=segment) if live:
                 note.published(segment.variant, segment.name)
 

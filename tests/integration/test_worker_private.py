@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +16,7 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.edge import encode
+from broadcaster.errors import EdgeError
 from tests.integration.test_private_event import WORDS, check_flood, enter, read, set_passphrase
 from tests.support.fakes.edge_pushes import PLAYLIST, push_of
 from tests.support.fakes.hls_writer import HlsWriter
@@ -47,6 +49,7 @@ LEAKS = (TITLE, "EXTM3U", "viewers", "recordings", "live", "offline", "0/playlis
 HTML = {"Accept": "text/html", "Accept-Language": "de-CH, en"}
 OTHER = "1" * 16
 REVOKED_WITHIN = 2.0  # seconds, at full length
+TRIED_WITHIN = 8.0  # seconds, after which the Worker answers a passphrase by itself
 PATHS = (
     *(
         "/",
@@ -278,6 +281,15 @@ async def test_what_was_known_long_ago_lets_nobody_in(tmp_path: Path) -> None:
     assert {status for status, _, _ in found} == {401}
 
 
+async def get_in(worker: Worker, guest: str) -> int:
+    """The status of the right passphrase. A try is over after 8 s, as on a busy machine, and made again."""
+    while True:
+        begun = time.monotonic()
+        status, _, _ = await attempt(worker, guest, passphrase="right")
+        if status != 429 or time.monotonic() - begun < TRIED_WITHIN:
+            return status
+
+
 async def test_a_passphrase(worker: Worker) -> None:
     """A try waits for the service, which gets it with an answer; a wrong one, and too many, are told so."""
     form, right = '<input name="to" value="/">', token(now=int(time.time()), seconds=600)
@@ -315,18 +327,18 @@ async def test_a_passphrase(worker: Worker) -> None:
         crowd = [f"192.0.2.{number % 5}" for number in range(500)]
         many += [asyncio.create_task(attempt(worker, one, passphrase="wrong")) for one in crowd]
         guests = [f"198.51.100.{number}" for number in range(20)]
-        asked = [asyncio.create_task(attempt(worker, guest, passphrase="right")) for guest in guests]
         given.clear()
-        entering = asyncio.gather(*asked)
+        entering = asyncio.gather(*(get_in(worker, guest) for guest in guests))
 
         async def answer_all() -> bool:
-            await push(next(serials))
-            answers = [(name, right if text == "right" else None, False) for name, _, text in given]
-            await push(next(serials), answers=answers)
+            with suppress(EdgeError):  # on a busy machine an answer comes too late
+                await push(next(serials))
+                answers = [(name, right if text == "right" else None, False) for name, _, text in given]
+                await push(next(serials), answers=answers)
             return entering.done()
 
         await eventually(answer_all)
-        assert {status for status, _, _ in entering.result()} == {303}
+        assert set(entering.result()) == {303}
         for task in many:
             task.cancel()
 

@@ -350,14 +350,8 @@ def recalled_timeline(memory: StreamSnapshot) -> Timeline:
 
 
 PLAYLIST, IFRAMES = "playlist.m3u8", "iframes.m3u8"  # a media playlist, and the I-frame playlist beside it
-VIDEO = (
-    "avc",
-    "hvc",
-    "hev",
-    "av01",
-    "vp09",
-)  # beginnings of the CODECS whose key frames are found (RFC 6381)
-
+H264 = "avc"
+VIDEO = (H264, "hvc", "hev", "av01", "vp09")  # beginnings of the CODECS whose key frames are found (RFC 6381)
 STEPS = 4  # to twice the bandwidth
 
 
@@ -377,8 +371,8 @@ def multivariant(
     variants, sound = _attributed(source, {name: known.bandwidth for name, known in playlists.items()})
     names = {_address(name): name for name in playlists if playlists[name].iframe_bandwidth}
     with_frames = (variant for variant in variants if variant.uri in names)
-    # One I-frame playlist, of the smallest variant: pictures for seeking have to come fast.
-    if iframes := min(with_frames, key=lambda variant: variant.bandwidth, default=None):
+    # One I-frame playlist: in H.264, which all browsers decode, and of the smallest variant, to come fast.
+    if iframes := min(with_frames, key=_rank_of_iframes, default=None):
         name = names[iframes.uri]
         codecs = [codec for codec in (iframes.codecs or "").split(",") if codec.strip().startswith(VIDEO)]
         iframes = Variant(
@@ -386,9 +380,14 @@ def multivariant(
             _rounded(playlists[name].iframe_bandwidth),
             codecs=",".join(codecs) or None,
             resolution=iframes.resolution,
+            video_range=iframes.video_range,
         )
     independent = all(known.independent for known in playlists.values())
     return MultivariantPlaylist(variants, independent, sound, iframes)
+
+
+def _rank_of_iframes(variant: Variant) -> tuple[bool, int]:
+    return H264 not in (variant.codecs or ""), variant.bandwidth
 
 
 def _attributed(

@@ -57,11 +57,10 @@ AGAIN = """async ([x, y]) => {
 
 async def check_pictures(page: Page) -> None:
     """Where the bar is pointed at it shows what was there, ± a segment; and the second time at once."""
-    box, y = await _bar(page)
+    x = y = 0.0
     for share in (0.2, 0.7):
-        x, began = box["x"] + share * box["width"], time.monotonic()
-        await page.mouse.move(x - 2, y)
-        await page.mouse.move(x, y)
+        began = time.monotonic()
+        x, y = await point_at_bar(page, share)
         await page.locator("#seek-picture").wait_for(state="visible")
         state, pixels = await seen(page), await page.evaluate(LOOK)
         off = NEAR + int(time.monotonic() - began)  # a live bar has gone on meanwhile
@@ -76,6 +75,15 @@ async def check_pictures(page: Page) -> None:
     print(f"pointing there again: {took:.1f} ms until the picture is there")
     await page.mouse.move(10, 10)
     await page.locator("#seek-picture").wait_for(state="hidden")
+
+
+async def point_at_bar(page: Page, share: float) -> tuple[float, float]:
+    """Point at this part of the bar; returns where that is."""
+    box, y = await _bar(page)
+    x = box["x"] + share * box["width"]
+    await page.mouse.move(x - 2, y)
+    await page.mouse.move(x, y)
+    return x, y
 
 
 async def check_looks_of_pictures(page: Page, folder: Path) -> None:
@@ -117,11 +125,18 @@ async def _decoded(main: str) -> tuple[list[Entry], list[bytes]]:
         address = urljoin(main, name)
         entries = [entry for entry in Playlist((await get(address)).decode()).entries if entry.byte_range]
         segments = await asyncio.gather(*(get(urljoin(address, entry.uri)) for entry in entries))
+        maps = {name: await get(urljoin(address, name)) for name in {*map(_map_of, entries)} if name}
     pictures = []
     for entry, data in zip(entries, segments, strict=True):
         length, offset = entry.byte_range or (0, 0)
-        pictures.append(await asyncio.to_thread(_picture, data[: offset + length]))
+        whole = maps.get(_map_of(entry), b"") + data[: offset + length]
+        pictures.append(await asyncio.to_thread(_picture, whole))
     return entries, pictures
+
+
+def _map_of(entry: Entry) -> str:
+    """The URI of its EXT-X-MAP; empty without."""
+    return entry.carried.get("EXT-X-MAP", "").partition('URI="')[2].partition('"')[0]
 
 
 def _picture(data: bytes) -> bytes:

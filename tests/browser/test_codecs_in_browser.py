@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import expect
 
 from broadcaster.hls import MultivariantPlaylist, parse
+from tests.browser.seek_pictures import check_pictures, point_at_bar
 from tests.conformance import rules
 from tests.conformance.subject import State, subject_at
 from tests.integration.recording_judge import complaints
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from broadcaster.demo.bucket import SeaweedBucket
 
+# Options of ffmpeg's encoders of AV1, for speed.
+AV1 = {"libsvtav1": ("-preset", "12"), "libaom-av1": ("-cpu-used", "8", "-usage", "realtime")}
 FILM = 10  # seconds, which are repeated
 PICTURES = "testsrc2=size=160x90:rate=25"
 CAPTION = "A word for all"
@@ -43,6 +46,7 @@ TRACKS = (
 # The texts of the captions that are shown.
 SHOWN = """[...document.querySelector("video").textTracks]
     .filter(({ mode }) => mode === "showing").flatMap(({ cues }) => [...cues].map(({ text }) => text))"""
+NO_DECODER = "VideoDecoder.isConfigSupported = async () => ({ supported: false })"
 SOUND = "a:0,agroup:a,language:en,default:yes a:1,agroup:a,language:de"
 
 
@@ -90,6 +94,50 @@ async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket, browser: Br
     assert all(segment.map_uri for segment in watcher.versions["0"][-1].segments)
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: tests/unit has the ranges and the decoder's name")
+@pytest.mark.takes(25)
+@pytest.mark.parametrize("encoder", AV1)
+async def test_pictures_of_av1(tmp_path: Path, bucket: SeaweedBucket, page: Page, encoder: str) -> None:
+    """The seek bar shows the key frames of AV1; where the browser has no AV1, none is asked for."""
+    hls = tmp_path / "hls"
+    async with (
+        running_service(tmp_path, hls, bucket, BROADCASTER_WINDOW_SEGMENTS="24") as service,
+        watching(service.address) as watcher,
+    ):
+        command = [FFMPEG, "-v", "error", "-re", "-f", "lavfi", "-i", PICTURES]
+        command += ["-re", "-f", "lavfi", "-i", "sine=sample_rate=48000", "-pix_fmt", "yuv420p"]
+        command += ["-c:v", encoder, *AV1[encoder], "-g", "25", "-c:a", "aac", "-f", "hls", "-hls_time", "1"]
+        command += ["-hls_segment_type", "fmp4", str(hls / "stream.m3u8")]
+        process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path)
+        try:
+            await watcher.until_number("main", 8)
+            with no_complaints(page):
+                await page.goto(f"{service.address}/")
+                await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
+                await check_pictures(page)
+                await page.add_init_script(NO_DECODER)
+                asked = list[Request]()
+                page.on("request", asked.append)
+                await page.reload()
+                await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
+                await point_at_bar(page, 0.2)
+                # The player asks for a map, and what shows pictures.
+                await eventually(lambda: [request.url for request in asked], is_map_asked_for_twice)
+                await point_at_bar(page, 0.7)
+                await asyncio.sleep(1)
+                await expect(page.locator("#seek-picture")).to_be_hidden()
+                assert [request.url for request in asked if "range" in request.headers] == []
+        finally:
+            process.terminate()
+            await process.wait()
+    assert watcher.violations == []
+    assert watcher.missing == []
+
+
+def is_map_asked_for_twice(urls: list[str]) -> bool:
+    return sum("init" in url and ".mp4" in url for url in urls) >= 2
+
+
 async def captioned(folder: Path) -> Path:
     """A film in H.264 with captions inside."""
     raw, film = folder / "film.h264", folder / "film.ts"
@@ -133,6 +181,7 @@ async def check_decodable(page: Page, address: str) -> None:
         await traffic.until_asked_for("/3/init_3.mp4")
         assert await languages.evaluate("select => select.selectedOptions[0].text") == "German"
         await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
+        await check_pictures(page)  # of H.264, though HEVC is the smallest variant
     unwanted = [url for url in traffic.requested if ("/0/" in url or "/2/" in url) and ".m4s" in url]
     assert unwanted == []
     await page.close()

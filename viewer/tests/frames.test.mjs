@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createFrames } from "../public/js/frames.js";
-import { frameAt, iframesOf, keyFrameIn, keyFrameInFragment, readIframes } from "../public/js/iframes.js";
+import { decoderOf, frameAt, iframesOf, keyFrameIn, pictureInFragment, readIframes } from "../public/js/iframes.js";
 import { createPreview } from "../public/js/ui/preview.js";
 
 const BASE = "https://live.example/live/";
@@ -63,18 +63,38 @@ test("the picture is all that its stream has in the packets, without heads", () 
 const box = (kind, content) => [0, 0, 0, 8 + content.length, ...Buffer.from(kind), ...content];
 const run = (offset) => box("trun", [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, offset]);
 
-test("the picture of a fragment is what is left behind its beginning, for a decoder that its map describes", () => {
-  const description = [1, 0x64, 0x00, 0x1f, 0xff, 0xe1];
-  const header = new Uint8Array(box("moov", [...new Array(80).fill(0), ...box("avcC", description), 9, 9]));
+test("the picture of a fragment is what is left behind its beginning", () => {
   const moof = box("moof", [...run(200), ...run(56)]); // sound, which is not there any more, and pictures
   const bytes = new Uint8Array([...moof, ...box("mdat", [5, 6, 7])]);
   assert.equal(moof.length + 8, 56);
-  const { data, ...found } = keyFrameInFragment(bytes, header);
-  assert.deepEqual(found, { codec: "avc1.64001f", description: new Uint8Array(description) });
-  assert.deepEqual([...data], [5, 6, 7]);
-  assert.equal(keyFrameInFragment(bytes, new Uint8Array(box("moov", box("hvcC", description)))), null); // another codec
-  assert.equal(keyFrameInFragment(new Uint8Array(moof), header), null);
-  assert.equal(keyFrameInFragment(new Uint8Array(0), header), null);
+  assert.deepEqual([...pictureInFragment(bytes)], [5, 6, 7]);
+  assert.equal(pictureInFragment(new Uint8Array(moof)), null);
+  assert.equal(pictureInFragment(new Uint8Array(0)), null);
+});
+
+// Sample entries of ffmpeg's maps, the beginnings of the boxes in them, and CODECS as the service says it.
+const ENTRIES = [
+  ["avc1", "avcC", "0164000affe1001867", "avc1.64000a"],
+  ["avc3", "avcC", "0142c00affe1001867", "avc3.42c00a"],
+  ["hev1", "hvcC", "0101600000009000000000001ef000fc", "hev1.1.6.L30.90"],
+  ["hvc1", "hvcC", "0102200000009000000000001ef000fc", "hvc1.2.4.L30.90"],
+  ["hvc1", "hvcC", "01a20000000190a10000000096f000fc", "hvc1.B2.80000000.H150.90.A1"],
+  ["av01", "av1C", "81000c000a0a000000", "av01.0.00M.08"],
+  ["av01", "av1C", "812de00c0a0b000000", "av01.1.13H.12"],
+  ["av01", "av1C", "81084c000a0b020000", "av01.0.08M.10"],
+  ["vp09", "vpcC", "01000000000a820202020000", "vp09.00.10.08"],
+];
+
+test("the decoder of fragments is what their map says of pictures", () => {
+  for (const [entry, kind, description, codec] of ENTRIES) {
+    const bytes = Buffer.from(description, "hex");
+    const sound = box("mp4a", [...new Array(28).fill(0), ...box("esds", [1, 2])]);
+    const pictures = box(entry, [...new Array(78).fill(0), ...box(kind, bytes), 9, 9]);
+    const found = decoderOf(new Uint8Array([...box("ftyp", [1, 2, 3]), ...box("moov", [...sound, ...pictures])]));
+    assert.deepEqual(found, { codec, description: new Uint8Array(bytes) });
+  }
+  assert.equal(decoderOf(new Uint8Array(box("encv", box("avcC", [1, 0x64, 0, 0x1f])))), null);
+  assert.equal(decoderOf(new Uint8Array(0)), null);
 });
 
 /** A server of `texts`; requests for key frames wait for `answer()`. */
@@ -156,6 +176,29 @@ test("what cannot be had is not asked for again and again", async () => {
   none.later(30000);
   await none.point(0);
   assert.deepEqual(none.asked, ["playlist.m3u8", "iframes.m3u8", "iframes.m3u8"]);
+});
+
+test("fragments that the browser cannot decode are not fetched, their map once", async () => {
+  for (const [decoder, expected] of [[null, ["init.mp4"]], [{ codec: "av01" }, ["init.mp4", "0.m4s", "1.m4s"]]]) {
+    const asked = [];
+    const decoders = [];
+    const texts = {
+      [MAIN]: "#EXTM3U\n#EXTINF:2,\n0.m4s\n",
+      [`${BASE}iframes.m3u8`]: playlistOf(2).replaceAll(".ts", ".m4s").replaceAll("#EXT-X-BYTERANGE", '#EXT-X-MAP:URI="init.mp4"\n$&'),
+    };
+    const get = async (url) => {
+      if (!(url in texts)) asked.push(url.slice(BASE.length));
+      return { ok: true, status: 206, text: async () => texts[url], arrayBuffer: async () => new ArrayBuffer(3) };
+    };
+    const decode = async (bytes, described) => void decoders.push([bytes.length, described]);
+    const frames = createFrames({ playlist: MAIN, get, describe: async ({ length }) => length === 3 && decoder, decode });
+    for (const seconds of [0, 2, 0]) {
+      frames.show(at(seconds), () => {});
+      for (let turns = 0; turns < 30; turns += 1) await Promise.resolve();
+    }
+    assert.deepEqual(asked, expected);
+    assert.deepEqual(decoders, expected.slice(1).map(() => [3, decoder]));
+  }
 });
 
 test("a playlist that goes on is read again for what is later, and not too often", async () => {

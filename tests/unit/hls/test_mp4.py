@@ -15,6 +15,11 @@ from tests.support.fakes.timed_media import mp4_fragment
 
 FILM = "testsrc2=size=128x96:rate=10:duration=1[out0];sine=sample_rate=48000:duration=1[out1]"
 PICTURES = ("-map", "0:v", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-sc_threshold", "0")
+CODECS = {
+    "H.264": (),
+    "HEVC": ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=0:pools=1"),
+    "AV1": ("-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime"),
+}
 SOUND = ("-map", "0:a", "-c:a", "aac")
 
 
@@ -31,9 +36,10 @@ def fragments(folder: Path, *options: str) -> tuple[bytes, bytes]:
     return (folder / "init.mp4").read_bytes(), (folder / "stream0.m4s").read_bytes()
 
 
-def test_the_first_picture_of_a_fragment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_first_picture_of_a_fragment(tmp_path: Path, codec: str) -> None:
     """Behind the map the range is one picture, whole; what has another file's beginning has none."""
-    header, data = fragments(tmp_path / "both", *PICTURES, "-g", "5", *SOUND)
+    header, data = fragments(tmp_path / "both", *PICTURES, *CODECS[codec], "-g", "5", *SOUND)
     found = find_iframe(data)
     assert found
     assert data[found.offset + 4 : found.offset + 8] == b"moof"

@@ -19,6 +19,7 @@ from broadcaster.hls import (
     Variant,
 )
 from broadcaster.hls.mpegts import HEAD, MOST, PACKET, find_iframe
+from broadcaster.stream.playlists import MeasuredBandwidth, multivariant
 from tests.support.fakes.mpegts import AUDIO, IDR, SLICE, TABLES, VIDEO, packet, segment
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -160,3 +161,19 @@ def test_how_it_is_told_of() -> None:
     (judged,) = m3u8.loads(text).iframe_playlists
     assert (judged.uri, judged.iframe_stream_info.bandwidth) == ("0/iframes.m3u8", 37600)
     assert MediaPlaylist(2).iframe_bandwidth == 0
+
+
+def test_its_codec_is_one_that_browsers_decode() -> None:
+    """H.264 is named before a smaller variant of another codec; else the smallest variant."""
+    variants = tuple(
+        Variant(name, 1, codecs=f"{codec},mp4a.40.2", video_range="PQ")
+        for name, codec in (("0", "av01.0.04M.10"), ("1", "avc1.64001f"), ("2", "avc1.64001e"))
+    )
+    measured = {name: MeasuredBandwidth(10**6 * (int(name) + 1), 10**5, independent=True) for name in "012"}
+    found = multivariant(MultivariantPlaylist(variants), measured).iframes
+    assert found
+    assert (found.uri, found.codecs, found.video_range) == ("1/iframes.m3u8", "avc1.64001f", "PQ")
+    del measured["1"], measured["2"]
+    found = multivariant(MultivariantPlaylist(variants), measured).iframes
+    assert found
+    assert (found.uri, found.codecs) == ("0/iframes.m3u8", "av01.0.04M.10")

@@ -1,5 +1,5 @@
 // The pictures of a seek bar: key frames, each a part of a segment, decoded by the browser itself (WebCodecs).
-import { frameAt, iframesOf, keyFrameIn, keyFrameInFragment, readIframes } from "./iframes.js";
+import { decoderOf, frameAt, iframesOf, keyFrameIn, pictureInFragment, readIframes } from "./iframes.js";
 
 const MOST = 60; // pictures that are kept, 14 MB
 const SIDE = 320; // pixels of a picture's longer side
@@ -11,10 +11,10 @@ const PATIENCE = 5000; // ms for an answer
  * Pictures of what is played at this address. One is asked for at a time, and what was wanted meanwhile is passed over
  * for what is wanted last.
  */
-export function createFrames({ playlist, get = fetch, decode = decodeKeyFrame, now = () => performance.now(), most = MOST }) {
+export function createFrames({ playlist, get = fetch, describe = describeDecoder, decode = decodeKeyFrame, now = () => performance.now(), most = MOST }) {
   const pictures = new Map(); // by address, the one that was shown last at the end; null for what cannot be had
   let listed = { frames: [], ended: false };
-  let header = null; // {map, bytes} that was needed last
+  let header = null; // {map, decoder} that was needed last; its `decoder` is null where this browser has none
   let address = null; // of the I-frame playlist
   let notBefore = -Infinity; // the next reading
   let wanted = null; // {date, draw}
@@ -39,11 +39,12 @@ export function createFrames({ playlist, get = fetch, decode = decodeKeyFrame, n
   const bytesOf = async (answer) => new Uint8Array(await answer.arrayBuffer());
 
   async function fetchPicture({ url, first, last, map }) {
-    if (map !== header?.map) header = map && { map, bytes: await bytesOf(await ask(map)) };
+    if (map !== (header?.map ?? null)) header = map && { map, decoder: await describe(await bytesOf(await ask(map))) };
+    if (header?.decoder === null) return null;
     const answer = await ask(url, { Range: `bytes=${first}-${last}` });
     const bytes = await bytesOf(answer);
     // Who knows no ranges sends all of it.
-    return decode(answer.status === 206 ? bytes : bytes.subarray(first, last + 1), header?.bytes);
+    return decode(answer.status === 206 ? bytes : bytes.subarray(first, last + 1), header?.decoder);
   }
 
   function keep(url, picture) {
@@ -97,10 +98,16 @@ export function createFrames({ playlist, get = fetch, decode = decodeKeyFrame, n
   });
 }
 
+/** What decodes fragments with this map; null where the browser cannot. */
+async function describeDecoder(header) {
+  const decoder = decoderOf(header);
+  return decoder !== null && (await VideoDecoder.isConfigSupported(decoder)).supported ? decoder : null;
+}
+
 /** A bitmap of the picture in these bytes, null where there is none; rejects where the browser cannot decode it. */
-async function decodeKeyFrame(bytes, header) {
-  const found = header ? keyFrameInFragment(bytes, header) : keyFrameIn(bytes);
-  if (found === null) return null;
+async function decodeKeyFrame(bytes, described) {
+  const found = described ? { ...described, data: pictureInFragment(bytes) } : keyFrameIn(bytes);
+  if (!found?.data) return null;
   const frames = [];
   const decoder = new VideoDecoder({ output: (frame) => frames.push(frame), error: () => {} });
   try {

@@ -84,14 +84,52 @@ const find = (bytes, text, from = 0) => {
   return bytes.findIndex((_, index) => index >= from && wanted.every((code, offset) => bytes[index + offset] === code));
 };
 
-/**
- * {codec, description, data}, as WebCodecs wants it, of the H.264 picture with which a fragment of MP4 ends that is cut
- * behind it; `header` is its map. Else null.
- */
-export function keyFrameInFragment(bytes, header) {
-  const box = find(header, "avcC");
+const decimal = (number) => String(number).padStart(2, "0");
+
+/** Of HEVC, as ISO 14496-15 (annex E) has it: profile, compatibility, tier and level, constraints. */
+function hevc(name, box) {
+  const flags = [...new DataView(box.buffer, box.byteOffset + 2).getUint32(0).toString(2).padStart(32, "0")].reverse();
+  const constraints = [...box.subarray(6, 12)].map((byte) => `.${byte.toString(16).toUpperCase()}`).join("");
+  const profile = `${["", "A", "B", "C"][box[1] >> 6]}${box[1] & 0x1f}.${parseInt(flags.join(""), 2).toString(16).toUpperCase()}`;
+  return `${name}.${profile}.${box[1] & 0x20 ? "H" : "L"}${box[12]}${constraints.replace(/(\.0)+$/, "")}`;
+}
+
+/** Of AV1, by profile, level, tier and depth. */
+function av1(name, [, profile, flags]) {
+  const depth = flags & 0x40 ? (flags & 0x20 ? 12 : 10) : 8;
+  return `${name}.${profile >> 5}.${decimal(profile & 0x1f)}${flags & 0x80 ? "H" : "M"}.${decimal(depth)}`;
+}
+
+const avc = (name, box) => `${name}.${hex(box.subarray(1, 4))}`;
+const vp9 = (name, box) => `${name}.${decimal(box[4])}.${decimal(box[5])}.${decimal(box[6] >> 4)}`;
+
+// Sample entries, the box in each that describes its decoder, and how the codec is written (RFC 6381).
+const ENTRIES = [
+  ["avc1", "avcC", avc],
+  ["avc3", "avcC", avc],
+  ["hvc1", "hvcC", hevc],
+  ["hev1", "hvcC", hevc],
+  ["av01", "av1C", av1],
+  ["vp09", "vpcC", vp9],
+];
+
+/** {codec, description} of the decoder, as WebCodecs wants it, for fragments of MP4 with this map; null if unknown. */
+export function decoderOf(header) {
+  for (const [name, kind, codecOfBox] of ENTRIES) {
+    const entry = find(header, name);
+    const box = entry < 0 ? -1 : find(header, kind, entry);
+    if (box < 0) continue;
+    const size = new DataView(header.buffer, header.byteOffset + box - 4).getUint32(0);
+    const description = header.slice(box + 4, box - 4 + size);
+    return { codec: codecOfBox(name, description), description };
+  }
+  return null;
+}
+
+/** The picture with which a fragment of MP4 ends that is cut behind it; else null. */
+export function pictureInFragment(bytes) {
   const media = find(bytes, "mdat");
-  if (box < 4 || media < 0) return null;
+  if (media < 0) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let begin = -1; // of the pictures: other tracks begin before them, or behind what is there
   const moof = bytes.subarray(0, media);
@@ -99,8 +137,5 @@ export function keyFrameInFragment(bytes, header) {
     const offset = view.getUint32(run + 4) & 1 ? view.getUint32(run + 12) : -1;
     if (offset < bytes.length) begin = Math.max(begin, offset);
   }
-  if (begin < media) return null;
-  const size = new DataView(header.buffer, header.byteOffset + box - 4).getUint32(0);
-  const description = header.slice(box + 4, box - 4 + size);
-  return { codec: `avc1.${hex(description.subarray(1, 4))}`, description, data: bytes.subarray(begin) };
+  return begin < media ? null : bytes.subarray(begin);
 }

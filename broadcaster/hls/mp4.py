@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 
 from broadcaster.hls.media_playlist import ByteRange
 
@@ -34,6 +35,7 @@ def inside(data: bytes, path: tuple[bytes, ...], begin: int, end: int) -> Iterat
                 yield from inside(data, path[1:], first, last)
 
 
+MOST_FRAGMENTS = 1000  # of a segment, that are looked at
 NOT_SYNC = 0x10000  # sample_is_non_sync_sample, in a sample's flags (8.8.3.1)
 # Flags of tfhd (8.8.7): fields that are there, each with its size, in their order.
 TRACK_FIELDS = ((0x01, 8), (0x02, 4), (0x08, 4), (0x10, 4), (0x20, 4))
@@ -43,27 +45,30 @@ DURATION, SIZE, FLAGS, COMPOSITION = 0x100, 0x200, 0x400, 0x800  # of trun, fiel
 
 
 def find_iframe(data: bytes) -> ByteRange | None:
-    """The bytes from the first fragment's moof to the end of its first picture, if that is a key frame.
+    """The bytes from the first picture's moof to the end of the picture, if that is a key frame.
 
-    The map is not read: the track of pictures is the one whose later samples need earlier ones.
+    The map is not read: the track of pictures is the one whose later samples need earlier ones. A fragment
+    can have one sample (CMAF chunks), so the later ones may be in the next fragments.
     """
-    for kind, begin, end in boxes(data, 0, len(data)):
-        if kind == b"moof":
-            moof = begin - 8
-            for track, track_end in inside(data, (b"traf",), begin, end):
-                last = _first_picture_end(data, moof, track, track_end)
-                if last is not None and last <= len(data):
-                    return ByteRange(last - moof, moof)
-            return None
+    first = dict[int, ByteRange | None]()  # by track: its first sample, if that needs no other
+    fragments = ((begin, end) for kind, begin, end in boxes(data, 0, len(data)) if kind == b"moof")
+    for begin, end in islice(fragments, MOST_FRAGMENTS):
+        moof = begin - 8
+        for track, track_end in inside(data, (b"traf",), begin, end):
+            for number, last, is_sync in _samples(data, moof, track, track_end):
+                if number not in first:
+                    first[number] = ByteRange(last - moof, moof) if is_sync and last <= len(data) else None
+                elif not is_sync and (found := first[number]):
+                    return found
     return None
 
 
-def _first_picture_end(data: bytes, moof: int, begin: int, end: int) -> int | None:
-    """Where the first sample of a track's first run ends, if it alone needs no other."""
+def _samples(data: bytes, moof: int, begin: int, end: int) -> Iterator[tuple[int, int, bool]]:
+    """Of a track's first two samples: its number, where the first sample ends, and whether each is sync."""
     head = next((first for first, _ in inside(data, (b"tfhd",), begin, end)), None)
     run = next((first for first, _ in inside(data, (b"trun",), begin, end)), None)
     if head is None or run is None:
-        return None
+        return
     defaults = dict[int, int]()
     at, flags = head + 8, integer(data, head) & 0xFFFFFF
     for field, width in TRACK_FIELDS:
@@ -86,9 +91,10 @@ def _first_picture_end(data: bytes, moof: int, begin: int, end: int) -> int | No
         return not (defaults.get(DEFAULT_FLAGS, 0) if own is None else own) & NOT_SYNC
 
     size = field_of(0, SIZE) or defaults.get(DEFAULT_SIZE)
-    if offset is None or not size or count < 2 or not is_sync(0) or is_sync(1):  # noqa: PLR2004
-        return None
-    return defaults.get(BASE, moof) + offset + size
+    if offset is None or not size:
+        return
+    for sample in range(min(count, 2)):
+        yield integer(data, head + 4), defaults.get(BASE, moof) + offset + size, is_sync(sample)
 
 
 def integer(data: bytes, at: int) -> int:

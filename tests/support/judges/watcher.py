@@ -35,12 +35,14 @@ class Availability:
 
 
 def named_by(main: str) -> list[tuple[str, str]]:
-    """The variants that a main playlist names, each with its path."""
+    """The variants that a main playlist names, and sound with a playlist of its own, each with its path."""
     playlist = parse(main)
     if isinstance(playlist, MediaPlaylist):
         return [("main", MAIN)]
     assert isinstance(playlist, MultivariantPlaylist)
-    return [(variant.uri.partition("/")[0], f"/live/{variant.uri}") for variant in playlist.variants]
+    uris = [variant.uri for variant in playlist.variants]
+    uris += [rendition.uri for rendition in playlist.renditions if rendition.uri]
+    return [(uri.partition("/")[0], f"/live/{uri}") for uri in uris]
 
 
 class Watcher:

@@ -107,6 +107,7 @@ async def check_looks_of_pictures(page: Page, folder: Path) -> None:
 
 async def _bar(page: Page) -> tuple[FloatRect, float]:
     """Where the bar is, and its middle."""
+    await page.locator("#seek").wait_for()
     box = await page.locator("#seek").bounding_box()
     assert box is not None
     return box, box["y"] + box["height"] / 2

@@ -100,6 +100,7 @@ async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket, browser: Br
 async def test_pictures_of_av1(tmp_path: Path, bucket: SeaweedBucket, page: Page, encoder: str) -> None:
     """The seek bar shows the key frames of AV1; where the browser has no AV1, none is asked for."""
     hls = tmp_path / "hls"
+    hls.mkdir()
     async with (
         running_service(tmp_path, hls, bucket, BROADCASTER_WINDOW_SEGMENTS="24") as service,
         watching(service.address) as watcher,
@@ -116,8 +117,12 @@ async def test_pictures_of_av1(tmp_path: Path, bucket: SeaweedBucket, page: Page
                 await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
                 await check_pictures(page)
                 await page.add_init_script(NO_DECODER)
-                asked = list[Request]()
-                page.on("request", asked.append)
+                asked: list[Request] = []
+
+                def note(request: Request) -> None:
+                    asked.append(request)
+
+                page.on("request", note)
                 await page.reload()
                 await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
                 await point_at_bar(page, 0.2)

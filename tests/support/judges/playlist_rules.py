@@ -1,8 +1,9 @@
 """The rules of a live playlist (draft-pantos-hls-rfc8216bis), as a judge of what players were served."""
 
+from dataclasses import replace
 from datetime import timedelta
 
-from broadcaster.hls import MediaPlaylist, rounded_seconds
+from broadcaster.hls import MediaPlaylist, MediaSegment, rounded_seconds
 
 
 def violations(previous: MediaPlaylist | None, current: MediaPlaylist) -> list[str]:
@@ -50,7 +51,7 @@ def _between(previous: MediaPlaylist, current: MediaPlaylist) -> list[str]:
         found.append("shorter than 3 target durations (6.2.2)")
     kept = previous.segments[removed:]
     for number, (before, now) in enumerate(zip(kept, current.segments, strict=False), current.media_sequence):
-        if before != now:
+        if _without_map(before) != _without_map(now):
             found.append(f"{number}: changed from {before} to {now}")
     tags = sum(segment.discontinuity for segment in previous.segments[:removed])
     risen = current.discontinuity_sequence - previous.discontinuity_sequence
@@ -58,6 +59,11 @@ def _between(previous: MediaPlaylist, current: MediaPlaylist) -> list[str]:
     if risen != tags and not (missed_versions and risen > tags):
         found.append(f"DISCONTINUITY-SEQUENCE rose by {risen} where {tags} tags rolled off (6.2.2)")
     return found
+
+
+def _without_map(segment: MediaSegment) -> MediaSegment:
+    """A gap without the EXT-X-MAP of a segment before it: there is nothing to be read behind it."""
+    return replace(segment, map_uri=None) if segment.gap else segment
 
 
 def _after_end(previous: MediaPlaylist, current: MediaPlaylist) -> list[str]:

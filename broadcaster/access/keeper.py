@@ -121,6 +121,27 @@ def adopt(folder: Path, text: str) -> None:
     write_own(folder / VERSION, json.dumps(state.version))  # the last: else all is written again
 
 
+def passphrase_in(folder: Path, pepper: bytes) -> tuple[bool, bool]:
+    """Whether a state folder has a passphrase, and its digest under ``pepper``. Raises OSError."""
+    hashed, right = _kept(folder / PASSPHRASE, _digest_key(pepper))
+    return bool(hashed), bool(right)
+
+
+def _digest_key(pepper: bytes) -> bytes:
+    return hmac.digest(pepper, b"passphrase", "sha256") if pepper else secrets.token_bytes(32)
+
+
+def _kept(file: Path, key: bytes) -> tuple[str, bytes]:
+    """The hash in the file, and the digest of the right passphrase if it was made with this key."""
+    hashed, _, line = read_own(file, OTHERS).partition("\n")
+    check, _, tag = line.partition(" ")
+    return hashed, bytes.fromhex(tag) if hmac.compare_digest(check, _check(key, hashed)) else b""
+
+
+def _check(key: bytes, hashed: str) -> str:
+    return hmac.digest(key, b"check " + hashed.encode(), "sha256").hex()
+
+
 async def _nothing(_: Doors) -> None:
     """Nothing is to be done."""
 
@@ -164,8 +185,8 @@ class Keeper:
         self._hasher = hasher or PasswordHasher()
         self._secret = _own_secret(folder / SECRET)
         # The right passphrase, once it is known, by a digest.
-        self._key = hmac.digest(pepper, b"passphrase", "sha256") if pepper else secrets.token_bytes(32)
-        self._hash, self._right = self._kept() if mode == "passphrase" else ("", b"")
+        self._key = _digest_key(pepper)
+        self._hash, self._right = _kept(self._file, self._key) if mode == "passphrase" else ("", b"")
         self._bucket = TokenBucket.full(RATE, BURST, monotonic())
         self._waiting: list[tuple[PassphraseTry, Answer]] = []  # newest last
         self._came = asyncio.Event()
@@ -181,6 +202,11 @@ class Keeper:
     def has_passphrase(self) -> bool:
         """Whether a passphrase is set."""
         return bool(self._hash)
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether the right passphrase is not known yet: until its first try, a flood keeps guests out."""
+        return bool(self._hash) and not self._right
 
     def grants(self) -> Grants:
         """Who may watch now."""
@@ -387,17 +413,8 @@ class Keeper:
         """The grant of the passphrase: another one for each passphrase."""
         return sha256(self._hash.encode()).hexdigest()[:16]
 
-    def _kept(self) -> tuple[str, bytes]:
-        """The hash in the file, and the digest of the right passphrase if it was made with our key."""
-        hashed, _, line = read_own(self._file, OTHERS).partition("\n")
-        check, _, tag = line.partition(" ")
-        return hashed, bytes.fromhex(tag) if hmac.compare_digest(check, self._check(hashed)) else b""
-
     def _text(self, hashed: str, tag: bytes) -> str:
-        return f"{hashed}\n{self._check(hashed)} {tag.hex()}"
-
-    def _check(self, hashed: str) -> str:
-        return hmac.digest(self._key, b"check " + hashed.encode(), "sha256").hex()
+        return f"{hashed}\n{_check(self._key, hashed)} {tag.hex()}"
 
     def _tag(self, passphrase: str) -> bytes:
         return hmac.digest(self._key, passphrase.encode(errors="replace"), "sha256")

@@ -12,13 +12,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from broadcaster.access.keeper import PASSPHRASE, passphrase_in
 from broadcaster.catalog.records import SourceSnapshot
 from broadcaster.doctor.report import rate_text, time_text
 from broadcaster.errors import PlaylistError
 from broadcaster.events import SourceRefused, VariantsListed
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistParser
+from broadcaster.own_files import NotOursError
 from broadcaster.printable import printable
-from broadcaster.service.health import CheckFinding, disk_finding, failed, ok, skipped, warning
+from broadcaster.service.health import (
+    CheckFinding,
+    disk_finding,
+    failed,
+    ok,
+    passphrase_finding,
+    skipped,
+    warning,
+)
 from broadcaster.source.file_checks import MAX_BYTES, TORN_FOR, OutsideError, decoded, open_inside
 from broadcaster.source.owncast_names import is_offline_clip, local_name, variant_name
 from broadcaster.source.scanner import LEFT_OUT_FOR, MEDIA_SUFFIXES, Folder, Scanner
@@ -397,6 +407,17 @@ def state_folder(folder: Path) -> CheckFinding:
             f"chmod 700 {folder}; the service does so at its start, if nothing but its own is there",
         )
     return ok(f"{folder} can be written, and is nobody else's")
+
+
+def passphrase(folder: Path, pepper: bytes) -> CheckFinding:
+    """The passphrase in the state folder is set, and is known by its digest under the bucket's secret key."""
+    try:
+        is_set, is_known = passphrase_in(folder, pepper)
+        if not is_set and (folder / PASSPHRASE).exists():
+            raise NotOursError(folder / PASSPHRASE, "it is not this user's alone")
+    except OSError as error:
+        return skipped(f"it cannot be read: {error.strerror}", "run the check as the service's user")
+    return passphrase_finding(is_set=is_set, is_unconfirmed=not is_known)
 
 
 def links(folder: Path, hls: Path, sample: Path | None) -> CheckFinding:

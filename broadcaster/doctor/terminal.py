@@ -88,6 +88,8 @@ class CheckList:
         links = Check("state-links", "links, not copies", self._links, ("hls-folder", "state-folder"))
         pushes = settings.source == "push"
         writable = partial(in_thread, folders.state_folder, state)
+        known = partial(in_thread, folders.passphrase, state, lease_secret(settings))
+        passphrase = Check("passphrase", "passphrase", known, ("state-folder",))
         return [
             Check("settings", "settings", self._complete),
             Check("names", "names of settings", partial(in_thread, machine.names)),
@@ -100,6 +102,7 @@ class CheckList:
             *(by_push if pushes else by_folder),
             Check("state-folder", "state folder", writable, on_timeout=HANGS),
             *([] if pushes else [links]),
+            *([passphrase] if settings.access == "passphrase" else []),
             Check("state-room", "room for the spool", self._disk_space, ("state-folder",)),
             *([Check("owncast", "Owncast", partial(machine.owncast, url))] if url else []),
             *([Check("mediamtx", "MediaMTX", self._mediamtx)] if settings.mediamtx_url else []),

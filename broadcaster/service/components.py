@@ -44,6 +44,7 @@ from broadcaster.service.health import (
     doors_finding,
     encoder_finding,
     evaluate_health,
+    passphrase_finding,
     public_finding,
     recording_finding,
     skipped,
@@ -354,6 +355,7 @@ class Components:
                 owner=self.lease.warning,
                 edge=self.edge.fault if self.edge else None,
                 access=self.access_fault(),
+                unconfirmed=self.keeper is not None and self.keeper.is_unconfirmed,
                 failed=self._supervisor.warning,
                 unreadable=unread and f"{unread.message}; {unread.remedy}",
                 uncertain=self.guest_check.uncertain,
@@ -404,6 +406,10 @@ class Components:
             if skew is None
             else clock_finding(skew),
         }
+        if keeper and keeper.mode == "passphrase":
+            findings["passphrase", "Passphrase known"] = passphrase_finding(
+                is_set=keeper.has_passphrase, is_unconfirmed=keeper.is_unconfirmed
+            )
         return [
             {"name": name, "title": title, **asdict(finding)} for (name, title), finding in findings.items()
         ]

@@ -22,6 +22,11 @@ STILL_TARGET_DURATIONS, STILL_SECONDS = 4, 12.0
 LEAST_FREE = 2 * 2**30  # bytes of the disk; the alert BroadcasterDiskFull has the same limit
 FULL = 0.5  # of the spool; the alert BroadcasterSpoolFills has the same limit
 ON = {State.STARTING, State.LIVE}
+UNCONFIRMED = (
+    "nobody has entered the passphrase since the bucket's key changed or this broadcaster took over: a flood of"
+    " wrong ones would keep guests out"
+)
+CONFIRM = "enter it once on the page, or set it again: broadcaster passphrase"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class HealthInputs:
     owner: str | None = None
     edge: str | None = None  # why viewers at the edge do not see what they should, and what to do
     access: str | None = None  # why the bucket does not know who may watch a private event
+    unconfirmed: bool = False  # the right passphrase is not known by its digest
     failed: str | None = None  # which optional parts have failed
     unreadable: str | None = None  # why viewers cannot read a listed segment, and what to do
     uncertain: bool = False  # the page's origin is unknown, and pages of another origin may read the segment
@@ -184,6 +190,7 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str]]:
         ("viewers", now.edge),
         ("bucket", now.access and f"a standby does not know who may watch now: {now.access}"),
         ("service", now.failed),
+        ("viewers", f"{UNCONFIRMED}; {CONFIRM}" if now.unconfirmed else None),
         ("viewers", _page_warning(now)),
         ("viewers", _decoder_warning(now)),
     )
@@ -382,3 +389,12 @@ def doors_finding(*, is_private: bool, are_open: bool, is_live: bool) -> CheckFi
     if is_live:
         return skipped("they are open: guests watch")
     return warning("they are open: guests see a rehearsal", "close them, under Guests")
+
+
+def passphrase_finding(*, is_set: bool, is_unconfirmed: bool) -> CheckFinding:
+    """The finding for the passphrase of an event that has one."""
+    if not is_set:
+        return warning("it is not set: only who is invited can watch", "set it: broadcaster passphrase")
+    if is_unconfirmed:
+        return warning(UNCONFIRMED, CONFIRM)
+    return ok("it is set, and a flood of wrong ones keeps nobody out")

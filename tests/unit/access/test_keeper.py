@@ -13,7 +13,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from broadcaster.access import TOKEN, guest_of
-from broadcaster.access.keeper import Keeper
+from broadcaster.access.keeper import Keeper, passphrase_in
 from broadcaster.errors import NotPossible
 from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
 from tests.support.length import seconds
@@ -100,12 +100,34 @@ async def test_after_a_restart_the_right_one_is_known(tmp_path: Path) -> None:
     await keeper_in(tmp_path, pepper=b"a").set_passphrase(WORDS)
     for pepper, computed in ((b"a", 0), (b"b", 1), (b"b", 0), (b"", 1)):
         keeper = keeper_in(tmp_path, pepper=pepper)
+        assert keeper.is_unconfirmed is bool(computed)
         async with running(keeper):
             token = (await answer_to(keeper, WORDS)).token
             assert token
             assert (await answer_to(keeper, WORDS + "!")).token is None
         assert keeper.computed == computed, pepper
         await asyncio.wrap_future(keeper._writing.submit(lambda: None))  # noqa: SLF001 - what it has to write
+
+
+async def test_whether_it_is_confirmed(tmp_path: Path) -> None:
+    """It is once it was set, or entered; a new key of the bucket makes it unknown, as the check sees, too."""
+    keeper = keeper_in(tmp_path, pepper=b"a")
+    assert not keeper.is_unconfirmed
+    assert passphrase_in(tmp_path, b"a") == (False, False)
+    await keeper.set_passphrase(WORDS)
+    assert not keeper.is_unconfirmed
+    assert passphrase_in(tmp_path, b"a") == (True, True)
+    assert passphrase_in(tmp_path, b"b") == (True, False)
+    keeper = keeper_in(tmp_path, pepper=b"b")
+    async with running(keeper):
+        await answer_to(keeper, WORDS + "!")
+        assert keeper.is_unconfirmed
+        await answer_to(keeper, WORDS)
+        assert not keeper.is_unconfirmed
+    await asyncio.wrap_future(keeper._writing.submit(lambda: None))  # noqa: SLF001 - what it has to write
+    assert passphrase_in(tmp_path, b"b") == (True, True)
+    await keeper_in(tmp_path, pepper=b"c").set_passphrase(WORDS)
+    assert passphrase_in(tmp_path, b"c") == (True, True)
 
 
 async def test_no_try_tells_how_near_it_was(tmp_path: Path) -> None:

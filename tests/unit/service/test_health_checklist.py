@@ -13,6 +13,7 @@ from broadcaster.service.health import (
     disk_finding,
     doors_finding,
     encoder_finding,
+    passphrase_finding,
     public_finding,
     recording_finding,
 )
@@ -41,6 +42,9 @@ TABLE: list[tuple[CheckFinding, str, str]] = [
     (doors_finding(is_private=True, are_open=False, is_live=True), "ok", "only the crew"),
     (doors_finding(is_private=True, are_open=True, is_live=False), "warning", "guests see a rehearsal"),
     (doors_finding(is_private=True, are_open=True, is_live=True), "skipped", "guests watch"),
+    (passphrase_finding(is_set=False, is_unconfirmed=False), "warning", "only who is invited can watch"),
+    (passphrase_finding(is_set=True, is_unconfirmed=True), "warning", "since the bucket's key changed"),
+    (passphrase_finding(is_set=True, is_unconfirmed=False), "ok", "keeps nobody out"),
     (disk_finding(math.nan, GIGABYTE, 0, 1e6), "skipped", "is not known"),
     (disk_finding(1e6, GIGABYTE, 0, 1e6), "failed", "1.0 MB left"),
     (disk_finding(5e8, GIGABYTE, 0, 0), "warning", "500 MB left; less than BROADCASTER_SPOOL_LIMIT, 1.0 GB"),

@@ -180,7 +180,7 @@ REMEMBERED = 86_400  # seconds for which a browser keeps the cookie of an access
 OPENS_WITHIN = "2"  # seconds after which a waiting guest's page is loaded again
 MAX_BYTES, MAX_PASSPHRASE = 4096, 200
 STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
-NO_PAGE = "<!doctype html><title>$title</title><h1>$title</h1><p>$fault</p>$form<p>$invited</p>"
+NO_PAGE = "<!doctype html><title>$title</title><h1>$title</h1><p>$fault</p>$form<p>$advice</p>"
 FORM = Template(
     '<form method="post" action="/access"><input type="hidden" name="to" value="$to">'
     '<label for="passphrase">$label</label><input id="passphrase" name="passphrase" type="password"'
@@ -360,6 +360,9 @@ class AskingPage:
         title, starts = own.get("title"), _time(language, own.get("startsAt"))
         invalid = ' aria-invalid="true"' if fault == "wrong" else ""
         local = to if LOCAL.fullmatch(to) else "/"
+        advice = "" if self._takes_passphrase or fault == "closed" else "gateInvited"
+        if fault == "over":  # the same for each token that is refused: nobody learns what it once was
+            advice = "gateRenewPassphrase" if self._takes_passphrase else "gateRenewLink"
         asks = self._takes_passphrase and fault != "closed"
         label, button = text("gateLabel"), text("gateButton")
         form = FORM.substitute(to=escape(local), label=label, button=button, invalid=invalid) if asks else ""
@@ -371,7 +374,7 @@ class AskingPage:
             kind=fault,
             fault=text(FAULTS[fault]) if fault else "",
             form=form,
-            invited="" if self._takes_passphrase or fault == "closed" else text("gateInvited"),
+            advice=text(advice) if advice else "",
         )
 
 

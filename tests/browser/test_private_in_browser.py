@@ -19,6 +19,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
 from tests.integration.test_private_event import set_passphrase
 from tests.support.fakes.simulated_owncast import SimulatedOwncast
+from tests.support.judges.gate_cases import FAULTS
 from tests.support.judges.page import barriers, is_played, no_complaints, until
 from tests.support.length import SOAK
 from tests.support.servers.service import Service, running_service
@@ -64,7 +65,7 @@ async def watch_until_the_end(guest: Page, service: Service, valid: timedelta) -
     )
     await guest.goto((await made.json())["link"])
     await until(guest, is_played)
-    await expect(guest.get_by_role("alert")).to_have_text("Your access is over.")
+    await expect(guest.get_by_role("alert")).to_have_text(FAULTS["over"])
     took = time.time() - int(ends.timestamp())
     print(f"a guest was told {took:.1f} s after the end, at a target duration of {TARGET_DURATION} s")
     assert 0 <= took <= 2 * TARGET_DURATION
@@ -189,7 +190,7 @@ async def test_from_the_link_to_the_end(
         await page.get_by_label("Revoke: Aunt Rose").click()
         await page.get_by_role("button", name="Revoke it").click()
         began = time.monotonic()
-        await expect(guest.get_by_role("alert")).to_have_text("Your access is over.")
+        await expect(guest.get_by_role("alert")).to_have_text(FAULTS["over"])
         took = time.monotonic() - began
         print(f"a revoked guest was told after {took:.1f} s, at a target duration of {TARGET_DURATION} s")
         await expect(guest.get_by_label("Passphrase")).to_be_focused()

@@ -11,7 +11,7 @@ from broadcaster.access import make_token
 SECRET, OTHER_SECRET = bytes(range(32)), bytes(range(1, 33))
 GRANT, REVOKED = "00112233445566aa", "ffeeddccbbaa9988"
 WAITS = "89abcdef01234567"  # a grant that is valid once the doors are open
-FAULTS = {"over": "Your access is over.", "closed": "The doors are still closed."}
+FAULTS = {"over": "Your access is over, or this link is incomplete.", "closed": "The doors are still closed."}
 OPENED, OTHER = "2026-01-02-1200-abcdefghjkmnpq", "2026-01-01-1200-abcdefghjkmnpq"  # recordings
 NOW = 1_800_000_000
 # A key with 128 random bits in a folder or at the begin of a name: hexadecimal digits, or letters of which

@@ -16,7 +16,8 @@ from yarl import URL
 from broadcaster.access import proxy_key
 from broadcaster.access.gate import IN_FRONT
 from broadcaster.http import listening
-from broadcaster.ipc.messages import GuestCount, HealthReport, PassphraseAnswer, Ping
+from broadcaster.http.static import TEXTS, text_of
+from broadcaster.ipc.messages import AccessMode, GuestCount, HealthReport, PassphraseAnswer, Ping
 from tests.support.fakes.private_site import LEAKS, Site, answer, check_opened, check_table
 from tests.support.judges import gate_cases
 from tests.support.judges.gate_cases import (
@@ -227,6 +228,27 @@ async def test_the_page_that_asks(private: Site) -> None:
     _, body, answered = await answer(private.address, Case("", "/", passes=False, headers=headers))
     assert '<label for="passphrase">パスフレーズ</label>' in body.decode()
     assert answered["Content-Language"] == "ja"
+
+
+@pytest.mark.parametrize("access", ["invitation", "passphrase"])
+async def test_what_helps_whose_access_is_over(tmp_path: Path, access: AccessMode) -> None:
+    """Each language says why and what to do, the same for each refused token: the page tells no two apart."""
+    site = Site(tmp_path, access=access)
+    advice = "gateRenewPassphrase" if access == "passphrase" else "gateRenewLink"
+    async with listening(site.server.app, "127.0.0.1", 0, "port") as site.address:
+        for language in TEXTS:
+            headers = HTML | {"Accept-Language": language}
+            pages = set()
+            for name in ("expired", "revoked", "forged", "cut", "of another event"):
+                case = Case("", f"/t/{BAD[name]}/", passes=False, headers=headers)
+                pages.add((await answer(site.address, case))[1].decode())
+            (page,) = pages
+            assert page.count(text_of(language, "gateOver")) == 1
+            assert page.count(text_of(language, advice)) == 1
+            assert text_of(language, "gateInvited") not in page
+            assert ("<form" in page) is (access == "passphrase")
+            case = Case("", "/", passes=False, headers=headers)
+            assert text_of(language, advice) not in (await answer(site.address, case))[1].decode()
 
 
 @pytest.mark.parametrize(

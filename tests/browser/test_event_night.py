@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from tests.support.judges.dashboard import fits, tiles_of
 from tests.support.judges.page import barriers, no_complaints
 
 DASH = "\N{EN DASH}"  # nothing is known
-TABS = ("Now", "Checklist 5 of 6", "Recordings", "Clips", "Uploads", "Guests", "Figures", "Money")
+TABS = ("Now", "Checklist 6 of 7", "Recordings", "Clips", "Uploads", "Guests", "Figures", "Money")
 WITH_TOKEN = TABS[2:6]
 # What assistive technology gets, in this order.
 ORDER = (
@@ -79,6 +80,7 @@ async def test_the_night_of_the_event(page: Page, tmp_path: Path) -> None:
                 assert " ".join(lamp for lamp in lamps if lamp[0] in "!✕") == shown.lamps
             night.inputs = OFFLINE
             await expect(page.locator("#sentence")).to_have_text("No stream is on")
+            await expect(page.locator("#now-checks .check")).to_have_count(7)
             await fits(page, pictures / "night-before", "#now-checks .check")
             lamps = await page.locator("#lamps li").all_inner_texts()
             assert lamps == [f"{DASH} Encoder", "✓ Service", f"{DASH} Bucket", f"{DASH} Viewers"]
@@ -87,6 +89,21 @@ async def test_the_night_of_the_event(page: Page, tmp_path: Path) -> None:
             await expect(page.locator("#sentence")).to_contain_text("LIVE: 412 viewers")
             assert (await tiles_of(page))["Viewers"] == "412 ± 18"
             await by_keyboard(page)
+
+
+async def test_the_chosen_tab_is_in_view(page: Page) -> None:
+    """A window that gets narrower, and one that is opened on a tab, show the chosen tab in the bar."""
+    tab = page.get_by_role("tab", name="Money")
+    with no_complaints(page):
+        async with event_night() as (_, address):
+            for width in (1440, 390):
+                await page.set_viewport_size({"width": width, "height": 844})
+                await page.goto("about:blank")
+                await page.goto(f"{address}#money")
+                await expect(page.locator("#checked")).to_have_text(re.compile("of"))
+                for narrower in (width, 390, 320):
+                    await page.set_viewport_size({"width": narrower, "height": 844})
+                    await expect(tab).to_be_in_viewport(ratio=1)
 
 
 async def by_keyboard(page: Page) -> None:

@@ -24,6 +24,7 @@ from broadcaster.service.health import (
     doors_finding,
     encoder_finding,
     evaluate_health,
+    passphrase_finding,
     public_finding,
     recording_finding,
     seconds_of_room,
@@ -104,6 +105,9 @@ class EventNight:
             ("doors", "Doors closed"): doors_finding(is_private=True, are_open=is_on, is_live=is_on),
             ("disk", "Disk for 9 h"): disk_finding(now.free, now.spool_limit, now.spool, now.rate),
             ("clock", "Clock right"): clock_finding(0.2),
+            ("passphrase", "Passphrase known"): passphrase_finding(
+                is_set=True, is_unconfirmed=now.unconfirmed
+            ),
         }
         left = None if now.delay == DENIED else 0.0 if now.delay else 0.71
         return {

@@ -16,6 +16,12 @@ export function createTabs({ list, onShow, place = window }) {
   const panelOf = (tab) => document.getElementById(tab.getAttribute("aria-controls"));
   let shown = null;
 
+  /** Brings the chosen tab into view where the bar is narrower than its tabs; the page stays where it is. */
+  function reveal() {
+    const { offsetLeft, offsetWidth } = tabs.find((tab) => nameOf(tab) === shown);
+    list.scrollLeft = offsetLeft - list.offsetLeft - (list.clientWidth - offsetWidth) / 2;
+  }
+
   function show(name) {
     const chosen = tabs.find((tab) => nameOf(tab) === name) ?? tabs[0];
     shown = nameOf(chosen);
@@ -24,7 +30,7 @@ export function createTabs({ list, onShow, place = window }) {
       tab.tabIndex = tab === chosen ? 0 : -1;
       panelOf(tab).hidden = tab !== chosen;
     }
-    chosen.scrollIntoView({ block: "nearest", inline: "center" });
+    reveal();
     onShow(shown);
   }
 
@@ -38,5 +44,7 @@ export function createTabs({ list, onShow, place = window }) {
   });
   place.addEventListener("hashchange", () => show(place.location.hash.slice(1)));
   show(place.location.hash.slice(1));
+  const sizes = new ResizeObserver(reveal); // the bar gets narrower, or a tab wider by its number
+  for (const element of [list, ...tabs]) sizes.observe(element);
   return Object.freeze({ shown: () => shown, show: (name) => (place.location.hash = name) });
 }

@@ -100,7 +100,7 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     (replace(LIVE, owner="another one is there"), "warning", None, "another one is there"),
     (replace(LIVE, edge="the edge is 12 s behind"), "warning", None, "the edge is 12 s behind"),
     (replace(LIVE, access="no answer"), "warning", None, "a standby does not know who may watch now: no"),
-    (replace(LIVE, unconfirmed=True), "warning", None, "nobody has entered the passphrase since the bucket's"),
+    (replace(LIVE, unconfirmed=True), "warning", None, "nobody has entered the passphrase since"),
     (replace(LIVE, unreadable="404"), "failing", "delivery", "viewers cannot read the segments: 404"),
     (
         replace(LIVE, unreadable="404", failing_pages=3),

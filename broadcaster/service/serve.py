@@ -277,8 +277,7 @@ def metrics_of(components: Components) -> Iterator[Metric]:
 
 logger = logging.getLogger(__name__)
 
-PROBE_DEADLINE = 10.0  # seconds
-LAST_WRITE = 5.0  # seconds for the last version of recordings when the service stops
+PROBE_DEADLINE, LAST_WRITE = 10.0, 5.0  # seconds; for the last version of recordings when it stops
 UNKNOWN = HealthReport(State.OFFLINE, 0, "the health of the service is unknown: see its log")
 LAST_STEPS = 20.0  # seconds from the end of draining to the end of the process
 
@@ -376,7 +375,8 @@ async def serve(
             logger.info("following %s, serving %s", settings.hls_dir, address_of(sockets))
             log_admin_address(settings, admin_address)
             on_ready(address_of(sockets), admin_address)
-            watch = group.create_task(watch_lead(lease, catalog, stop)) if settings.standby else None
+            recorder = components.recorder
+            watch = settings.standby and group.create_task(watch_lead(lease, catalog, recorder, stop))
             await components.pipeline.run(
                 components.source.run,
                 stop,
@@ -386,8 +386,7 @@ async def serve(
             )
             if components.mirror:
                 await components.mirror.flush()
-            await supervisor.stop("recorder")
-            await _write_last(components)
+            await _write_last(components, supervisor)
             supervisor.stop_all()
             if watch:
                 await hand_over(lease, watch)
@@ -433,13 +432,14 @@ def _stopping(pipeline: Pipeline, drain: float) -> None:
     notify_stopping(drain + LAST_STEPS)
 
 
-async def _write_last(components: Components) -> None:
+async def _write_last(components: Components, supervisor: Supervisor) -> None:
     """Write the last version of recordings, if the bucket answers soon; else the next start writes it."""
-    recorder = components.recorder
-    if recorder.fault or components.catalog.is_behind:
+    if (recorder := components.recorder).fault or components.catalog.is_behind:
         return
     try:
         async with asyncio.timeout(LAST_WRITE):
+            async with recorder.lock:  # a version that is under way need not be made again
+                await supervisor.stop("recorder")
             await recorder.write(everything=True)
     except (StorageError, CatalogError, TimeoutError) as error:
         logger.warning("recordings in the bucket are out of date until the next start: %s", error)

@@ -40,6 +40,7 @@ from broadcaster.logs import feed_watchdog, notify
 from broadcaster.metrics import Metric, MetricsCollector
 from broadcaster.owncast import open_session
 from broadcaster.recordings.rebuild import catch_up, go_on
+from broadcaster.recordings.writer import Recorder
 from broadcaster.service.components import TAKEOVER, access_key, state_folder
 from broadcaster.service.supervisor import Part
 from broadcaster.service.viewer_process import ViewerProcess, public_sockets
@@ -354,23 +355,32 @@ def want_lead(settings: Settings, lease: PrefixLease | None) -> Lead:
         return Lead(own_token(settings.state_dir), want)
 
 
-async def watch_lead(lease: PrefixLease, catalog: Catalog, stop: asyncio.Event) -> None:
+async def watch_lead(lease: PrefixLease, catalog: Catalog, recorder: Recorder, stop: asyncio.Event) -> None:
     """Set ``stop`` when a standby asks for the lead. Raises LeadLost once another broadcaster leads.
 
-    The bucket's recording has nothing of the stream here before the catalog has read it: that comes first.
+    Before, while the stream goes on, the bucket gets a version of recordings: the last one is then soon made.
     """
-    asked = math.inf
+    asked, writing = math.inf, None
     while True:
         changed = lease.changed.next()
         if lease.warning:
             raise LeadLost("another broadcaster leads: this one ends, and stands by when it is started again")
         if lease.must_hand_over:
             asked = min(asked, boot_time())
-            if not catalog.is_behind or boot_time() - asked > TAKEOVER:
+            if writing is None and not catalog.is_behind:
+                writing = asyncio.create_task(_write_recordings(recorder))
+            if (writing and writing.done()) or boot_time() - asked > TAKEOVER:
                 break
         await changed.wait()
     logger.warning("a standby asks for the lead")
     stop.set()
+
+
+async def _write_recordings(recorder: Recorder) -> None:
+    try:
+        await recorder.write(everything=True)
+    except (StorageError, CatalogError) as error:
+        logger.warning("recordings are not written before the lead is given up: %s", error)
 
 
 async def hand_over(lease: PrefixLease, watch: asyncio.Task[None]) -> None:

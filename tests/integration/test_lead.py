@@ -303,7 +303,7 @@ async def lengthen(bucket: SeaweedBucket, count: int) -> None:
         )
     ) as store:
         keys = [key async for key, _ in store.objects("live/recordings/", deadline=9)]
-        (key,) = [key for key in keys if key.endswith("/0/playlist.m3u8")]
+        (key,) = [key for key in keys if key.endswith("/stream/playlist.m3u8")]
         playlist = parse((await store.get(key, deadline=9)).decode())
         assert isinstance(playlist, MediaPlaylist)
         begin = playlist.segments[0]

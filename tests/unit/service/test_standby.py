@@ -20,6 +20,7 @@ from broadcaster.service.components import TAKEOVER
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.lease_bucket import LeaseBucket
 from tests.support.fakes.recorder_fixture import FakeShelf, RecorderFixture
+from tests.support.waiting import eventually
 
 
 def settings_of(folder: Path) -> Settings:
@@ -111,32 +112,40 @@ async def test_the_stream_does_not_wait_for_recordings(
     studio.catalog.close()
 
 
-async def test_a_leader_that_still_reads(tmp_path: Path) -> None:
-    """It hands the lead over when the bucket's recording has its segments, and does not wait for ever."""
-    for goes_by in (0.0, TAKEOVER + 1):
-        bucket, studio = LeaseBucket(), CatalogFixture(tmp_path / f"{goes_by}")
-        leader, other = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
-        await leader.renew()
-        studio.catalog.begin_after(Numbers())
-        stop, clock = (
-            asyncio.Event(),
-            mock.patch.object(standby, "boot_time", lambda bucket=bucket: bucket.seconds),
-        )
-        with clock:
-            watching = asyncio.create_task(standby.watch_lead(leader, studio.catalog, stop))
-            await other.renew()
-            other.want()
-            await bucket.goes_by(9, other, leader)
-            await asyncio.sleep(0)
-            assert leader.must_hand_over
-            assert not stop.is_set()
-            if not goes_by:
-                await studio.catalog.caught_up()
-            bucket.seconds += goes_by
+@pytest.mark.parametrize("how", ["reads", "writes", "hangs"])
+async def test_a_leader_that_still_reads(tmp_path: Path, how: str) -> None:
+    """It hands over when the bucket has its recordings, while the stream goes on, and not later than that."""
+    bucket, room = LeaseBucket(), RecorderFixture(tmp_path)
+    catalog, recorder = room.studio.catalog, room.recorder
+    leader, other = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
+    await leader.renew()
+    catalog.begin_after(Numbers())
+    if how == "writes":
+        await catalog.caught_up()
+        await recorder.lock.acquire()
+    stop = asyncio.Event()
+    with mock.patch.object(standby, "boot_time", side_effect=lambda: bucket.seconds):
+        watching = asyncio.create_task(standby.watch_lead(leader, catalog, recorder, stop))
+        await other.renew()
+        other.want()
+        await bucket.goes_by(9, other, leader)
+        await asyncio.sleep(0.01)
+        assert leader.must_hand_over
+        assert not stop.is_set()
+        if how == "reads":
+            await catalog.caught_up()
+        elif how == "writes":
+            recorder.lock.release()
+        else:
+            bucket.seconds += TAKEOVER + 1
+
+        async def renewed() -> bool:
             await leader.renew()
-            await watching
-        assert stop.is_set()
-        studio.catalog.close()
+            return stop.is_set()
+
+        await eventually(renewed)
+    await watching
+    catalog.close()
 
 
 async def test_a_listener_that_closes_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

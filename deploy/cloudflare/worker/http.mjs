@@ -1,8 +1,8 @@
 /** What all modules use: answers with their headers, bodies, read within bounds, and the gate of private events. */
 export const HLS = "application/vnd.apple.mpegurl", JSON_TYPE = "application/json; charset=utf-8", HTML = "text/html; charset=utf-8", NO_STORE = "no-store";
 const OPEN = { "access-control-allow-origin": "*", "x-content-type-options": "nosniff", "access-control-expose-headers": "Age, Content-Length, Date, ETag, Last-Modified" };
-const GZIP = /(^|[,\s])gzip\s*(;\s*q=(?!0(\.0*)?\s*(,|$))[\d.]+\s*)?(,|$)/i; // of Accept-Encoding, unless it is refused (q=0)
-/** A shared cache may keep an answer for so many seconds. Without the last words Workers Cache serves it after that, on errors. */
+const GZIP = /(^|[,\s])gzip\s*(;\s*q=(?!0(\.0*)?\s*(,|$))[\d.]+\s*)?(,|$)/i; // in Accept-Encoding, not refused (q=0)
+/** A shared cache keeps an answer for so many seconds, and, by the last words, no longer while the edge fails. */
 export const age = (seconds) => `public, max-age=${seconds}, stale-if-error=0`;
 export const answer = (status, body, cache, type = "text/plain; charset=utf-8", more = {}) =>
   new Response(body, { status, headers: { ...OPEN, date: new Date().toUTCString(), "cache-control": cache, "content-type": type, ...more } });
@@ -10,29 +10,29 @@ export const json = (value, cache, status = 200) => answer(status, JSON.stringif
 export const tried = (make) => { try { return make(); } catch { return null; } }, parsed = (text) => tried(() => JSON.parse(text));
 export const hex = (digest) => new Uint8Array(digest).toHex(), digested = (text) => crypto.subtle.digest("SHA-256", typeof text === "string" ? new TextEncoder().encode(text) : text);
 /** The answer as this client wants it: 304 for what it has, gzip if it takes that, no body for HEAD. */
-export function negotiated(request, found) {
-  const headers = new Headers(found.headers), tag = headers.get("etag");
-  if (tag) {
-    const gzip = GZIP.test(request.cf?.clientAcceptEncoding ?? request.headers.get("accept-encoding") ?? ""), own = gzip ? `${tag.slice(0, -1)}-gz"` : tag;
-    headers.set("etag", own), headers.set("vary", "Accept-Encoding");
-    const known = (request.headers.get("if-none-match") ?? "").split(",").map((one) => one.trim().replace(/^W\//, ""));
-    if (known.includes(own) || known.includes("*")) return headers.delete("content-type"), headers.delete("last-modified"), new Response(null, { status: 304, headers });
-    if (gzip) headers.set("content-encoding", "gzip"); // the runtime compresses
-  }
-  return new Response(request.method === "HEAD" ? null : found.body, { status: found.status, headers });
+export function negotiated({ cf, method, headers }, found) {
+  const out = new Headers(found.headers), tag = out.get("etag");
+  const gzip = tag && GZIP.test(cf?.clientAcceptEncoding ?? headers.get("accept-encoding") ?? "");
+  const own = gzip ? `${tag.slice(0, -1)}-gz"` : tag, known = headers.get("if-none-match")?.split(",") ?? [];
+  const has = tag && known.some((one) => [own, "*"].includes(one.trim().replace(/^W\//, "")));
+  if (tag) out.set("etag", own), out.set("vary", "Accept-Encoding");
+  if (has) out.delete("content-type"), out.delete("last-modified");
+  else if (gzip) out.set("content-encoding", "gzip"); // the runtime compresses
+  return new Response(has || method === "HEAD" ? null : found.body, { status: has ? 304 : found.status, headers: out });
 }
-/** A body as a Blob, or null when it is longer than `most`. It is read to its end: else a client that sends sees a reset, not the answer. */
+/** A body, or null when it is longer than `most`. It is read to its end: else its sender sees a reset, no answer. */
 export async function bodyOf({ body }, most, chunks = [], size = 0) {
   for await (const chunk of body ?? []) if ((size += chunk.byteLength) <= most) chunks.push(chunk);
   return size > most ? null : new Blob(chunks);
 }
-/** The text of a body, unpacked; null when there is none, when it is longer than `most`, or when it cannot be unpacked. */
+/** The text of a body, unpacked; null for none, for more than `most` bytes, and for what cannot be unpacked. */
 export async function textOf(blob, headers, most, size = 0) {
-  const bounded = { transform: (chunk, out) => ((size += chunk.byteLength) > most ? out.error(new RangeError("too long")) : out.enqueue(chunk)) };
-  const packed = blob?.stream() ?? null, stream = headers.get("content-encoding") === "gzip" ? packed?.pipeThrough(new DecompressionStream("gzip")).pipeThrough(new TransformStream(bounded)) : packed;
-  try { return stream && (await new Response(stream).text()); } catch { return null; }
+  if (!blob || headers.get("content-encoding") !== "gzip") return blob && blob.text();
+  const transform = (chunk, out) => ((size += chunk.byteLength) > most ? out.error("too long") : out.enqueue(chunk));
+  const stream = blob.stream().pipeThrough(new DecompressionStream("gzip")).pipeThrough(new TransformStream({ transform }));
+  return new Response(stream).text().catch(() => null);
 }
-/** Asks a Stage; one that is moved, or deployed anew, lets its requests down, in the middle of an answer as well, and they ask once more. */
+/** Asks a Stage, twice: one that is moved or deployed anew lets requests down, in the middle of an answer as well. */
 export const asked = (env, channel, path, init, ask = async () => { const found = await env.STAGE.getByName(channel).fetch(`https://stage/${path}`, init); return new Response(await found.arrayBuffer(), found); }) =>
   ask().catch(ask).catch(() => busy("The edge is away.\n", age(1)));
 const LOOK = 1000, TOKEN = /^([0-9a-f]{8,10})\.([0-9a-f]{16})([0-9a-f]{64})$/, IN_PATH = /^\/t\/([^/]*)(\/.*)?$/s, COOKIE = /(?:^|;\s*)broadcaster_access=([^;\s]*)/;

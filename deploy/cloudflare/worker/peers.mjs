@@ -14,7 +14,7 @@ class Rates {
 }
 /** Keeps reports, openings of links and passphrases until the service takes them, and requests with a passphrase until it has answered. */
 export class Tally extends DurableObject {
-  reports = []; opened = {}; tries = new Map(); rates = new Rates(); // how often, by grant; by id: {id, address, text, isTold, end}
+  reports = []; opened = {}; tries = new Map(); rates = new Rates(); // by grant; by id: {id, address, text, isTold, end}
   report(address, text, grant) { return (!address || this.rates.take(address, OF_AN_ADDRESS)) && this.rates.take("", OF_ALL) && (this.reports.push([address, text, grant]) <= MOST_REPORTS || Boolean(this.reports.shift())); }
   open(grant) { this.opened[grant] = (this.opened[grant] ?? 0) + 1; }
   untold() { return [...this.tries.values()].filter(({ isTold }) => !isTold); }
@@ -22,13 +22,13 @@ export class Tally extends DurableObject {
     this.opened = {}, tries.forEach((one) => (one.isTold = true));
     return { reports: all.map(([address, text]) => [address, text]), grants: all.map(([, , grant]) => grant), opened, tries: tries.map(({ id, address, text }) => [id, address, text]) };
   }
-  /** What the service says of a passphrase: a token, or that it was not looked at; or that there is no room for it now. */
+  /** What the service says of a passphrase: a token, or that it was not looked at; or that there is no room now. */
   attempt(address, text, isAgain, busy = { busy: true }, full = { busy: true, full: true }, { promise, resolve } = Promise.withResolvers()) {
     const id = crypto.randomUUID(), end = (found) => resolve(found) || this.tries.delete(id);
     const refusal = !isAgain && !this.rates.take(`try ${address}`, TRIES) ? busy : this.tries.size >= MOST_TRIES && !this.crowding()?.end(full) ? full : null;
     return refusal ?? (this.tries.set(id, { id, address, text, end }), setTimeout(end, TRIED_WITHIN, busy), promise);
   }
-  /** The oldest of the tries that wait, of the address with the most of them: where there is no room, it makes room for another. */
+  /** The oldest try that waits, of the address with the most: where there is no room, it makes room for another. */
   crowding() { return [...Map.groupBy(this.untold(), ({ address }) => address).values()].reduce((most, one) => (one.length > most.length ? one : most), [])[0]; }
   answer(answers) { for (const [id, token, busy] of answers) this.tries.get(id)?.end({ token, busy }); }
 }
@@ -39,7 +39,7 @@ export class Swarm extends DurableObject {
   async load() {
     this.admitted = new Set(await this.ctx.storage.get("admitted"));
     for (const socket of this.ctx.getWebSockets())
-      for (const [hash, peer] of Object.entries(socket.deserializeAttachment().peers)) this.swarm(hash).set(peer, socket);
+      for (const [hash, id] of Object.entries(socket.deserializeAttachment().peers)) this.swarm(hash).set(id, socket);
   }
   swarm(hash) { return this.swarms.get(hash) ?? this.swarms.set(hash, new Map()).get(hash); }
   counts() { return { peers: [...this.swarms.values()].reduce((sum, one) => sum + one.size, 0), torrents: this.swarms.size }; }
@@ -71,8 +71,8 @@ export class Swarm extends DurableObject {
     if (!stopped && Object.keys(known.peers).length < MOST_SWARMS) swarm.set((known.peers[hash] = peer), socket);
     socket.serializeAttachment(known);
     say(socket, { interval: INTERVAL, complete: 0, incomplete: swarm.size });
-    const others = [...swarm.values()].filter((one) => one !== socket), from = Math.floor(Math.random() * others.length);
-    offers.slice(0, others.length).forEach((offer, i) => say(others[(from + i) % others.length], { ...offer, peer_id: peer }));
+    const rest = [...swarm.values()].filter((one) => one !== socket), at = Math.floor(Math.random() * rest.length);
+    offers.slice(0, rest.length).forEach((offer, i) => say(rest[(at + i) % rest.length], { ...offer, peer_id: peer }));
   }
   webSocketClose(socket) { this.drop(socket, 1000); } webSocketError(socket) { this.drop(socket, 1011); }
   drop(socket, code) {

@@ -2,8 +2,8 @@
 import { DurableObject } from "cloudflare:workers";
 import { HLS, JSON_TYPE, NO_STORE, age, answer, busy, json, parsed, textOf, tried } from "./http.mjs";
 const VERSION = 2; // of the protocol; the version before it is understood as well
-const MOST_VIEW = 16 * 2 ** 20, MOST_TEXTS = 2000, MOST_WAITING = 1500, RING = 60; // bytes; texts; requests; events that are remembered
-const CHUNK = 500_000, HOLD = 20_000, LONGEST_HOLD = 90_000, SILENT = 30_000; // characters of a stored row, which may have 2 MiB; ms
+const MOST_VIEW = 16 * 2 ** 20, MOST_TEXTS = 2000, MOST_WAITING = 1500, RING = 60; // bytes; requests; events remembered
+const CHUNK = 500_000, HOLD = 20_000, LONGEST_HOLD = 90_000, SILENT = 30_000; // characters of a row (2 MiB); ms
 const EMPTY = { epoch: 0, serial: 0, at: 0, skew: 0, floors: {}, state: {}, sampling: {}, silenced: false }, DELTA = "+delta"; // of the name of a playlist: its delta update
 const rowsOf = (text) => Array.from({ length: Math.ceil(text.length / CHUNK) }, (_, i) => text.slice(i * CHUNK, (i + 1) * CHUNK));
 /** An item more each, with a number of its own. */
@@ -12,7 +12,7 @@ const grown = ({ serial, items }, more) => ({ serial: serial + more.length, item
 const kept = ({ keep, live, target, seconds, at }, due = (at + 1000 * seconds - Date.now()) / 1000, half = Math.max(1, Math.floor(target / 2))) =>
   keep || !live ? keep || half : due > 0 ? Math.min(Math.ceil(due), target) : Math.min(Math.max(1, Math.floor(-due)), half);
 export class Stage extends DurableObject {
-  texts = new Map(); // by name: {text, tag, at}, and what the service says of it: last, live, target, seconds, keep, modified
+  texts = new Map(); // by name: {text, tag, at}, and what the service says: last, live, target, seconds, keep, modified
   waiting = new Set(); woken = 0; // requests
   constructor(ctx, env) { super(ctx, env); ctx.blockConcurrencyWhile(() => this.load()); }
   async load() {
@@ -23,14 +23,15 @@ export class Stage extends DurableObject {
     this.texts = new Map(Object.entries(rows.get("about") ?? {}).map(([name, { parts, ...about }]) => [name, { ...about, text: Array.from({ length: parts }, (_, i) => rows.get(`${name} ${i}`)).join("") }]));
   }
   async fetch(request) {
-    const url = new URL(request.url), { method } = request, name = tried(() => decodeURIComponent(url.pathname.slice(1))) ?? "?";
-    if (method === "PUT") return this.push(await textOf(await request.blob(), request.headers, MOST_VIEW));
+    const { method, headers } = request, { pathname, searchParams } = new URL(request.url);
+    const name = tried(() => decodeURIComponent(pathname.slice(1))) ?? "?", found = this.texts.get(name);
+    if (method === "PUT") return this.push(await textOf(await request.blob(), headers, MOST_VIEW));
     if (method === "DELETE") await this.ctx.storage.deleteAll().then(() => this.load());
     if (method === "DELETE" || name === "") return json(this.about(), NO_STORE);
     const [, kind, after] = name.match(/^live\/(events|segments)\/(now|\d{1,16})$/) ?? [];
-    if (kind) return this.news(kind, after);
-    if (name.endsWith(".m3u8")) return this.playlist(name, url.searchParams);
-    return this.texts.has(name) ? this.send(this.texts.get(name), NO_STORE, JSON_TYPE) : answer(404, "There is no such text.\n", NO_STORE);
+    if (kind) return this.news(kind, after === "now" ? -1 : +after);
+    if (name.endsWith(".m3u8")) return this.playlist(name, searchParams);
+    return found ? this.send(found, NO_STORE, JSON_TYPE) : answer(404, "There is no such text.\n", NO_STORE);
   }
   about({ epoch, serial, at } = this.head) { return { v: VERSION, epoch, serial, silent: Date.now() - at, held: this.waiting.size, woken: this.woken }; }
   refuse(status, reason) { return json({ ...this.about(), reason }, NO_STORE, status); }
@@ -45,9 +46,11 @@ export class Stage extends DurableObject {
     if (epoch < head.epoch) return this.refuse(409, "epoch");
     if (epoch === head.epoch && serial <= head.serial) return this.refuse(200); // a replay
     if (!whole && (epoch !== head.epoch || base !== head.serial)) return this.refuse(409, "base");
-    let next; try { next = this.applied(texts, whole, `${epoch.toString(36)}-${serial.toString(36)}`, floors); }
-    catch (error) { return error instanceof RangeError ? this.refuse(422, error.message) : this.refuse(400, "body"); }
-    if (next.size > MOST_TEXTS) return this.refuse(413, "texts");
+    const fallen = Object.keys(texts).find((name) => texts[name]?.last < floors[name]); // not even by a way round
+    if (fallen !== undefined) return this.refuse(422, fallen);
+    const next = tried(() => this.applied(texts, whole, `${epoch.toString(36)}-${serial.toString(36)}`));
+    if (!next || next.size > MOST_TEXTS) return next ? this.refuse(413, "texts") : this.refuse(400, "body");
+    for (const [name, { last }] of next) if (last !== undefined) floors[name] = last;
     // Pages were told that the service is silent; those that know nothing of what is whole begin anew.
     const found = head.silenced ? [["trouble", { now: theirs, trouble: state.trouble }], ...events] : events;
     const renewed = ({ serial: last }, items) => ({ serial: last + 1, items: items.length ? [[last + 1, items]] : [] });
@@ -60,28 +63,28 @@ export class Stage extends DurableObject {
     if (texts.swarms) await this.env.SWARM.getByName("live").admit(parsed(next.get("swarms").text));
     return json(this.about(), NO_STORE);
   }
-  /** The texts that follow from these; RangeError where a number falls, not even by a way round. */
-  applied(texts, whole, tag, floors) {
-    const next = new Map(whole ? [] : this.texts), at = Date.now();
+  /** The texts that follow from these; throws where they are none. */
+  applied(texts, whole, version) {
+    const next = new Map(whole ? [] : this.texts);
     for (const [name, told] of Object.entries(texts)) {
       next.delete(name);
       if (told === null) continue;
-      const { ops, ...about } = told, before = this.texts.get(name);
-      if (about.last < floors[name]) throw new RangeError(name);
-      if (about.last !== undefined) floors[name] = about.last;
-      const text = ops.map((op) => (typeof op === "string" ? op : before.text.slice(...op))).join(""), same = before?.text === text;
-      next.set(name, { ...about, text, tag: same ? before.tag : `"${tag}${name.endsWith(DELTA) ? "d" : ""}"`, at: same ? before.at : at });
+      const { ops, ...about } = told, before = this.texts.get(name), at = Date.now();
+      const text = ops.map((op) => (typeof op === "string" ? op : before.text.slice(...op))).join("");
+      const made = { text, at, tag: `"${version}${name.endsWith(DELTA) ? "d" : ""}"` };
+      next.set(name, { ...about, ...(before?.text === text ? { text, at: before.at, tag: before.tag } : made) });
     }
     return next;
   }
   /** In one transaction, and then told to all who wait. */
   async store(head, rings, texts = this.texts) {
     const changed = (these, those) => [...these].filter(([name, { text }]) => those.get(name)?.text !== text);
-    const about = Object.fromEntries([...texts].map(([name, { text, ...rest }]) => [name, { ...rest, parts: rowsOf(text).length }]));
+    const rowsIn = (all) => all.flatMap(([name, { text }]) => rowsOf(text).map((row, i) => [`${name} ${i}`, row]));
+    const about = [...texts].map(([name, { text, ...rest }]) => [name, { ...rest, parts: rowsOf(text).length }]);
     await this.ctx.storage.transaction(async (rows) => {
-      for (const [name, { text }] of changed(this.texts, texts)) rowsOf(text).forEach((_, i) => rows.delete(`${name} ${i}`));
-      for (const [name, { text }] of changed(texts, this.texts)) rowsOf(text).forEach((part, i) => rows.put(`${name} ${i}`, part));
-      await rows.put({ head, rings, about });
+      for (const [name] of rowsIn(changed(this.texts, texts))) rows.delete(name);
+      for (const [name, row] of rowsIn(changed(texts, this.texts))) rows.put(name, row);
+      await rows.put({ head, rings, about: Object.fromEntries(about) });
     });
     [this.head, this.rings, this.texts] = [head, rings, texts];
     for (const one of this.waiting) if (one.ready()) one.wake(true);
@@ -94,39 +97,36 @@ export class Stage extends DurableObject {
   }
   /** A playlist, once it has the number that is asked for (RFC 8216bis, 6.2.5.2). */
   async playlist(name, query) {
-    const current = () => this.texts.get(name), msn = query.get("_HLS_msn"), part = query.get("_HLS_part"); let found = current();
-    if (!found) return answer(404, "There is no such stream at the moment.\n", this.head.state.state === "live" ? age(this.head.state.targetDuration) : NO_STORE);
-    const live = found.live && found.last !== undefined, wrong = [msn, part].some((one) => one !== null && !/^\d{1,16}$/.test(one));
-    if (live && (wrong || (part !== null && msn === null))) return answer(400, "_HLS_msn and _HLS_part are numbers, and go together.\n", age(4 * found.target));
-    if (live && +msn > found.last + 2) return answer(400, "_HLS_msn is more than two segments ahead.\n", NO_STORE);
-    if (live && msn !== null) {
-      const ready = () => !current()?.live || current().last >= +msn;
-      const came = ready() || (await this.hold(ready, Math.min(3000 * found.target, LONGEST_HOLD)));
-      if (!came) return busy(...(came === null ? ["Too many are waiting.\n"] : ["No new segment has come in time.\n", age(1)]));
-      if (!(found = current())) return answer(404, "The stream is gone.\n", NO_STORE);
-    }
+    const current = () => this.texts.get(name), first = current(), { state, targetDuration } = this.head.state;
+    if (!first) return answer(404, "There is no such stream at the moment.\n", state === "live" ? age(targetDuration) : NO_STORE);
+    const msn = query.get("_HLS_msn"), part = query.get("_HLS_part"), isLive = first.live && first.last !== undefined;
+    const isWrong = (part !== null && msn === null) || ![msn ?? 0, part ?? 0].every((one) => /^\d{1,16}$/.test(one));
+    if (isLive && isWrong) return answer(400, "_HLS_msn and _HLS_part are numbers, and go together.\n", age(4 * first.target));
+    if (isLive && +msn > first.last + 2) return answer(400, "_HLS_msn is more than two segments ahead.\n", NO_STORE);
+    const blocks = isLive && msn !== null, ready = () => !blocks || !current()?.live || current().last >= +msn;
+    const came = ready() || (await this.hold(ready, Math.min(3000 * first.target, LONGEST_HOLD))), found = current();
+    if (!came) return came === null ? busy("Too many are waiting.\n") : busy("No new segment has come in time.\n", age(1));
+    if (!found) return answer(404, "The stream is gone.\n", NO_STORE);
     const skip = found.live && ["YES", "v2"].includes(query.get("_HLS_skip")) && this.texts.get(name + DELTA);
-    return this.send(skip || found, age(live && msn !== null && found.live ? 6 * found.target : kept(found)), HLS, found.modified);
+    return this.send(skip || found, age(blocks && found.live ? 6 * found.target : kept(found)), HLS, found.modified);
   }
-  /** What came after an event, or the whole state for a page that has none that is remembered. All wait for the same number. */
-  async news(kind, after) {
-    const ring = () => this.rings[kind], since = +after, lost = () => since < (ring().items[0]?.[0] ?? ring().serial + 1) - 1;
+  /** What came after an event, or the whole state where it is not remembered. All wait for the same number. */
+  async news(kind, since) {
+    const ring = () => this.rings[kind], ready = () => ring().serial > since, isLost = () => since < (ring().items[0]?.[0] ?? ring().serial + 1) - 1;
     if (since > ring().serial) return answer(404, "There is no such number yet.\n", age(1));
-    if (after === "now" || lost()) return this.told(kind, 1, -1);
-    const ready = () => ring().serial > since, came = ready() || (await this.hold(ready, HOLD));
-    if (came === null) return busy("Too many are waiting.\n", age(1));
+    if (!ready() && (await this.hold(ready, HOLD)) === null) return busy("Too many are waiting.\n", age(1));
     if (!ready()) await this.beat(kind); // an empty answer in a cache would be asked for again and again
-    return lost() ? this.told(kind, 1, -1) : this.told(kind, 60, since);
-  }
-  told(kind, seconds, since) {
-    const now = Date.now() + this.head.skew, { serial, items } = this.rings[kind], { state, sampling } = this.head, found = items.filter(([number]) => number > since).map(([, item]) => item);
-    return kind === "segments" ? json({ serial, now, segments: found.flat() }, age(seconds)) : json({ serial, ...sampling, now, ...(since < 0 && { state: { ...state, now } }), events: since < 0 ? [] : found }, age(seconds));
+    const { serial, items } = ring(), { state, sampling, skew } = this.head, now = Date.now() + skew, cache = age(isLost() ? 1 : 60);
+    const found = items.filter(([number]) => number > since).map(([, item]) => item);
+    if (kind === "segments") return json({ serial, now, segments: found.flat() }, cache);
+    return json({ serial, ...sampling, now, ...(isLost() ? { state: { ...state, now }, events: [] } : { events: found }) }, cache);
   }
   /** Nothing came: pages are told the time, or that the service is silent. */
   async beat(kind) {
-    const now = Date.now() + this.head.skew, { head, rings } = this, on = ["starting", "live"].includes(head.state.state), silenced = kind === "events" && on && Date.now() - head.at > SILENT, trouble = "delivery";
-    const item = kind === "segments" ? [] : silenced && !head.silenced ? ["trouble", { now, trouble }] : ["time", { now }];
-    await this.store(silenced ? { ...head, silenced, state: { ...head.state, trouble } } : head, { ...rings, [kind]: grown(rings[kind], [item]) });
+    const { head, rings } = this, now = Date.now() + head.skew, on = ["starting", "live"].includes(head.state.state);
+    const silenced = kind === "events" && on && Date.now() - head.at > SILENT, trouble = "delivery";
+    const event = silenced && !head.silenced ? ["trouble", { now, trouble }] : ["time", { now }];
+    await this.store(silenced ? { ...head, silenced, state: { ...head.state, trouble } } : head, { ...rings, [kind]: grown(rings[kind], [kind === "segments" ? [] : event]) });
   }
   send({ text, tag }, cache, type, modified) { return answer(200, text, cache, type, { etag: tag, ...(modified && { "last-modified": new Date(modified).toUTCString() }) }); }
 }

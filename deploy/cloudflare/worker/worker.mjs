@@ -57,7 +57,7 @@ async function origin(request, env, [, channel, path]) {
   const [taken, counts] = await Promise.all([env.TALLY.getByName("live").take(), env.SWARM.getByName("live").counts()]);
   return json({ ...(await found.json()), ...counts, ...taken }, NO_STORE);
 }
-/** Whether what a request shows, as a digest, is one of these keys: digests are compared, which takes as long for any two. */
+/** Whether the digest of what a request shows is that of a key: to compare digests takes as long for any two. */
 const isKnown = async (shown, keys) =>
   (await Promise.all(keys.map(async (key) => key?.length >= SHORTEST_KEY && crypto.subtle.timingSafeEqual(shown, await digested(`Bearer ${key}`))))).includes(true);
 /** A page's report, kept for the service. */
@@ -66,7 +66,7 @@ async function report(request, env, grant) {
   if (!Number.isFinite(told?.seconds) || !/^[0-9a-f]{16}$/.test(told.viewer ?? "0".repeat(16))) return answer(body ? 400 : 413, "This is no report.\n", NO_STORE);
   return (await env.TALLY.getByName("live").report(request.headers.get("cf-connecting-ip") ?? "", text, grant)) ? answer(204, null, NO_STORE) : answer(429, null, NO_STORE, undefined, { "retry-after": "30" });
 }
-/** What a viewer gets under a path, in a public event or as a guest. The cache has nothing of before the doors opened, or closed. */
+/** What a viewer gets under a path, in public or as a guest. A cache has nothing of before the doors opened, or closed. */
 async function shown(request, env, ctx, host, grant = "") {
   const url = new URL(request.url), { method, headers } = request, path = url.pathname;
   if (path === "/live/beacon" && method === "POST") return report(request, env, grant);

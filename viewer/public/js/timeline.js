@@ -65,7 +65,7 @@ export function formatCountdown(milliseconds, locale) {
 
 /** The day and the time of it on the viewer's own clock, in the viewer's own language. */
 export const formatDay = (date, locale) =>
-  formatDate(locale, date, { weekday: "long", day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" });
+  formatDate(locale, date, { weekday: "long", day: "numeric", month: "long", hour: "numeric", minute: "2-digit" });
 
 /** "55 seconds", "4 minutes, 5 seconds", to be read aloud and in a sentence. */
 export function saySpan(seconds, locale) {

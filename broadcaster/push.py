@@ -46,7 +46,7 @@ PIECE, MAX_PARTS = 2**18, 500  # bytes that are written at once, and parts as th
 # To read a body in small pieces, as they come, costs more CPU than all else: after a piece of fewer than
 # ENOUGH bytes the next is read after this part of the time since the beginning, in seconds.
 ENOUGH = 2**17
-PAUSE_PART, SHORTEST_PAUSE, LONGEST_PAUSE = 10, 0.001, 0.02
+PAUSE_PART, SHORTEST_PAUSE, LONGEST_PAUSE = 4, 0.001, 0.02
 PLAYLIST = ".m3u8"
 # Other files, such as a DASH manifest, are answered and not kept: nothing follows them.
 KEPT_SUFFIXES = (PLAYLIST, ".ts", ".m4s", ".mp4", ".m4v", ".cmfv", ".cmfa", ".m4a", ".aac", ".mp3", ".ac3")

@@ -321,6 +321,10 @@ class Components:
             return 0.0
         return max(self.lease.leads_until, 0.0)
 
+    def edge_epoch(self) -> int | None:
+        """The epoch of pushes to the edge; None while nothing is pushed: the edge keeps what it shows."""
+        return None if self.leads_until() == 0 else self.lease.epoch
+
     def _report(self, *, serving: bool) -> HealthReport:
         view, source, unread = self.pipeline.view, self.stream.source, self.guest_check.fault
         looked_at = self.source.scanned_at

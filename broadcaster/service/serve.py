@@ -464,7 +464,7 @@ def _edge(
         report=supervisor.contained("health", public_health(components.health), UNKNOWN),
         pong=lambda: viewer_server.pong,
         on_reports=lambda reports: viewer_server.send(EdgeReports(tuple(reports))),
-        epoch=lambda: components.lease.epoch,
+        epoch=components.edge_epoch,
         outbid=components.lease.outbid,
         wall=now,
         grants=keeper.grants() if keeper else None,

@@ -36,3 +36,18 @@ def test_how_long_the_stream_is_shown(
         lease=SimpleNamespace(leads_until=leads),
     )
     assert Components.leads_until(cast("Components", found)) == expected
+
+
+@pytest.mark.parametrize(
+    ("until", "epoch", "expected"),
+    [
+        (None, 7, 7),  # alone
+        (9.0, 7, 7),
+        (0.0, 7, None),  # after a takeover in mid-stream: an empty view would be 404 at the edge
+        (0.0, None, None),
+    ],
+)
+def test_what_the_edge_is_told(until: float | None, epoch: int | None, expected: int | None) -> None:
+    """The edge shows what the former leader has pushed until there are new playlists."""
+    found: Any = SimpleNamespace(leads_until=lambda: until, lease=SimpleNamespace(epoch=epoch))
+    assert Components.edge_epoch(cast("Components", found)) == expected

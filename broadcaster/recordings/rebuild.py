@@ -7,6 +7,7 @@ value; a document that fails the check is skipped and reported.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import json
 import logging
 import posixpath
@@ -14,6 +15,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Annotated, Any
 from urllib.parse import unquote
 
@@ -220,14 +222,12 @@ def file_key(address: str, folder: str, name: str) -> str:
 logger = logging.getLogger(__name__)
 
 DEADLINE = 30.0  # seconds for one request
-BATCH = 1000  # objects
 LARGEST_RECORD, LARGEST_PLAYLIST = 2**20, 2**25  # bytes
-MOST_KEYS = 50_000  # of one recording
+BATCH, MOST_KEYS = 1000, 50_000  # objects: of a request, and of a recording
 # Segments of a playlist, and of a recording: more than those of a day in every variant.
 MOST_SEGMENTS, MOST_IN_ALL = 200_000, 1_000_000
 LONGEST_SEGMENT = timedelta(seconds=600)
-KINDS = ("recordings", "clips")
-OF_A_MINUTE = 5  # recordings that may have begun in it
+KINDS, OF_A_MINUTE = ("recordings", "clips"), 5  # recordings that may have begun in a minute
 FOLDER = re.compile(rf"(?P<id>{ID})(-(?P<secret>{SECRET}))?")
 MAIN = re.compile(r"(part-(?P<part>[1-9]\d{0,3})/)?playlist\.m3u8")
 Parts = list[tuple[Part, list[RecordingSegment]]]
@@ -541,7 +541,7 @@ async def _part(
     if not isinstance(playlist, MultivariantPlaylist):
         raise PlaylistError(f"{main} is not a multivariant playlist")
     named = described(playlist, PLAYLIST)
-    segments: list[RecordingSegment] = []
+    found = list[list[RecordingSegment]]()
     for variant in sorted(named.uris):
         base = f"{posixpath.dirname(main)}/{variant}"
         media = await _read(store, f"{base}/{PLAYLIST}") if f"{base}/{PLAYLIST}" in keys else None
@@ -549,11 +549,11 @@ async def _part(
             raise PlaylistError(f"{base}/{PLAYLIST} is not a media playlist")
         frames = f"{base}/{IFRAMES}"
         text = await _text(store, frames) if frames in keys else ""
-        segments += await asyncio.to_thread(_recorded, media, base, text, prefix)
-        if len(segments) > MOST_IN_ALL:
+        found.append(await asyncio.to_thread(_recorded, media, base, text, prefix))
+        if sum(map(len, found)) > MOST_IN_ALL:
             raise ValueError("it has too many segments")
-    await asyncio.to_thread(segments.sort, key=lambda segment: (segment.time, segment.variant))
-    return Part(0, "", named), segments
+    # Times may go back where a broadcaster took over: the order of each playlist stays.
+    return Part(0, "", named), await asyncio.to_thread(list, heapq.merge(*found, key=attrgetter("time")))
 
 
 async def _read(store: ObjectStore, key: str) -> MediaPlaylist | MultivariantPlaylist:

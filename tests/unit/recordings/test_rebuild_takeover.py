@@ -17,6 +17,7 @@ from broadcaster.catalog.records import Clip, Recording
 from broadcaster.catalog.rows import Statement
 from broadcaster.catalog.writer import TransactionWriter
 from broadcaster.errors import NotPossible, StorageUnavailable
+from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.recordings.rebuild import catch_up, go_on, rebuild
 from broadcaster.upload.deleter import sweep
 from tests.support.fakes.pipeline_parts import stored_segment
@@ -124,6 +125,35 @@ async def test_the_recording_goes_on(
     (was_in_bin,) = await first.studio.catalog.recordings.bin()
     assert (in_bin.deleted, in_bin.keep_until) == (was_in_bin.deleted, was_in_bin.keep_until)
     assert objects <= set(second.store.objects_)
+
+
+async def read_playlist(room: RecorderFixture, key: str) -> MediaPlaylist:
+    """The media playlist at this key; the times in it may go back."""
+    playlist = parse((await room.store.get(key, deadline=9)).decode())
+    assert isinstance(playlist, MediaPlaylist)
+    return playlist
+
+
+async def test_times_that_go_back(rooms: list[RecorderFixture]) -> None:
+    """A recording stays in the order of its playlist, also where a leader did not know how far times were."""
+    first, second = rooms
+    first.studio.publish("01", count=6)
+    first.upload()
+    await first.recorder.write()
+    keys = [key for key in first.store.objects_ if key.endswith(("/0/playlist.m3u8", "/1/playlist.m3u8"))]
+    for key in keys:
+        playlist = await read_playlist(first, key)
+        listed = list(playlist.segments)
+        listed[3] = replace(listed[3], program_date_time=listed[0].program_date_time)
+        first.store.objects_[key] = replace(playlist, segments=tuple(listed)).render().encode()
+    take_over(second, first)
+    await read_all(second)
+    second.studio.publish("01", run=MARGIN + 1)
+    second.upload()
+    await second.recorder.write(everything=True)
+    for key in keys:
+        names = [segment.uri.rpartition("/")[2] for segment in (await read_playlist(second, key)).segments]
+        assert names == [f"{number}.ts" for number in range(7)]
 
 
 @pytest.mark.parametrize("come_before", [0, 2])

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import termios
 import venv
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -204,53 +204,30 @@ async def check_stream(session: aiohttp.ClientSession, link: str, variants: int)
     return found
 
 
-@pytest.mark.takes(15)
+@pytest.mark.takes(40)
 async def test_the_demo_plays_and_leaves_nothing_behind(tmp_path: Path) -> None:
     """The link leads to the page and a stream of two variants; Ctrl-C ends all of it, with status 0.
 
-    With ``--lan`` page and segments are at the address of the network as well; the dashboard is not.
+    With ``--lan`` page and segments are at the address of the network as well; the dashboard is not. In a
+    terminal, e and b suspend encoder and bucket until pressed again, and k kills the service.
     """
-    async with running(Demo(tmp_path, "--lan")) as demo:
-        link = await demo.link()
-        links, address = demo.links(), lan_address()
-        phone = f"http://{address}:{demo.port}/"
-        assert (link, links["phone"]) == (f"http://{HOST}:{demo.port}/", phone)
-        async with aiohttp.ClientSession() as session:
-            async with session.get(links["dashboard"]) as response:
-                assert (response.status, response.content_type) == (200, "text/html")
-            async with session.get(f"{link}recordings") as response:
-                assert response.status == 200, "recordings are on"
-            for page in (link, phone):
-                await check_page(session, page)
-                segments = await demo.child.until(check_stream(session, page, 2), within=PATIENCE)
-            assert all(segment.startswith(f"http://{address}:") for segment in segments)
-            with pytest.raises(aiohttp.ClientConnectorError):
-                await session.get(links["dashboard"].replace(HOST, address))
-        (weed,) = demo.processes("weed")
-        (ffmpeg,) = demo.encoders()
-        assert demo.is_ours(weed)
-        assert demo.is_ours(ffmpeg)
-        assert list(demo.tmp.iterdir())
-        assert await demo.child.stop(signal.SIGINT, grace=PATIENCE) == 0
-        demo.check_nothing_is_left()
-        lines = [line.split() for line in demo.log.read_text().splitlines() if line]
-        assert [words for words in lines if words[0] != "demo:" and words[0].isascii()] == [
-            [name, links[name]] for name in ("page", "dashboard", "phone")
-        ]
-
-
-@pytest.mark.takes(20)
-async def test_keys_disturb_the_parts_and_the_stream_goes_on(tmp_path: Path) -> None:
-    """In a terminal, e and b suspend encoder and bucket until pressed again, and k kills the service."""
     ours, terminal = pty.openpty()
     modes = termios.tcgetattr(terminal)
-    demo = Demo(tmp_path)
+    demo = Demo(tmp_path, "--lan")
     try:
         await demo.start_in(terminal)
         link = await demo.link()
+        links, address = demo.links(), lan_address()
+        phone = f"http://{address}:{demo.port}/"
+        assert list(links) == ["page", "dashboard", "phone"]
+        assert (link, links["phone"]) == (f"http://{HOST}:{demo.port}/", phone)
         await demo.until_it_says("e freezes the encoder, b stops the bucket, k kills the service")
         (encoder,), (weed,) = demo.encoders(), demo.processes("weed")
+        assert demo.is_ours(weed)
+        assert demo.is_ours(encoder)
+        assert list(demo.tmp.iterdir())
         async with aiohttp.ClientSession() as session:
+            await check_links(session, demo, links, address)
             for key, part in (b"e", encoder), (b"b", weed):
                 os.write(ours, key)
                 await eventually(part.status, lambda status: status == psutil.STATUS_STOPPED)
@@ -272,6 +249,22 @@ async def test_keys_disturb_the_parts_and_the_stream_goes_on(tmp_path: Path) -> 
         await demo.close()
         os.close(ours)
         os.close(terminal)
+
+
+async def check_links(
+    session: aiohttp.ClientSession, demo: Demo, links: Mapping[str, str], address: str
+) -> None:
+    """The links lead to the dashboard, here alone, to recordings, and to the page with its stream."""
+    async with session.get(links["dashboard"]) as response:
+        assert (response.status, response.content_type) == (200, "text/html")
+    async with session.get(f"{links['page']}recordings") as response:
+        assert response.status == 200, "recordings are on"
+    for page in (links["page"], links["phone"]):
+        await check_page(session, page)
+        segments = await demo.child.until(check_stream(session, page, 2), within=PATIENCE)
+    assert all(segment.startswith(f"http://{address}:") for segment in segments)
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await session.get(links["dashboard"].replace(HOST, address))
 
 
 async def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:

@@ -78,7 +78,12 @@ class EndToEnd:
         There may be no moment at which a busy machine lists the newest of a stream that goes on.
         """
         finished = dict(self.owncast.finished)
-        await self.watcher.until(lambda: not self._unlisted(finished), within=within)
+        try:
+            await self.watcher.until(lambda: not self._unlisted(finished), within=within)
+        except TimeoutError:
+            listed = {variant: self.watcher.versions[variant][-1] for variant in self.watcher.versions}
+            text = f"{self._unlisted(finished)} of {sorted(finished)} are not in {listed}"
+            raise AssertionError(f"{text}; {self.service.log.read_text()[-4000:]}") from None
         return finished
 
     async def taken_in(self) -> None:

@@ -87,6 +87,27 @@ test("it ends where nothing gets through, where that is said, and where it is ca
   assert.deepEqual(at.asked, []);
 });
 
+test("once it is cancelled, no part is begun, and none that still arrives is told", async () => {
+  for (const late of ["address", "put"]) {
+    const at = bucket();
+    const stop = new AbortController();
+    const told = [];
+    const cancelled = (name, work) => async (given) => {
+      if (name === late) stop.abort(new Error("cancelled"));
+      return work(given);
+    };
+    const { done } = send(at, {
+      address: cancelled("address", async (number) => number),
+      put: cancelled("put", at.put),
+      progress: (bytes) => told.push(bytes),
+      signal: stop.signal,
+    });
+    await assert.rejects(done, /cancelled/);
+    assert.deepEqual(told, []);
+    if (late === "address") assert.deepEqual(at.asked, []);
+  }
+});
+
 test("a file that the bucket has is known again", async () => {
   const known = { size: BODY.length, partSize: 4, etag: ETAG };
   assert.equal(await isTheSame(new Blob([BODY]), known, md5), true);

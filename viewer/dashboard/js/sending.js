@@ -52,12 +52,14 @@ export async function sendFile({ file, upload, address, put, md5, progress, sign
   let gotThrough = false;
 
   const note = (index, bytes) => {
+    if (stopped.aborted) return; // a part may still arrive, of which nobody wants to hear
     moved[index] = bytes;
     progress(moved.reduce((sum, size) => sum + size, 0));
   };
 
   async function attempt(index, part) {
     const url = await address(index + 1);
+    stopped.throwIfAborted();
     const etag = await put({ url, part, signal: stopped, progress: (bytes) => note(index, bytes) });
     if (etag === null) throw new Complaint("the bucket's CORS policy does not expose ETag");
     if (etag !== hex(digests[index])) throw new Error("the bucket has other bytes than were sent");

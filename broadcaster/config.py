@@ -337,7 +337,8 @@ class Settings(BaseSettings):
         default=None,
         alias="BROADCASTER_ACCESS_SECRET",
         description="For a private event with a [standby](standby.md#private-events): a random text of 32"
-        " characters or more, the same on both. It seals in the bucket who may watch.",
+        " characters or more, the same on both. It seals in the bucket who may watch. By it, too, the right"
+        " [passphrase](private-events.md#tokens) is recognised during a flood of wrong ones.",
     )
     doors: Literal["open", "closed"] = Field(
         default="open", alias="BROADCASTER_DOORS", description="`closed`: a [rehearsal](private-events.md)."

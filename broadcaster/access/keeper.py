@@ -79,7 +79,8 @@ _doors: TypeAdapter[Doors] = TypeAdapter(Doors)
 class AccessState:
     """What another broadcaster needs to let the same guests in.
 
-    ``version``: the lease's epoch, and the number of changes since. The digest of the passphrase stays here.
+    ``version``: the lease's epoch, and the number of changes since. ``digest``: by which the right passphrase
+    is recognised, if the other one has the same key; empty while it is not known.
     """
 
     version: tuple[int, int]
@@ -87,6 +88,7 @@ class AccessState:
     passphrase: str
     invitations: list[Invitation]
     doors: Doors
+    digest: str = ""
 
 
 _state: TypeAdapter[AccessState] = TypeAdapter(AccessState)
@@ -101,7 +103,7 @@ def adopt(folder: Path, text: str) -> None:
     state = _state.validate_json(text)
     if state.version <= _own_version(folder / VERSION):
         return
-    hashed, _, _ = read_own(folder / PASSPHRASE, OTHERS).partition("\n")
+    hashed, _, digest = read_own(folder / PASSPHRASE, OTHERS).partition("\n")
     own = read_own(folder / SECRET, OTHERS)
     if (
         own
@@ -114,28 +116,47 @@ def adopt(folder: Path, text: str) -> None:
                 (folder / name).replace(folder / f"{name}{BEFORE}")
         hashed = ""
     write_own(folder / SECRET, state.secret)
-    if hashed != state.passphrase:
-        write_own(folder / PASSPHRASE, state.passphrase)
+    if hashed != state.passphrase or state.digest not in ("", digest):  # an own digest stays without theirs
+        write_own(folder / PASSPHRASE, f"{state.passphrase}\n{state.digest}")
     write_own(folder / INVITATIONS, json.dumps([asdict(invitation) for invitation in state.invitations]))
     write_own(folder / DOORS, json.dumps(asdict(state.doors)))
     write_own(folder / VERSION, json.dumps(state.version))  # the last: else all is written again
 
 
-def passphrase_in(folder: Path, pepper: bytes) -> tuple[bool, bool]:
-    """Whether a state folder has a passphrase, and its digest under ``pepper``. Raises OSError."""
-    hashed, right = _kept(folder / PASSPHRASE, _digest_key(pepper))
-    return bool(hashed), bool(right)
+def passphrase_in(folder: Path, peppers: Sequence[bytes]) -> tuple[bool, bool]:
+    """Whether a state folder has a passphrase, and its digest under one of ``peppers``. Raises OSError."""
+    hashed, digest = _kept(folder / PASSPHRASE, [_digest_key(pepper) for pepper in peppers])
+    return bool(hashed), digest is not None
 
 
 def _digest_key(pepper: bytes) -> bytes:
-    return hmac.digest(pepper, b"passphrase", "sha256") if pepper else secrets.token_bytes(32)
+    return hmac.digest(pepper, b"passphrase", "sha256")
 
 
-def _kept(file: Path, key: bytes) -> tuple[str, bytes]:
-    """The hash in the file, and the digest of the right passphrase if it was made with this key."""
+@dataclass(frozen=True, slots=True)
+class _Digest:
+    """The right passphrase, once it is known, by a digest under a key."""
+
+    key: bytes
+    tag: bytes
+
+    def is_of(self, passphrase: str) -> bool:
+        return hmac.compare_digest(_tag(self.key, passphrase), self.tag)
+
+    def line(self, hashed: str) -> str:
+        return f"{_check(self.key, hashed)} {self.tag.hex()}"
+
+
+def _kept(file: Path, keys: Sequence[bytes]) -> tuple[str, _Digest | None]:
+    """The hash in the file, and the digest of the right passphrase if it was made with one of the keys."""
     hashed, _, line = read_own(file, OTHERS).partition("\n")
     check, _, tag = line.partition(" ")
-    return hashed, bytes.fromhex(tag) if hmac.compare_digest(check, _check(key, hashed)) else b""
+    found = (key for key in keys if hmac.compare_digest(check, _check(key, hashed)))
+    return hashed, next((_Digest(key, bytes.fromhex(tag)) for key in found), None)
+
+
+def _tag(key: bytes, passphrase: str) -> bytes:
+    return hmac.digest(key, passphrase.encode(errors="replace"), "sha256")
 
 
 def _check(key: bytes, hashed: str) -> str:
@@ -149,8 +170,8 @@ async def _nothing(_: Doors) -> None:
 class Keeper:
     """Decides who gets a token. ``clock`` is the wall time.
 
-    With ``pepper``, a secret that is not in the state folder, the right passphrase is recognised at once also
-    after a restart, by a keyed digest.
+    With ``peppers``, secrets that are not in the state folder, the right passphrase is recognised at once,
+    also after a restart, by a digest under one of them; new digests are under the first.
 
     Raises OSError when the state folder cannot be used.
     """
@@ -161,7 +182,7 @@ class Keeper:
         *,
         mode: AccessMode = "passphrase",
         doors: Literal["open", "closed"] = "open",
-        pepper: bytes = b"",
+        peppers: Sequence[bytes] = (),
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         hasher: PasswordHasher | None = None,
@@ -184,9 +205,10 @@ class Keeper:
         self._monotonic = monotonic
         self._hasher = hasher or PasswordHasher()
         self._secret = _own_secret(folder / SECRET)
-        # The right passphrase, once it is known, by a digest.
-        self._key = _digest_key(pepper)
-        self._hash, self._right = _kept(self._file, self._key) if mode == "passphrase" else ("", b"")
+        keys = [_digest_key(pepper) for pepper in peppers] or [secrets.token_bytes(32)]
+        self._key = keys[0]
+        self._hash, self._right = _kept(self._file, keys) if mode == "passphrase" else ("", None)
+        self._is_unshared = False  # a standby does not have the digest yet
         self._bucket = TokenBucket.full(RATE, BURST, monotonic())
         self._waiting: list[tuple[PassphraseTry, Answer]] = []  # newest last
         self._came = asyncio.Event()
@@ -222,7 +244,8 @@ class Keeper:
     def state(self) -> str:
         """What another broadcaster needs to let the same guests in, as JSON."""
         invitations = list(self.invitations)
-        state = AccessState(self.version, self._secret.hex(), self._hash, invitations, self.doors)
+        digest = self._right.line(self._hash) if self._right else ""
+        state = AccessState(self.version, self._secret.hex(), self._hash, invitations, self.doors, digest)
         return json.dumps(asdict(state))
 
     async def lead(self, epoch: int) -> None:
@@ -352,11 +375,12 @@ class Keeper:
         if not SHORTEST <= len(passphrase) <= 200:  # noqa: PLR2004 - the length that a try can have
             raise NotPossible(f"a passphrase has {SHORTEST} characters at least, and 200 at most")
         hashed = await self._thread.call(self._hasher.hash, passphrase)
+        digest = _Digest(self._key, _tag(self._key, passphrase))
         try:
-            await self._writing.call(write_own, self._file, self._text(hashed, self._tag(passphrase)))
+            await self._writing.call(write_own, self._file, f"{hashed}\n{digest.line(hashed)}")
         except OSError as error:
             raise NotPossible(f"the passphrase cannot be kept: {error.strerror}") from None
-        self._hash, self._right = hashed, self._tag(passphrase)
+        self._hash, self._right = hashed, digest
         self.on_change(self.grants())
         await self._share()
         logger.info("the passphrase is changed")
@@ -364,9 +388,11 @@ class Keeper:
     def __call__(self, attempt: PassphraseTry, answer: Answer) -> None:
         """Answer a try, at once if the right passphrase is known; else when its turn has come."""
         if self._right or not self._hash:
-            self._answer(
-                attempt, answer, right=hmac.compare_digest(self._tag(_normalized(attempt.text)), self._right)
-            )
+            passphrase = _normalized(attempt.text)
+            right = self._right is not None and self._right.is_of(passphrase)
+            self._answer(attempt, answer, right=right)
+            if right and self._right and self._right.key != self._key:
+                self._learn(passphrase)
             return
         self._waiting.append((attempt, answer))
         if len(self._waiting) > MOST_WAITING:
@@ -379,6 +405,10 @@ class Keeper:
         while True:
             await self._came.wait()
             self._came.clear()
+            if self._is_unshared:
+                self._is_unshared = False
+                with suppress(NotPossible):  # the next change is shared with the digest
+                    await self._share()
             while self._waiting:
                 if self._bucket.take(self._monotonic()):
                     await self._compute(*self._waiting.pop())
@@ -390,13 +420,19 @@ class Keeper:
         hashed, passphrase = self._hash, _normalized(attempt.text)
         right = await self._thread.call(self._verify, hashed, passphrase)
         if right and hashed == self._hash:
-            self._right = self._tag(passphrase)
-            self._writing.submit(write_own, self._file, self._text(hashed, self._right))
+            self._learn(passphrase)
         self._answer(attempt, answer, right=right and hashed == self._hash)
         if self._right:
             waiting, self._waiting = self._waiting, []
             for other, its_answer in waiting:
                 self(other, its_answer)
+
+    def _learn(self, passphrase: str) -> None:
+        """Keep the digest of the right passphrase, also for a standby."""
+        self._right = _Digest(self._key, _tag(self._key, passphrase))
+        self._writing.submit(write_own, self._file, f"{self._hash}\n{self._right.line(self._hash)}")
+        self._is_unshared = True
+        self._came.set()
 
     def _verify(self, hashed: str, passphrase: str) -> bool:
         try:
@@ -412,12 +448,6 @@ class Keeper:
     def _grant(self) -> str:
         """The grant of the passphrase: another one for each passphrase."""
         return sha256(self._hash.encode()).hexdigest()[:16]
-
-    def _text(self, hashed: str, tag: bytes) -> str:
-        return f"{hashed}\n{_check(self._key, hashed)} {tag.hex()}"
-
-    def _tag(self, passphrase: str) -> bytes:
-        return hmac.digest(self._key, passphrase.encode(errors="replace"), "sha256")
 
 
 class GateFile:

@@ -8,6 +8,7 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -409,10 +410,10 @@ def state_folder(folder: Path) -> CheckFinding:
     return ok(f"{folder} can be written, and is nobody else's")
 
 
-def passphrase(folder: Path, pepper: bytes) -> CheckFinding:
-    """The passphrase in the state folder is set, and is known by its digest under the bucket's secret key."""
+def passphrase(folder: Path, peppers: Sequence[bytes]) -> CheckFinding:
+    """The passphrase in the state folder is set, and is known by its digest under one of the secrets."""
     try:
-        is_set, is_known = passphrase_in(folder, pepper)
+        is_set, is_known = passphrase_in(folder, peppers)
         if not is_set and (folder / PASSPHRASE).exists():
             raise NotOursError(folder / PASSPHRASE, "it is not this user's alone")
     except OSError as error:

@@ -22,7 +22,7 @@ from broadcaster.doctor.report import Check, Report, Result, examine, in_thread
 from broadcaster.errors import ConfigError
 from broadcaster.guest import open_browser
 from broadcaster.printable import ProgressLine, write
-from broadcaster.service import bucket_of, lease_secret, shared_settings
+from broadcaster.service import bucket_of, lease_secret, peppers_of, shared_settings
 from broadcaster.service.health import CheckFinding, failed, ok, skipped
 
 HANGS = "does the file system hang? A network file system does when its server is away"
@@ -88,7 +88,7 @@ class CheckList:
         links = Check("state-links", "links, not copies", self._links, ("hls-folder", "state-folder"))
         pushes = settings.source == "push"
         writable = partial(in_thread, folders.state_folder, state)
-        known = partial(in_thread, folders.passphrase, state, lease_secret(settings))
+        known = partial(in_thread, folders.passphrase, state, peppers_of(settings))
         passphrase = Check("passphrase", "passphrase", known, ("state-folder",))
         return [
             Check("settings", "settings", self._complete),

@@ -132,9 +132,11 @@ class Components:
         self.keeper: Keeper | None = None
         if settings.is_private:
             with state_folder(settings):
-                pepper = settings.secret_access_key.get_secret_value().encode()
                 self.keeper = Keeper(
-                    settings.state_dir, mode=settings.access, doors=settings.doors, pepper=pepper
+                    settings.state_dir,
+                    mode=settings.access,
+                    doors=settings.doors,
+                    peppers=peppers_of(settings),
                 )
         self.gate_file: GateFile | None = None
         if self.keeper and settings.gate_file:
@@ -482,6 +484,19 @@ class Components:
 def lease_secret(settings: Settings) -> bytes:
     """The secret of the lease's name in a private event: whoever writes into the bucket knows it."""
     return settings.secret_access_key.get_secret_value().encode() if settings.is_private else b""
+
+
+def peppers_of(settings: Settings) -> list[bytes]:
+    """The secrets under one of which the digest of the passphrase is, new ones under the first.
+
+    With BROADCASTER_ACCESS_SECRET the digest is known to a standby, too, and the bucket's key may change; a
+    digest of before it was set is under the bucket's key.
+    """
+    found = [settings.secret_access_key.get_secret_value().encode()]
+    if settings.access_secret:
+        secret = settings.access_secret.get_secret_value().encode()
+        found.insert(0, hmac.digest(secret, b"broadcaster passphrase", "sha256"))
+    return found
 
 
 def access_key(settings: Settings, prefix: str) -> str:

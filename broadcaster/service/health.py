@@ -23,7 +23,7 @@ LEAST_FREE = 2 * 2**30  # bytes of the disk; the alert BroadcasterDiskFull has t
 FULL = 0.5  # of the spool; the alert BroadcasterSpoolFills has the same limit
 ON = {State.STARTING, State.LIVE}
 UNCONFIRMED = (
-    "nobody has entered the passphrase since the bucket's key changed, or this broadcaster took over: a flood"
+    "nobody has entered the passphrase since BROADCASTER_ACCESS_SECRET or the bucket's key changed: a flood"
     " of wrong ones would keep guests out"
 )
 CONFIRM = "enter it once on the page, or set it again: broadcaster passphrase"

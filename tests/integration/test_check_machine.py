@@ -4,6 +4,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from broadcaster.access.keeper import Keeper
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.judges.check_command import examine, listening, settings_of
 
@@ -40,15 +41,18 @@ async def test_faults_of_the_machine(tmp_path: Path, bucket: SeaweedBucket) -> N
 
 
 async def test_a_service_that_runs(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """An address that a broadcaster has is no fault: the doctor is asked while the service runs."""
+    """An address that a broadcaster has is no fault; a passphrase that is not recognised in a flood is."""
 
     async def health(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "chunks": 0, "manifestChunks": 0}, status=503)
 
+    (tmp_path / "state").mkdir(mode=0o700)
+    await Keeper(tmp_path / "state", peppers=[b"the bucket's key of before"]).set_passphrase("of some words")
     async with listening(health) as address:
-        settings = settings_of(tmp_path, bucket, BROADCASTER_PORT=address.rpartition(":")[2])
-        found = await examine(tmp_path, settings, "--json")
+        private = {"BROADCASTER_PORT": address.rpartition(":")[2], "BROADCASTER_ACCESS": "passphrase"}
+        found = await examine(tmp_path, settings_of(tmp_path, bucket, **private), "--json")
     found.says("addresses", "ok", "a broadcaster runs at 127.0.0.1:", "")
+    found.says("passphrase", "warning", "nobody has entered the passphrase since", "broadcaster passphrase")
 
 
 async def test_through_the_tunnel(tmp_path: Path, bucket: SeaweedBucket) -> None:

@@ -23,7 +23,7 @@ from broadcaster.bucket import Bucket, open_store
 from broadcaster.bucket.lease import MARGIN
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, parse
-from tests.integration.test_private_event import set_passphrase
+from tests.integration.test_private_event import check_flood, set_passphrase
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.faults.fault_proxy import Fault, FaultProxy
 from tests.support.length import SOAK, seconds
@@ -424,6 +424,7 @@ async def test_a_private_event(tmp_path: Path, bucket: SeaweedBucket) -> None:
         await first.kill()
         await eventually(partial(leads, second))
         await all_as_it_should_be(second)
+        await check_flood(second.address, "X-Forwarded-For", at_once=40)
         await first.start()
         await eventually(
             first.health, lambda health: health["warning"] == "stands by: another broadcaster leads"

@@ -33,9 +33,10 @@ class Clock:
         return self.now
 
 
-def keeper_in(folder: Path, clock: Clock | None = None, pepper: bytes = b"") -> Keeper:
+def keeper_in(folder: Path, clock: Clock | None = None, *peppers: bytes) -> Keeper:
     hasher = PasswordHasher(time_cost=1, memory_cost=1024)  # a test has no time for more
-    return Keeper(folder, pepper=pepper, clock=lambda: float(NOW), monotonic=clock or Clock(), hasher=hasher)
+    monotonic = clock or Clock()
+    return Keeper(folder, peppers=peppers, clock=lambda: float(NOW), monotonic=monotonic, hasher=hasher)
 
 
 @asynccontextmanager
@@ -97,42 +98,55 @@ async def test_it_is_kept_as_a_hash_alone(tmp_path: Path) -> None:
 
 async def test_after_a_restart_the_right_one_is_known(tmp_path: Path) -> None:
     """With the key that is not in the state folder nothing is computed; with another key it is, once."""
-    await keeper_in(tmp_path, pepper=b"a").set_passphrase(WORDS)
-    for pepper, computed in ((b"a", 0), (b"b", 1), (b"b", 0), (b"", 1)):
-        keeper = keeper_in(tmp_path, pepper=pepper)
+    await keeper_in(tmp_path, None, b"a").set_passphrase(WORDS)
+    for peppers, computed in (([b"a"], 0), ([b"b"], 1), ([b"b"], 0), ([], 1)):
+        keeper = keeper_in(tmp_path, None, *peppers)
         assert keeper.is_unconfirmed is bool(computed)
         async with running(keeper):
             token = (await answer_to(keeper, WORDS)).token
             assert token
             assert (await answer_to(keeper, WORDS + "!")).token is None
-        assert keeper.computed == computed, pepper
+        assert keeper.computed == computed, peppers
         await asyncio.wrap_future(keeper._writing.submit(lambda: None))  # noqa: SLF001 - what it has to write
 
 
 async def test_whether_it_is_confirmed(tmp_path: Path) -> None:
     """It is once it was set, or entered; a new key of the bucket makes it unknown, as the check sees, too."""
-    keeper = keeper_in(tmp_path, pepper=b"a")
+    keeper = keeper_in(tmp_path, None, b"a")
     assert not keeper.is_unconfirmed
-    assert passphrase_in(tmp_path, b"a") == (False, False)
+    assert passphrase_in(tmp_path, [b"a"]) == (False, False)
     await keeper.set_passphrase(WORDS)
     assert not keeper.is_unconfirmed
-    assert passphrase_in(tmp_path, b"a") == (True, True)
-    assert passphrase_in(tmp_path, b"b") == (True, False)
-    keeper = keeper_in(tmp_path, pepper=b"b")
+    assert passphrase_in(tmp_path, [b"a"]) == (True, True)
+    assert passphrase_in(tmp_path, [b"b"]) == (True, False)
+    keeper = keeper_in(tmp_path, None, b"b")
     async with running(keeper):
         await answer_to(keeper, WORDS + "!")
         assert keeper.is_unconfirmed
         await answer_to(keeper, WORDS)
         assert not keeper.is_unconfirmed
     await asyncio.wrap_future(keeper._writing.submit(lambda: None))  # noqa: SLF001 - what it has to write
-    assert passphrase_in(tmp_path, b"b") == (True, True)
-    await keeper_in(tmp_path, pepper=b"c").set_passphrase(WORDS)
-    assert passphrase_in(tmp_path, b"c") == (True, True)
+    assert passphrase_in(tmp_path, [b"b"]) == (True, True)
+    await keeper_in(tmp_path, None, b"c").set_passphrase(WORDS)
+    assert passphrase_in(tmp_path, [b"c"]) == (True, True)
+
+
+async def test_a_secret_that_comes_later(tmp_path: Path) -> None:
+    """What was known by the bucket's key stays known, after the next right try by the new secret."""
+    await keeper_in(tmp_path, None, b"bucket").set_passphrase(WORDS)
+    keeper = keeper_in(tmp_path, None, b"secret", b"bucket")
+    assert (await answer_to(keeper, WORDS + "!")).token is None
+    assert not passphrase_in(tmp_path, [b"secret"])[1]
+    assert (await answer_to(keeper, WORDS)).token
+    await asyncio.wrap_future(keeper._writing.submit(lambda: None))  # noqa: SLF001 - what it has to write
+    assert [passphrase_in(tmp_path, [pepper])[1] for pepper in (b"secret", b"bucket")] == [True, False]
+    assert (await answer_to(keeper, WORDS)).token
+    assert keeper.computed == 0
 
 
 async def test_no_try_tells_how_near_it_was(tmp_path: Path) -> None:
     """One letter off, or all letters: the time of an answer is the same."""
-    keeper = keeper_in(tmp_path, pepper=b"a")
+    keeper = keeper_in(tmp_path, None, b"a")
     await keeper.set_passphrase(WORDS)
     tries = seconds(1000, 300)
     times: dict[str, list[float]] = {WORDS[:-1] + "x": [], "x" * len(WORDS): []}

@@ -159,13 +159,13 @@ def test_hls_folder(hls: Path, tmp_path: Path) -> None:
 
 async def test_the_passphrase(tmp_path: Path) -> None:
     """It is not set, known, not known since the key changed, or in a file that the check may not read."""
-    assert folders.passphrase(tmp_path / "none", b"a").outcome == "warning"
-    await Keeper(tmp_path, pepper=b"a").set_passphrase("correct horse battery")
-    assert folders.passphrase(tmp_path, b"a").outcome == "ok"
-    finding = folders.passphrase(tmp_path, b"b")
+    assert folders.passphrase(tmp_path / "none", [b"a"]).outcome == "warning"
+    await Keeper(tmp_path, peppers=[b"a"]).set_passphrase("correct horse battery")
+    assert folders.passphrase(tmp_path, [b"a"]).outcome == "ok"
+    finding = folders.passphrase(tmp_path, [b"b"])
     assert (finding.outcome, "the bucket's key changed" in finding.message) == ("warning", True)
     (tmp_path / PASSPHRASE).chmod(0o644)
-    assert folders.passphrase(tmp_path, b"a").outcome == "skipped"
+    assert folders.passphrase(tmp_path, [b"a"]).outcome == "skipped"
 
 
 def test_state_folder_is_left_as_it_was(tmp_path: Path) -> None:

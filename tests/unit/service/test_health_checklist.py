@@ -43,7 +43,7 @@ TABLE: list[tuple[CheckFinding, str, str]] = [
     (doors_finding(is_private=True, are_open=True, is_live=False), "warning", "guests see a rehearsal"),
     (doors_finding(is_private=True, are_open=True, is_live=True), "skipped", "guests watch"),
     (passphrase_finding(is_set=False, is_unconfirmed=False), "warning", "only who is invited can watch"),
-    (passphrase_finding(is_set=True, is_unconfirmed=True), "warning", "since the bucket's key changed"),
+    (passphrase_finding(is_set=True, is_unconfirmed=True), "warning", "or the bucket's key changed"),
     (passphrase_finding(is_set=True, is_unconfirmed=False), "ok", "keeps nobody out"),
     (disk_finding(math.nan, GIGABYTE, 0, 1e6), "skipped", "is not known"),
     (disk_finding(1e6, GIGABYTE, 0, 1e6), "failed", "1.0 MB left"),

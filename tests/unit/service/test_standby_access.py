@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.access.keeper import Keeper
+from broadcaster.access.keeper import PASSPHRASE, Keeper, passphrase_in
 from broadcaster.config import Settings, load
 from broadcaster.errors import ConfigError, StorageUnavailable
+from broadcaster.ipc.messages import PassphraseAnswer, PassphraseTry
 from broadcaster.service import standby
-from broadcaster.service.components import shared_settings
+from broadcaster.service.components import peppers_of, shared_settings
 from broadcaster.service.standby import SharedAccess, standby_report
 from tests.support.fakes.lease_bucket import LeaseBucket
 from tests.support.fakes.recorder_fixture import FakeShelf
@@ -44,7 +45,8 @@ async def leading(shelf: FakeShelf, settings: Settings) -> AsyncIterator[tuple[K
     """A leader's keeper, and what writes its state into the bucket."""
     lease = LeaseBucket().owner("a", standby=True)
     await lease.renew()
-    keeper, access = Keeper(settings.state_dir, mode="invitation"), SharedAccess(shelf, settings)
+    keeper = Keeper(settings.state_dir, mode=settings.access, peppers=peppers_of(settings))
+    access = SharedAccess(shelf, settings)
     run = access.share(keeper, lease)
 
     async def write() -> None:
@@ -76,6 +78,30 @@ async def test_the_next_leader_knows(tmp_path: Path) -> None:
         assert "access" not in key.removesuffix("-access.bin")
         for secret in (b"Rose", keeper.grants().secret.encode(), *map(str.encode, keeper.grants().ends)):
             assert secret not in body
+
+
+async def test_the_next_leader_recognises_the_passphrase(tmp_path: Path) -> None:
+    """By the secret of both, without which state folder and bucket have nothing but the argon2 hash of it."""
+    shelf, words = FakeShelf(), "of some words"
+    given = {"BROADCASTER_ACCESS": "passphrase"}
+    ours, theirs = (settings_of(tmp_path / name, **given) for name in "ab")
+    async with leading(shelf, ours) as (keeper, _):
+        await keeper.set_passphrase(words)
+        assert await SharedAccess(shelf, theirs).adopt()
+    found = Keeper(theirs.state_dir, peppers=peppers_of(theirs))
+    assert not found.is_unconfirmed
+    told = list[PassphraseAnswer]()
+    for text in ("wrong words", words):
+        found(PassphraseTry("1", text), told.append)
+    assert [answer.token is not None for answer in told] == [False, True]
+    alone = settings_of(tmp_path / "b", **given, BROADCASTER_STANDBY="", BROADCASTER_ACCESS_SECRET="")
+    ((_, body),) = shelf.objects_.items()
+    for settings in (ours, theirs):
+        assert passphrase_in(settings.state_dir, peppers_of(settings)) == (True, True)
+        assert passphrase_in(settings.state_dir, peppers_of(alone)) == (True, False)
+        digest = (settings.state_dir / PASSPHRASE).read_text().split()[-1]
+        assert bytes.fromhex(digest) not in body
+        assert digest.encode() not in body
 
 
 async def test_a_bucket_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -557,17 +558,20 @@ OWN_CUTOFF, BUCKET_CUTOFF, OTHER_CUTOFF = 0.6, 0.7, 0.88
 def unknown_names() -> list[str]:
     """Unknown names in the environment and ``.env``, one line each, with the setting that may be meant."""
     names = {*os.environ, *dotenv_values(ENV_FILE, interpolate=False, encoding=_encoding(ENV_FILE))}
-    settings = {str(field.alias) for field in Settings.model_fields.values()}
-    unknown = ((name, _nearest_setting(name.upper(), settings)) for name in sorted(names))
+    unknown = ((name, _nearest_setting(name.upper())) for name in sorted(names))
     return [
         f"{name} is not a setting{f' (perhaps {nearest} is meant)' if nearest else ''}"
         for name, nearest in unknown
-        if name.upper() not in settings and (nearest or name.upper().startswith(OWN_PREFIX))
+        if nearest != name.upper() and (nearest or name.upper().startswith(OWN_PREFIX))
     ]
 
 
-def _nearest_setting(name: str, settings: Iterable[str]) -> str | None:
+@cache
+def _nearest_setting(name: str) -> str | None:
     """The most similar setting, if any is similar enough. The prefix that most settings share is ignored."""
+    settings = [str(field.alias) for field in Settings.model_fields.values()]
+    if name in settings:
+        return name
     if name.startswith(FOREIGN_PREFIXES):
         return None
     prefix, cutoff = "", BUCKET_CUTOFF if name.startswith(BUCKET_PREFIX) else OTHER_CUTOFF

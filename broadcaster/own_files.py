@@ -137,11 +137,16 @@ def open_beneath(root: Path, path: Path, flags: int = READ) -> int:
 
     Raises OSError: ELOOP for a link, EXDEV for a path that leads out of the root.
     """
-    if not path.is_relative_to(root) or ".." in (parts := path.relative_to(root).parts):
-        raise OSError(errno.EXDEV, "leads out of the folder", str(path))
-    base = os.open(root, FOLDER)
+    folder, name = str(root), str(path)  # as text: Path's own comparison takes half of the time of a look
+    if name == folder:
+        below = "."
+    elif name.startswith(above := folder.rstrip("/") + "/") and ".." not in name[len(above) :].split("/"):
+        below = name.removeprefix(above)
+    else:
+        raise OSError(errno.EXDEV, "leads out of the folder", name)
+    base = os.open(folder, FOLDER)
     try:
-        return open_at(base, "/".join(parts) or ".", flags)
+        return open_at(base, below, flags)
     finally:
         os.close(base)
 

@@ -12,7 +12,9 @@ import aiohttp
 import psutil
 
 from broadcaster.http import raise_file_limit
+from broadcaster.tracker.protocol import info_hash, stream_index
 from tests.bench.cores import CLIENT, free_port, run, this_process_on
+from tests.bench.playlist_server import full_channel
 from tests.bench.report import Figure, percentile, progress
 from tests.support.fakes.webtorrent_clients import announce, answer, identifier
 
@@ -24,6 +26,7 @@ SDP = (
     "v=0\r\n" + "a=candidate:1 1 udp 2113937151 192.0.2.1 50000 typ host\r\n" * 25
 )  # 1.5 KB, like a browser's
 PATIENCE = 120.0  # seconds
+SWARM = info_hash(full_channel().view.runs[-1], stream_index(None))  # the tracker serves no other
 
 
 class Viewer:
@@ -54,7 +57,7 @@ class Viewer:
             offers = [
                 {"offer": {"type": "offer", "sdp": SDP}, "offer_id": identifier(name)} for name in names
             ]
-            text = announce(self._name, offers=offers)
+            text = announce(self._name, swarm=SWARM, offers=offers)
             self._asked = time.monotonic()
             await socket.send_str(text)
             await asyncio.sleep(INTERVAL)

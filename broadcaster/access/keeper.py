@@ -18,12 +18,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from pydantic import TypeAdapter, ValidationError
 
 from broadcaster.access import make_token, opened_of, proxy_key
@@ -40,6 +38,9 @@ from broadcaster.ipc.messages import (
 )
 from broadcaster.own_files import OTHERS, read_own, write_own
 from broadcaster.tracker.tracker import TokenBucket
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 logger = logging.getLogger(__name__)
 
@@ -528,6 +529,8 @@ def seal(secret: bytes, text: str) -> bytes:
 
 def unseal(secret: bytes, body: bytes) -> str:
     """The text of ``seal``; raises ValueError if it was sealed with another secret, or changed."""
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - as in _cipher
+
     try:
         return _cipher(secret).decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], None).decode()
     except (InvalidTag, ValueError):
@@ -535,4 +538,7 @@ def unseal(secret: bytes, body: bytes) -> str:
 
 
 def _cipher(secret: bytes) -> ChaCha20Poly1305:
+    # 6 MB, which only a broadcaster with a standby needs
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305  # noqa: PLC0415
+
     return ChaCha20Poly1305(hmac.digest(secret, b"broadcaster seal", sha256))

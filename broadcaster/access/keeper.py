@@ -64,13 +64,14 @@ class Doors:
 
     ``closed``: when they were closed last. ``opened``: guests see nothing of before; None if they may, or
     if that has ended.
-    ``opens``: when they open by themselves.
+    ``opens``: when they open by themselves. ``hidden``: the listed recordings that the closing has hidden.
     """
 
     open: bool
     closed: float
     opened: float | None = None
     opens: float | None = None
+    hidden: tuple[str, ...] = ()
 
 
 _doors: TypeAdapter[Doors] = TypeAdapter(Doors)
@@ -168,6 +169,11 @@ async def _nothing(_: Doors) -> None:
     """Nothing is to be done."""
 
 
+async def _none() -> tuple[str, ...]:
+    """There are no recordings."""
+    return ()
+
+
 class Keeper:
     """Decides who gets a token. ``clock`` is the wall time.
 
@@ -194,15 +200,17 @@ class Keeper:
         self.watching: dict[str, int] = {}  # by grant
         self.invitations = Invitations(folder / INVITATIONS)
         self.on_open: Callable[[Doors], Awaitable[None]] = _nothing
+        # Hides what guests have addresses of; returns the recordings that were listed.
+        self.on_close: Callable[[], Awaitable[tuple[str, ...]]] = _none
         # Called after each change that a standby has to know.
         self.on_share: Callable[[], Awaitable[None]] | None = None
+        self._clock = clock
         self._version_file = folder / VERSION
         self.version = _own_version(self._version_file)
         self._doors_file = folder / DOORS
-        self.doors = _own_doors(self._doors_file) or Doors(doors == "open", clock())
+        self.doors = _own_doors(self._doors_file) or self._first_doors(doors)
         self._doors_changed = Signal()
         self._file = folder / PASSPHRASE
-        self._clock = clock
         self._monotonic = monotonic
         self._hasher = hasher or PasswordHasher()
         self._secret = _own_secret(folder / SECRET)
@@ -289,9 +297,13 @@ class Keeper:
         """Let the crew in alone, until a time or the next opening. Raises NotPossible."""
         if opens is not None and opens <= self._clock():
             raise NotPossible("the doors open in the future")
-        closed = self._clock() if self.doors.open else self.doors.closed
-        await self._keep_doors(Doors(open=False, closed=closed, opens=opens))
-        self.on_change(self.grants())
+        if self.doors.open:
+            await self._keep_doors(Doors(open=False, closed=self._clock(), opens=opens))
+            self.on_change(self.grants())
+            await self._keep_doors(replace(self.doors, hidden=await self.on_close()))
+        else:
+            await self._keep_doors(replace(self.doors, opens=opens))
+            self.on_change(self.grants())
         logger.info("the doors are closed")
         await self._share()
 
@@ -311,6 +323,12 @@ class Keeper:
                     await changed.wait()
                 continue
             await self.open_doors()
+
+    def _first_doors(self, doors: Literal["open", "closed"]) -> Doors:
+        found = Doors(doors == "open", self._clock())
+        if not found.open:  # since now, also after a restart
+            write_own(self._doors_file, json.dumps(asdict(found)))
+        return found
 
     async def _keep_doors(self, doors: Doors) -> None:
         try:

@@ -59,6 +59,10 @@ GIVEN_UP_TARGET_DURATIONS = 10  # for which players may still ask for what was l
 FIRST = "first numbers"  # of playlists, since another broadcaster has led
 EXPECTED, FIRST_TIME = "expected variants", "first time"  # of the stream that it had, and of runs
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+NOTICED = """
+SELECT 1 FROM segments WHERE part IN (SELECT number FROM parts WHERE recording = :recording)
+    AND noticed >= :begin AND noticed - duration < :end AND fault IS NULL LIMIT 1
+"""
 NOTE_SIZE = """
 UPDATE segments SET size = :size WHERE (key = :key OR shared_key = :key) AND fault IS NULL AND size = 0
 """
@@ -372,6 +376,14 @@ class Catalog:
     async def views(self) -> list[Recording | Clip]:
         """All recordings and clips, also in the bin, and until their last object is deleted."""
         return [*await self.recordings.every(), *await self.clips.every()]
+
+    async def was_noticed(self, recording: str, begin: datetime, end: datetime) -> bool:
+        """Whether a recording has media of a time by this machine's clock: from ``begin`` on, before ``end``.
+
+        The times of the recording are the encoder's, whose clock may be wrong.
+        """
+        bounds = {"begin": rows.to_microseconds(begin), "end": rows.to_microseconds(end)}
+        return bool(await self.writer.select(NOTICED, {"recording": recording, **bounds}, tuple))
 
     async def due(self, most: int) -> list[str]:
         """Keys of objects to delete now, oldest first; none while the disk fails."""

@@ -59,6 +59,7 @@ LARGEST = 2**25  # bytes of a segment that is read back
 STEP = timedelta(seconds=10)  # one frame is decoded in each
 RENEW = 15.0  # seconds; with one frame in ten seconds, the live poster is written every 20 seconds
 AGE = 10  # seconds for which caches may keep the live poster
+OWNCAST_AGE = 60.0  # seconds: Owncast renews its preview every 20 s, from a segment of before
 HEAD = 2**22  # bytes of a segment; its first key frame is at the beginning
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -303,7 +304,8 @@ class LivePoster:
     ``url`` is the public URL of the bucket, ``view`` returns the current playlists. Frames for recordings are
     kept in ``frames``. While ``hidden`` nothing of the stream is for viewers, who may know the poster's
     address from an earlier time. ``owncast_picture`` fetches Owncast's preview, which is preferred, and the
-    only source without ``ffmpeg``.
+    only source without ``ffmpeg``; not for a minute after ``hidden``, as it may be of before. A private
+    event, which has ``names``, may have been hidden until the process began.
     """
 
     def __init__(  # noqa: PLR0913 - all parts that it connects
@@ -338,6 +340,7 @@ class LivePoster:
         self._due: _DueFrame | None = None
         self._changed = asyncio.Event()
         self._renewed = float("-inf")  # by the clock
+        self._was_hidden = clock() if names else float("-inf")  # the last time, by the clock
         self.picture: bytes | None = None  # the poster itself (JPEG)
         self._is_on = False
         self._streams = 0  # that have ended
@@ -346,6 +349,8 @@ class LivePoster:
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
+        if self._hidden():
+            self._was_hidden = self._clock()
         match event:
             case SegmentPublished(segment=segment) if segment.time and not segment.gap:
                 self._is_on = True
@@ -376,7 +381,8 @@ class LivePoster:
             return
         streams = self._streams
         is_turn = self._clock() - self._renewed >= RENEW
-        picture = await self._from_owncast() if is_turn else None
+        is_of_now = self._hidden() or self._clock() - self._was_hidden > OWNCAST_AGE
+        picture = await self._from_owncast() if is_turn and is_of_now else None
         media = await asyncio.to_thread(_head, due.file) if due.file else b""
         if media and self._ffmpeg and (self._frames or (is_turn and picture is None)):
             made = await self._frame(self._ffmpeg, due, media)

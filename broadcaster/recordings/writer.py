@@ -322,6 +322,7 @@ class Recorder:
         self._retrying = Retrying("writes of recordings", sleep=sleep)
         self._growing: dict[int, _GrowingPart] = {}  # by part
         self._versions: dict[str, _WrittenVersion] = {}  # of running recordings
+        self._looks = 0  # at what is shown
         self._placed: dict[str, str] = {}  # by running recording: the only folder with objects of it
         self._changed = asyncio.Event()
 
@@ -381,11 +382,19 @@ class Recorder:
             for clip in over:
                 await self._clear(f"clips/{clip.id}")
                 await self._clips.release(clip)
-            if self._show:
-                recordings, parts = await self._recordings.all(), await self._recordings.parts()
-                self._show(recordings, parts, await self._clips.all())
+            await self.show()
             if failures:
                 raise failures[0]
+
+    async def show(self) -> None:
+        """Show recordings and clips as they are now, also while the bucket fails; raises CatalogError."""
+        if self._show:
+            self._looks += 1
+            look = self._looks
+            recordings, parts = await self._recordings.all(), await self._recordings.parts()
+            clips = await self._clips.all()
+            if look == self._looks:  # else a later look shows what is newer
+                self._show(recordings, parts, clips)
 
     async def _attempt(self, work: Awaitable[None], failures: list[Exception]) -> bool:
         """Whether the work succeeded. StorageError and CatalogError are raised, others added to failures."""

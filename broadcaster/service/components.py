@@ -7,7 +7,7 @@ import hmac
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from broadcaster.aio import EventLoopLag
 from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.bucket.lease import IDLE_TTL, MACHINE, VERSION, PrefixLease, machine_id, own_name
 from broadcaster.catalog import Catalog, CatalogSnapshot
-from broadcaster.catalog.records import Visibility, new_secret, unguessable
+from broadcaster.catalog.records import Recording, Visibility, new_secret, unguessable
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.edge import EdgePublisher
 from broadcaster.errors import ConfigError
@@ -110,6 +110,7 @@ def state_folder(settings: Settings) -> Iterator[None]:
 
 TAKEOVER = 60.0  # seconds in which a stream goes on after a takeover, at least
 LISTED_WITHIN = 15.0  # seconds of these in which players wait for it
+WRONG_CLOCK = timedelta(days=1)  # by which an encoder's clock may be behind this machine's
 STUCK = 5.0  # seconds without a scan of the folder or a tick of the pipeline
 
 
@@ -138,6 +139,7 @@ class Components:
                     doors=settings.doors,
                     peppers=peppers_of(settings),
                 )
+                self.keeper.on_open, self.keeper.on_close = self.open_doors, self.close_doors
         self.gate_file: GateFile | None = None
         if self.keeper and settings.gate_file:
             self.gate_file = GateFile(settings.gate_file, self.keeper.grants())
@@ -421,10 +423,21 @@ class Components:
         ]
 
     async def open_doors(self, doors: Doors) -> None:
-        """Hide what was before from guests, unless they may see it. Raises CatalogError."""
+        """Hide what was before from guests; or show it again, if they may see it. Raises CatalogError."""
         if doors.opened is not None:
-            self.pipeline.open_doors(datetime.fromtimestamp(doors.opened, UTC))
+            await self.pipeline.open_doors(datetime.fromtimestamp(doors.opened, UTC))
             await self._hide_rehearsal(doors)
+        elif self.keeper:
+            for name in self.keeper.doors.hidden:
+                await self.catalog.recordings.change(name, visibility=Visibility.LISTED)
+            self.recorder.write_soon()
+            await self.recorder.show()
+
+    async def close_doors(self) -> tuple[str, ...]:
+        """Hide recordings that go on, which guests know; returns the listed ones. Raises CatalogError."""
+        on = [found for found in await self.catalog.recordings.all() if found.ended is None]
+        await self._hide(on)
+        return tuple(found.id for found in on if found.visibility is Visibility.LISTED)
 
     def note_rehearsal(self, event: Event) -> None:
         """Note the end of a stream that the opening of the doors cut off, and the begin of the next one."""
@@ -440,21 +453,37 @@ class Components:
             await self._rehearsal_changed.wait()
             self._rehearsal_changed.clear()
             rehearsal, self._rehearsal = self._rehearsal, None
-            if rehearsal:
-                await self._hide_rehearsal(rehearsal, is_over=True)
-            if self.stream.state is State.LIVE and not self.stream.is_rehearsal:
-                await self.keeper.end_rehearsal()
+            try:
+                if rehearsal:
+                    await self._hide_rehearsal(rehearsal, is_over=True)
+                if self.stream.state is State.LIVE and not self.stream.is_rehearsal:
+                    await self.keeper.end_rehearsal()
+            except Exception:  # this part is started again
+                self._rehearsal = rehearsal
+                self._rehearsal_changed.set()
+                raise
 
     async def _hide_rehearsal(self, doors: Doors, *, is_over: bool = False) -> None:
         """Hide the recordings of the time in which the doors were closed. Raises CatalogError."""
-        closed = datetime.fromtimestamp(doors.closed, UTC)
-        for recording in await self.catalog.recordings.all():
-            was_on = recording.ended > closed if recording.ended else not is_over
-            was_on &= doors.opened is not None and recording.started.timestamp() < doors.opened
-            if was_on and recording.visibility is not Visibility.HIDDEN:
+        closed, opened = (datetime.fromtimestamp(time or 0, UTC) for time in (doors.closed, doors.opened))
+
+        async def is_of_it(recording: Recording) -> bool:
+            if recording.ended is None:
+                return not is_over
+            if recording.ended > closed and (not is_over or recording.started < opened):
+                return True
+            is_recent = recording.ended > closed - WRONG_CLOCK
+            return is_recent and await self.catalog.was_noticed(recording.id, closed, opened)
+
+        await self._hide([found for found in await self.catalog.recordings.all() if await is_of_it(found)])
+
+    async def _hide(self, recordings: Iterable[Recording]) -> None:
+        for recording in recordings:
+            if recording.visibility is not Visibility.HIDDEN:
                 values = {"visibility": Visibility.HIDDEN, "secret": new_secret()}
                 await self.catalog.recordings.change(recording.id, **values)
         self.recorder.write_soon()
+        await self.recorder.show()
 
     def _is_rehearsing(self) -> bool:
         return self.keeper is not None and self.keeper.is_rehearsing

@@ -334,7 +334,6 @@ async def serve(
         if components.keeper:
             viewer_server.admit(components.keeper.grants(), components.keeper)
             components.keeper.on_change = partial(_admit, components)
-            components.keeper.on_open = components.open_doors
             viewer_server.on_guests = supervisor.contained("access", components.keeper.count, None)
         own: dict[str, Observer] = {
             "metrics": Metrics(registry),

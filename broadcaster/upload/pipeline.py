@@ -78,7 +78,7 @@ class Pipeline:
         self._rewrites = rewrites
         self._group = asyncio.TaskGroup()
         self._uploads: dict[str, SegmentUpload] = {}  # by object key, oldest first, until they are released
-        self._effects: asyncio.Queue[Effect] = asyncio.Queue()
+        self._effects: asyncio.Queue[Effect | asyncio.Event] = asyncio.Queue()
         self._idle = asyncio.Event()
         self._leaves = False  # what is not being uploaded, to another broadcaster
         self._under_way = 0  # uploads that have not ended
@@ -154,9 +154,12 @@ class Pipeline:
         on_its_way = f"a segment has been on its way for {waited:.0f} s"
         return (self.uplink.shortage or on_its_way) if late else None
 
-    def open_doors(self, at: datetime) -> None:
-        """From now on viewers see nothing of before this time."""
+    async def open_doors(self, at: datetime) -> None:
+        """Viewers see nothing of before this time any more when this returns."""
         self._handle(model.DoorsOpened(at))
+        is_shown = asyncio.Event()
+        self._queue([is_shown])
+        await is_shown.wait()
 
     def _now(self) -> Instant:
         return Instant(self._clock(), time.monotonic())
@@ -164,7 +167,7 @@ class Pipeline:
     def _handle(self, event: Event) -> None:
         self._queue(self.stream.handle(event, self._now()))
 
-    def _queue(self, effects: Iterable[Effect]) -> None:
+    def _queue(self, effects: Iterable[Effect | asyncio.Event]) -> None:
         for effect in effects:
             self._effects.put_nowait(effect)
             self._idle.clear()
@@ -209,7 +212,7 @@ class Pipeline:
                 self._idle.set()
             await self._do(await self._effects.get())
 
-    async def _do(self, effect: Effect) -> None:  # noqa: C901 - one case for each effect
+    async def _do(self, effect: Effect | asyncio.Event) -> None:  # noqa: C901 - one case for each effect
         match effect:
             case model.WriteFound(segment):
                 await self._catalog.noticed(segment)
@@ -234,6 +237,8 @@ class Pipeline:
                 self._handle(model.SegmentReleased(segment.key))
             case model.AskEncoder() if self._encoder:
                 self._encoder.ask()
+            case asyncio.Event():  # all effects before it are executed
+                effect.set()
             case model.Log(level, message):
                 logger.log(logging.getLevelNamesMapping()[level.upper()], "%s", message)
 

@@ -298,14 +298,36 @@ async def find_none_of(hidden: set[str], begin: str, more: Iterable[str]) -> Non
         assert path.startswith("live/") or (await read(begin + path))[0] == 404, begin + path
 
 
-async def clip_at(begin: str) -> int:
-    """The answer to a request for a clip of the last seconds."""
-    now = round(1000 * time.time())
+async def clip_at(begin: str, when: float | None = None) -> int:
+    """The answer to a request for a clip of the last seconds, or of those before a time."""
+    now = round(1000 * (when or time.time()))
     async with (
         aiohttp.ClientSession() as session,
         session.post(f"{begin}live/clips", json={"begin": now - 6000, "end": now}) as response,
     ):
         return response.status
+
+
+async def close_again(service: Service, crew: str, guest: str, playlist: str) -> None:
+    """Guests are shut out, also from the recording in the bucket, which they know, until it is kept."""
+    await asyncio.to_thread(run, service, "doors", "closed")
+    assert await eventually(lambda: read(f"{guest}live/playlist.m3u8"), lambda found: found[0] == 401)
+    async with (
+        aiohttp.ClientSession(headers={"Accept": "text/html"}) as session,
+        session.get(URL(guest, encoded=True)) as page,
+    ):
+        assert "The doors are still closed" in await page.text()
+        assert page.headers["Refresh"] == "2"
+    assert (await read(f"{crew}live/playlist.m3u8"))[0] == 200
+    await eventually(lambda: read(playlist), lambda found: found[0] == 404)
+    await asyncio.to_thread(run, service, "doors", "open", "--keep")
+    await eventually(lambda: read(playlist), lambda found: found[0] == 200)
+
+
+async def first_found(guest: str) -> list[dict[str, object]]:
+    """The recordings that the first guest finds, as soon as the doors open."""
+    _, text = await eventually(lambda: read(f"{guest}recordings/newest.json"), lambda found: found[0] == 200)
+    return list(json.loads(text)["recordings"])
 
 
 @pytest.mark.takes(30)
@@ -337,14 +359,18 @@ async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
         crew, guest = service.address + path_of_crew, service.address + path_of_guest
         assert (await read(f"{guest}live/playlist.m3u8"))[0] == 401
         serial = json.loads((await read(f"{crew}live/segments/now"))[1])["serial"] - 4
+        event = json.loads((await read(f"{crew}live/events/now"))[1])["serial"] - 1
         (rehearsal,) = json.loads((await read(f"{crew}recordings/newest.json"))[1])["recordings"]
-        before = {f"live/segments/{serial}", f"watch/{rehearsal['id']}", f"recordings/{rehearsal['id']}.json"}
+        before = {f"live/segments/{serial}", f"live/events/{event}"}
+        before |= {f"watch/{rehearsal['id']}", f"recordings/{rehearsal['id']}.json"}
         hidden = await seen_by_crew([gate + path_of_crew for gate in gates], before)
         assert rehearsal["id"] in hidden
         assert await clip_at(crew) == 409
         coming = asyncio.create_task(bring(itertools.count(5)))
         asked = time.time()
-        await asyncio.to_thread(run, service, "doors", "open")
+        opening = asyncio.create_task(asyncio.to_thread(run, service, "doors", "open"))
+        assert await first_found(guest) == []
+        await opening
         said = time.time()
         await eventually(lambda: read(f"{guest}config.json"), lambda found: found[0] == 200)
         print(f"doors: a guest got in {time.time() - said:.2f} s after a command of {said - asked:.1f} s")
@@ -359,23 +385,16 @@ async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
         await eventually(look, lambda count: count >= 4)  # segments: the window still has the first one
         for gate in gates:
             await find_none_of(hidden, gate + path_of_guest, before)
+        assert await clip_at(guest, asked) == 409
         coming.cancel()
         begun = {number: (hls / "0" / writers[0].name(number)).stat().st_mtime - 1 for number in seen}
         assert [number for number in seen if begun[number] < asked] == []
-        assert len(json.loads((await read(f"{guest}recordings/newest.json"))[1])["recordings"]) == 1
+        (known,) = json.loads((await read(f"{guest}recordings/newest.json"))[1])["recordings"]
         await service.kill()
         await service.start()
         _, text = await eventually(lambda: read(f"{guest}{paths[0]}"), lambda found: "#EXTINF" in found[1])
         assert min(map(int, re.findall(r"-(\d+)\.ts", text))) == min(seen)
-        await asyncio.to_thread(run, service, "doors", "closed")
-        assert await eventually(lambda: read(f"{guest}live/playlist.m3u8"), lambda found: found[0] == 401)
-        async with (
-            aiohttp.ClientSession(headers={"Accept": "text/html"}) as session,
-            session.get(URL(guest, encoded=True)) as page,
-        ):
-            assert "The doors are still closed" in await page.text()
-            assert page.headers["Refresh"] == "2"
-        assert (await read(f"{crew}live/playlist.m3u8"))[0] == 200
+        await close_again(service, crew, guest, known["parts"][0])
     assert "Traceback" not in service.log.read_text()
 
 

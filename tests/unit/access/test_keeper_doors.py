@@ -60,6 +60,31 @@ async def test_closed_doors_let_the_crew_in(tmp_path: Path) -> None:
     assert not keeper.is_rehearsing
 
 
+async def test_closed_since_the_first_start(tmp_path: Path) -> None:
+    """What was before a restart is of the rehearsal, too, though nobody has opened or closed the doors."""
+    assert keeper_in(tmp_path).doors.closed == NOW
+    assert keeper_in(tmp_path, now=NOW + 3600).doors == Doors(open=False, closed=NOW)
+
+
+async def test_what_the_closing_has_hidden(tmp_path: Path) -> None:
+    """It is known until the doors open, also after a restart, and once guests are shut out."""
+    keeper = keeper_in(tmp_path, "open")
+    done = list[object]()
+    keeper.on_change = lambda grants: done.append(grants.doors.partition("-")[0])
+
+    async def hide() -> tuple[str, ...]:
+        done.append("hidden")
+        return ("a", "b")
+
+    keeper.on_close = hide
+    await keeper.close_doors()
+    await keeper.close_doors(opens=NOW + 60)
+    assert done == ["closed", "hidden", "closed"]
+    assert keeper_in(tmp_path).doors == Doors(open=False, closed=NOW, opens=NOW + 60, hidden=("a", "b"))
+    await keeper.open_doors(keep=True)
+    assert keeper_in(tmp_path).doors.hidden == ()
+
+
 async def test_what_fails_lets_nobody_in(tmp_path: Path) -> None:
     """The doors stay closed if what was before cannot be hidden, and can be opened again."""
     keeper = keeper_in(tmp_path)

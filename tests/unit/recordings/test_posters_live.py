@@ -51,7 +51,9 @@ class Place:
         self.view = View(main=Version(SIZES, START, 2))
         self.pictures = self.made()
 
-    def made(self, *, recording: bool = True, owncast: bool = False, ffmpeg: bool = True) -> LivePoster:
+    def made(
+        self, *, recording: bool = True, owncast: bool = False, ffmpeg: bool = True, names: bytes = b""
+    ) -> LivePoster:
         return LivePoster(
             self.store,
             self.spool,
@@ -59,6 +61,7 @@ class Place:
             self.frames if recording else None,
             prefix="live",
             url="https://v.example",
+            names=names,
             view=lambda: self.view,
             hidden=lambda: self.hidden,
             owncast_picture=self.ask if owncast else None,
@@ -84,7 +87,8 @@ class Place:
 
     @property
     def poster(self) -> bytes | None:
-        return self.store.objects_.get("live/poster.jpg")
+        posters = [found for key, found in self.store.objects_.items() if key.endswith("poster.jpg")]
+        return posters[0] if posters else None
 
 
 @pytest.fixture
@@ -130,6 +134,24 @@ async def test_none_is_of_a_rehearsal(place: Place) -> None:
     await place.publish(40)
     assert place.poster == b"41 bytes at None"
     assert len(place.frames.times()) == 3
+
+
+async def test_owncasts_own_is_of_before(place: Place) -> None:
+    """For a minute after a rehearsal, or the begin of a private event, a segment is decoded instead."""
+    place.pictures = place.made(owncast=True, names=b"secret")
+    place.theirs = JPEG
+    await place.publish(0)
+    assert place.poster == b"1 bytes at None"
+    await place.publish(70)
+    assert place.poster == JPEG
+    place.hidden = True
+    await place.publish(100)
+    place.hidden = False
+    for second in (120, 140, 160):
+        await place.publish(second)
+        assert place.poster == b"%d bytes at None" % (second + 1)
+    await place.publish(180)
+    assert place.poster == JPEG
 
 
 async def test_owncasts_own_comes_first(place: Place) -> None:

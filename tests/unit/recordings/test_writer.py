@@ -455,6 +455,10 @@ async def test_what_the_bucket_has_is_shown(room: RecorderFixture) -> None:
         room.studio.catalog.recordings.change(recording.id, visibility=visibility)
         await recorder.write()
         assert len(told[-1]) == paths
+    room.studio.catalog.recordings.change(recording.id, visibility="listed")
+    room.store.faults = [StorageUnavailable("no answer")] * 100
+    await recorder.show()
+    assert len(told[-1]) == 2
 
 
 async def test_kept_at_the_last_moment(room: RecorderFixture) -> None:

@@ -199,6 +199,23 @@ async def test_nothing_is_stored_that_the_journal_does_not_know(tmp_path: Path) 
     assert stored == []
 
 
+async def test_the_doors_open_once_viewers_see_nothing(tmp_path: Path) -> None:
+    """What is shown waits for the disk, and the doors wait for what is shown: no guest sees the rehearsal."""
+    async with running(Line(tmp_path)) as line:
+        line.discover(line.file("a.ts"))
+        await line.until_published(1)
+        line.writer.free = threading.Event()
+        line.discover(line.file("b.ts"), number=1)
+        await line.several_ticks()
+        opening = asyncio.create_task(line.pipeline.open_doors(line.clock()))
+        await line.several_ticks()
+        assert not opening.done()
+        assert [*line.pipeline.view.playlists] == ["0"]
+        line.writer.free.set()
+        await opening
+        assert line.pipeline.view.playlists == {}
+
+
 async def test_nothing_is_shown_that_was_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a transaction fails, ingest ends with its error, and viewers see what was written before."""
     line, failed = Line(tmp_path), list[str]()

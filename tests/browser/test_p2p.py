@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
+from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.browser.bad_peers import GREEDY, SILENT_FORGER, WITNESS, WRONG_BYTES
@@ -218,9 +221,46 @@ async def test_sharing_is_switched_and_outlives_a_reconnect_of_the_encoder(
         assert [state["rejected"] for state in last] == [0, 0]
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the table of the gates has the tracker")
+@pytest.mark.takes(40)
+async def test_guests_share_and_strangers_do_not(
+    tmp_path: Path, bucket: SeaweedBucket, browser: Browser
+) -> None:
+    """In a private event guests get video from each other; whoever knows the tracker alone meets nobody."""
+    async with (
+        end_to_end(
+            tmp_path,
+            bucket,
+            segment_seconds=SEGMENT,
+            BROADCASTER_VIEWER_MODE="sharing",
+            BROADCASTER_ACCESS="invitation",
+        ) as on,
+        contextlib.AsyncExitStack() as stack,
+        aiohttp.ClientSession() as stranger,
+    ):
+        await on.live_with(8)
+        invited = [await on.service.manage("invite", "--name", name, "--json") for name in ("Rose", "Ben")]
+        paths = [json.loads(text)["path"] for text in invited]
+        pages = [await stack.enter_async_context(viewer(browser, on, path=path)) for path in paths]
+        for page in pages:
+            await until(page, lambda s: s["p2p"]["enabled"] and s["p2p"]["peers"] == 1)
+        before = await asyncio.gather(*(play_on(page, WARM_UP) for page in pages))
+        after = await asyncio.gather(*(play_on(page, WATCHED) for page in pages))
+        share = share_of_peers(before, after)
+        print(f"{share:.0%} of {total(before, after) / 1e6:.1f} MB came from other guests")
+        assert share > 0
+        forged = paths[0][:-2] + ("0/" if paths[0][-2] != "0" else "1/")
+        for path in ("/", forged):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await stranger.ws_connect(URL(f"{on.service.address}{path}live/tracker", encoded=True))
+            assert refused.value.status == 401
+        async with stranger.ws_connect(URL(f"{on.service.address}{paths[0]}live/tracker", encoded=True)):
+            """A guest's is taken."""
+
+
 @asynccontextmanager
 async def viewer(
-    browser: Browser, on: EndToEnd, tracker_port: int | None = None, script: str = ""
+    browser: Browser, on: EndToEnd, tracker_port: int | None = None, script: str = "", path: str = "/"
 ) -> AsyncIterator[Page]:
     """A page with connections of its own, which a profile shared with others would not give it."""
     context = await browser.new_context(viewport={"width": 640, "height": 480})
@@ -235,7 +275,7 @@ async def viewer(
             f"{{ super(url.replace(/:[0-9]+/, ':{tracker_port}'), ...more); }} }};"
         )
     with no_complaints(page):
-        await page.goto(f"{on.service.address}/")
+        await page.goto(f"{on.service.address}{path}")
         yield page
     await context.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -41,7 +42,7 @@ from tests.support.judges.gate_cases import (
 from tests.support.judges.timing import check_forged_tokens
 from tests.support.length import SOAK
 from tests.support.servers.service import running_service
-from tests.support.servers.worker import Worker, running_worker
+from tests.support.servers.worker import WORKER, Worker, running_worker
 from tests.support.waiting import PATIENCE, eventually
 
 TITLE = "The stream's own title"
@@ -58,6 +59,7 @@ PATHS = (
         "/recordings/newest.json",
         "/watch/x",
         "/c/x",
+        "/oembed/watch/x",
         "/gate",
         "/live/gate",
     ),
@@ -144,6 +146,25 @@ async def test_a_recording_that_is_opened(worker: Worker) -> None:
     await tell(worker, 3, GRANT)
     assert (await answer(worker.address, Case("", f"/watch/{OPENED}", passes=False)))[0] == 401
     await check_table(worker.address, [case for case in opened_cases(now) if not case.passes], LEAKS)
+
+
+def routes_of_worker() -> list[str]:
+    """Patterns of all paths for which the Worker has code, of its source."""
+    source = (WORKER / "worker.mjs").read_text()
+    found = re.search(r"const PATHS = /\^\\/\((.*)\)\$/;", source)
+    assert found
+    alternatives = re.split(r"\|(?![^()]*\))", found[1])
+    routes = {*alternatives, *map(re.escape, re.findall(r'path === "/([^"]+)"', source))}
+    assert len(routes) > 10
+    return sorted(routes - {"health"})  # which strangers get
+
+
+def test_every_route_is_asked_for() -> None:
+    """The crawl of the Worker has a path for each route of its source."""
+    unasked = [
+        route for route in routes_of_worker() if not any(re.fullmatch(route, path[1:]) for path in PATHS)
+    ]
+    assert unasked == []
 
 
 async def test_every_route_is_behind_it(worker: Worker) -> None:

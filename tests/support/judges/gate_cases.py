@@ -19,6 +19,13 @@ NOW = 1_800_000_000
 UNGUESSABLE = re.compile(
     r"(^|/)([0-9a-f]{32}-[^/]+$|\d{4}-\d\d-\d\d-\d{4}-[a-z2-9]{26,}(-[0-9a-f]+)?[/.-]|check-[0-9a-f]{32}/)"
 )
+# Of a stranger who knows the tracker.
+SOCKET = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 # What there is to be seen of an event, by its path.
 ROUTES = (
     "/",
@@ -115,6 +122,11 @@ def cases(now: int = NOW) -> Iterator[Case]:
     yield Case(
         "the token as authorization", media, passes=False, headers={"Authorization": f"Bearer {valid}"}
     )
+    for name in ("", bad_ones["forged"], bad_ones["revoked"]):
+        begin = name and f"/t/{name}"
+        yield Case(f"a socket with {name}", f"{begin}/live/tracker", passes=False, headers=SOCKET)
+    for key in ("path", "path -", f"path {SECRET.hex()}", f"cookie {valid}"):
+        yield Case(f"a gate's key, {key}", media, passes=False, headers={"X-Broadcaster-Gate": key})
     yield Case("two slashes before it", f"//t/{valid}{media}", passes=False)
     yield Case("a capital T", f"/T/{valid}{media}", passes=False)
     yield Case("a folder before it", f"/live/t/{valid}{media}", passes=False)

@@ -45,6 +45,7 @@ from broadcaster.setting_types import (
     Seconds,
     SocketUrl,
     SpoolSize,
+    Standby,
     keep_time,
     seconds,
 )
@@ -111,10 +112,11 @@ class Settings(BaseSettings):
         alias="BROADCASTER_LEASE_SECONDS",
         description="Seconds without a sign of the leader until another one leads. Without a stream 180.",
     )
-    standby: bool = Field(
+    standby: Standby = Field(
         default=False,
         alias="BROADCASTER_STANDBY",
-        description="`true` on each of two broadcasters of one stream: one leads, the other one takes over.",
+        description="`true` on each of two broadcasters of one stream: one leads, the other one takes over."
+        " `warm`: while it stands by, it [uploads its own segments in advance](standby.md#a-warm-standby).",
     )
     leader_url: ListenerUrl | None = Field(
         default=None,
@@ -477,13 +479,19 @@ class Settings(BaseSettings):
         if self.is_private and (self.mirror or self.tracker_url):
             open_ways = "BROADCASTER_MIRROR and BROADCASTER_TRACKER_URL have no gate"
             raise ValueError(f"{open_ways}: remove them, or set BROADCASTER_ACCESS=public")
+        if self.viewer_clips and not self.has_pages:
+            raise ValueError("BROADCASTER_VIEWER_CLIPS needs BROADCASTER_RECORDINGS")
+        return self
+
+    @model_validator(mode="after")
+    def _check_standby(self) -> Settings:
         if self.is_private and self.standby and (self.gate_file or not self.access_secret):
             needs = "needs BROADCASTER_ACCESS_SECRET, and no BROADCASTER_GATE_FILE"
             raise ValueError(f"BROADCASTER_STANDBY of a private event {needs}")
         if self.leader_url and not self.standby:
             raise ValueError("BROADCASTER_LEADER_URL needs BROADCASTER_STANDBY=true")
-        if self.viewer_clips and not self.has_pages:
-            raise ValueError("BROADCASTER_VIEWER_CLIPS needs BROADCASTER_RECORDINGS")
+        if self.standby == "warm" and self.source == "push":
+            raise ValueError("BROADCASTER_STANDBY=warm needs BROADCASTER_SOURCE=folder")
         return self
 
     @property

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError
 
 MAX_PREFIX = 200  # bytes: with run, variant and name a key has 1024 at most
 MAX_WAIT = 7 * 24 * 3600.0  # seconds
@@ -71,6 +72,12 @@ def keep_time(least: str, unit: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def _standby(value: object) -> object:
+    with suppress(ValidationError):
+        return value if value == "warm" else TypeAdapter(bool).validate_python(value)
+    raise ValueError("must be true, false or warm")
+
+
 def _spool_limit(value: ByteSize) -> ByteSize:
     if not MIN_SPOOL <= value <= MAX_SPOOL:
         raise ValueError("must be between 256KiB, to hold a segment, and 1PiB")
@@ -117,6 +124,7 @@ Prefix = Annotated[
         "[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", "must be made of letters, digits, - and _, with / between folders"
     ),
 ]
+Standby = Annotated[bool | Literal["warm"], BeforeValidator(_standby)]
 HostNames = Annotated[
     str, _matching("[A-Za-z0-9._:, -]*", "must be names of hosts, with commas between them")
 ]

@@ -217,6 +217,27 @@ class ObjectStore:
                 raise
         return _check_etag(key, found)
 
+    async def copy(self, source: str, key: str, *, deadline: float) -> None:
+        """Copy an object that ``put`` stored, within the bucket, to a new key.
+
+        Raises ObjectNotFound where there is no ``source``, else as ``put`` does.
+        """
+        async with self._failures("PUT", deadline):
+            try:
+                answer = await self._client.copy_object(
+                    Bucket=self._bucket.name,
+                    Key=key,
+                    CopySource={"Bucket": self._bucket.name, "Key": source},
+                    MetadataDirective="REPLACE",
+                    ContentType=content_type(key),
+                    CacheControl=CACHE_CONTROL,
+                )
+            except ClientError as error:
+                if status_of(error) == NOT_FOUND:
+                    raise ObjectNotFound(f"PUT of {key}: the object to copy is gone") from None
+                raise
+        _check_etag(key, answer.get("CopyObjectResult", {}).get("ETag"))
+
     async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
         """Delete up to 1000 objects; missing objects count as deleted.
 
@@ -258,6 +279,17 @@ class ObjectStore:
 
         Each request may take ``deadline`` seconds.
         """
+        async for key, size, _ in self._entries(prefix, deadline):
+            yield key, size
+
+    async def older(self, prefix: str, age: timedelta, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
+        """As ``objects``, those alone that were stored at least so long ago, by the bucket's own clock."""
+        async for key, size, modified in self._entries(prefix, deadline):
+            skew = self.clock_skew  # by the answer that has this entry
+            if skew is not None and self._clock() - timedelta(seconds=skew) - modified >= age:
+                yield key, size
+
+    async def _entries(self, prefix: str, deadline: float) -> AsyncIterator[tuple[str, int, datetime]]:
         more, last = True, ""
         while more:
             async with self._failures("LIST", deadline):
@@ -266,7 +298,7 @@ class ObjectStore:
                 )
             for entry in page.get("Contents", []):
                 last = entry["Key"]
-                yield last, entry["Size"]
+                yield last, entry["Size"], entry["LastModified"]
             more = page["IsTruncated"]
 
     async def get(self, key: str, *, deadline: float) -> bytes:

@@ -425,6 +425,17 @@ def uplink_finding(measured: Measurement, found: Survey, overhead: float) -> Che
     return ok(message)
 
 
+def warm_finding(found: Survey) -> CheckFinding:
+    """What it costs that this broadcaster uploads in advance while it stands by."""
+    if not found.rate:
+        return ok("a standby that is warm uploads as much as the leader; check again during a stream")
+    segments = sum(3600 * (variant.listed - variant.missing) / variant.duration for variant in found.streamed)
+    return ok(
+        f"while it stands by, {rate_text(found.rate)} of the uplink, and an hour {segments:,.0f} class A"
+        f" operations and {size_text(3600 * found.rate)}, which the leader deletes within an hour and a half"
+    )
+
+
 SLOW = (
     "lower the bit rate or the number of variants in Owncast, or use a faster uplink; "
     "if uploads are under way at the moment, check without them"

@@ -120,6 +120,7 @@ class CheckList:
             Check("head", "HEAD", checks.head, ("put",)),
             Check("get", "ranged GET", checks.get, ("put",)),
             Check("uplink", "uplink", self._uplink, ("put",), deadline=bucket.PATIENCE + 1),
+            *([Check("warm", "warm standby", self._warm)] if self._settings.standby == "warm" else []),
         ]
 
     def _repairs(self, allowed: str) -> list[Check]:
@@ -222,6 +223,9 @@ class CheckList:
     async def _uplink(self) -> CheckFinding:
         measured = await bucket.measure(self._clients.objects)
         return bucket.uplink_finding(measured, self._survey, self._bucket.put_seconds)
+
+    async def _warm(self) -> CheckFinding:
+        return bucket.warm_finding(self._survey)
 
     async def _read(self) -> CheckFinding:
         self._public.body = self._bucket.body

@@ -58,6 +58,7 @@ from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.deleter import RetentionDeleter
 from broadcaster.upload.mirror import Mirror
 from broadcaster.upload.spool import Spool, recover_spool_orphans
+from broadcaster.upload.uploader import WarmUploads
 
 
 def now() -> datetime:
@@ -129,6 +130,7 @@ class Components:
         supervisor: Supervisor,
         *,
         lease: PrefixLease,
+        warm: WarmUploads,
     ) -> None:
         self.keeper: Keeper | None = None
         if settings.is_private:
@@ -179,7 +181,7 @@ class Components:
         self.encoder: EncoderWatch | None = self.owncast or self.mediamtx
         self.pipeline = Pipeline(
             self.stream,
-            Uploader(store, observe, now),
+            Uploader(store, observe, now, warm.take),
             self.spool,
             catalog,
             observe,
@@ -540,7 +542,7 @@ def lease_of(settings: Settings, store: ObjectStore) -> PrefixLease:
         settings.prefix,
         own_name(settings.state_dir),
         now,
-        standby=settings.standby,
+        standby=bool(settings.standby),
         secret=lease_secret(settings),
         settings=shared_settings(settings),
     )
@@ -555,7 +557,7 @@ def shared_settings(settings: Settings) -> dict[str, str]:
         "R2_PUBLIC_URL": settings.public_url,
         "BROADCASTER_URLS": settings.urls,
         "BROADCASTER_ACCESS": settings.access,
-        "BROADCASTER_STANDBY": settings.standby,
+        "BROADCASTER_STANDBY": bool(settings.standby),
         "BROADCASTER_MIRROR": settings.mirror,
         "BROADCASTER_EDGE_URL": settings.edge_url,
         "BROADCASTER_LEASE_SECONDS": f"{settings.lease:g}",

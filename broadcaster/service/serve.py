@@ -85,6 +85,7 @@ from broadcaster.service.supervisor import Part, Supervisor
 from broadcaster.service.viewer_process import ViewerProcess, message_of, setup_of
 from broadcaster.upload.deleter import FileDeleter, sweep
 from broadcaster.upload.pipeline import Pipeline
+from broadcaster.upload.uploader import WarmUploads
 from broadcaster.viewer_server.pages import PageTexts
 
 SECONDS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
@@ -305,8 +306,7 @@ async def serve(
         history.since,
         settings.egress_price,
     )
-    supervisor = Supervisor()
-    observers: list[Observer] = []
+    supervisor, observers = Supervisor(), list[Observer]()
 
     def observe(event: Event) -> None:
         for observer in observers:
@@ -316,14 +316,13 @@ async def serve(
         catalog = stack.enter_context(open_catalog(settings))
         store = await stack.enter_async_context(open_store(bucket_of(settings)))
         lease, setup = lease_of(settings, store), setup_of(settings, dashboard.prices, log_format)
-        waiting = sockets_of_leader(
-            settings,
-            lease,
-            partial(stand_by, settings, catalog, store, lease, registry=registry, stop=stop, setup=setup),
+        warm = WarmUploads(store, settings.prefix)
+        wait = partial(
+            stand_by, settings, catalog, store, lease, warm=warm, registry=registry, stop=stop, setup=setup
         )
-        if not (sockets := await stack.enter_async_context(waiting)):
+        if not (sockets := await stack.enter_async_context(sockets_of_leader(settings, lease, wait))):
             return
-        components = Components(settings, catalog, store, observe, supervisor, lease=lease)
+        components = Components(settings, catalog, store, observe, supervisor, lease=lease, warm=warm)
         viewer_server = components.viewer_server = ViewerProcess(
             setup,
             sockets,

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import aiohttp
 from prometheus_client import CollectorRegistry
@@ -41,9 +42,11 @@ from broadcaster.metrics import Metric, MetricsCollector
 from broadcaster.owncast import open_session
 from broadcaster.recordings.rebuild import catch_up, go_on
 from broadcaster.recordings.writer import Recorder
-from broadcaster.service.components import TAKEOVER, access_key, state_folder
+from broadcaster.service.components import TAKEOVER, access_key, now, state_folder
 from broadcaster.service.supervisor import Part
 from broadcaster.service.viewer_process import ViewerProcess, public_sockets
+from broadcaster.source import FolderSource
+from broadcaster.upload.uploader import WarmUploads
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +55,7 @@ READ_EVERY, ADOPT_EVERY, TRY_EVERY = 300.0, 30.0, 2.0  # seconds
 READ_WITHIN = 5.0  # seconds
 STANDBY = HealthReport(State.OFFLINE, 0, None, "stands by: another broadcaster leads", standby=True)
 ASK_EVERY, RESOLVE_EVERY = 1.0, 60.0  # seconds
-RESOLVE_WITHIN = 5.0  # seconds
+RESOLVE_WITHIN, AGAIN_AFTER = 5.0, 60.0  # seconds
 MOST = 65_536  # bytes of an answer; usually 200
 STANDS_BY = "stands by as well"
 ADDRESS = "X-Client-Address"  # in /health of the viewers' listener alone, and not of the operator's
@@ -213,19 +216,21 @@ async def stand_by(  # noqa: PLR0913 - what it has of the service
     lease: PrefixLease,
     sockets: Sequence[socket.socket],
     *,
+    warm: WarmUploads,
     registry: CollectorRegistry,
     stop: asyncio.Event,
     setup: Setup,
 ) -> bool:
     """Wait until this broadcaster leads, or ``stop`` is set; returns whether it leads.
 
-    The lease is renewed meanwhile. If the settings name the other broadcaster, its answers are given on
-    ``sockets``. The admin listener has ``/health``, ``/metrics`` and ``/api/lead``. A private event is not
-    led before it is known who may watch. Raises ConfigError if the listener cannot be bound, CatalogError.
+    The lease is renewed meanwhile, and a ``warm`` standby uploads in advance. If the settings name the other
+    broadcaster, its answers are given on ``sockets``. The admin listener has ``/health``, ``/metrics`` and
+    ``/api/lead``. A private event is not led before it is known who may watch. Raises ConfigError if the
+    listener cannot be bound, CatalogError.
     """
     other = OtherBroadcaster(settings.leader_url) if settings.leader_url else None
     access = SharedAccess(store, settings) if settings.is_private else None
-    report = partial(standby_report, other, access)
+    report = partial(standby_report, other, access, warm)
     names = settings.admin_names.replace(",", " ").split()
     app = make_operator_app(report, registry, names=names, lead=want_lead(settings, lease))
     sources, works = [lease.metrics], [feed_watchdog(lambda: True)]
@@ -234,7 +239,10 @@ async def stand_by(  # noqa: PLR0913 - what it has of the service
         forwarder = ViewerProcess(setup, sockets, View(), public_health(report))
         forwarder.others = lambda: other.addresses
         sources += [forwarder.metrics, other.metrics]
-        works += [other.follow(), other.resolve(), _serve_beside(lease, forwarder)]
+        works += [other.follow(), other.resolve(), _run_beside(lease, forwarder.run)]
+    if settings.standby == "warm":
+        sources.append(warm.metrics)
+        works.append(_run_beside(lease, partial(_upload_in_advance, warm, settings.hls_dir)))
     metrics = MetricsCollector(*sources)
     registry.register(metrics)
     # The lease of a leader that is live is live from the first.
@@ -268,11 +276,21 @@ async def stand_by(  # noqa: PLR0913 - what it has of the service
     return leads
 
 
-async def _serve_beside(lease: PrefixLease, forwarder: ViewerProcess) -> None:
-    """Answer viewers once another broadcaster leads, until cancelled; who leads at its start needs none."""
+async def _run_beside(lease: PrefixLease, run: Part) -> None:
+    """Run a part once another broadcaster leads, until cancelled; who leads at its start needs none."""
     while not lease.warning:
         await lease.changed.next().wait()
-    await forwarder.run()
+    await run()
+
+
+async def _upload_in_advance(warm: WarmUploads, folder: Path) -> None:
+    """Upload what the folder's encoder finishes, until cancelled."""
+    while True:
+        try:
+            await warm.run(FolderSource(folder, now).run)
+        except Exception:
+            logger.exception("uploads in advance have failed, and begin again; please report this")
+            await asyncio.sleep(AGAIN_AFTER)
 
 
 async def _cancel(*tasks: asyncio.Task[None]) -> None:
@@ -281,7 +299,9 @@ async def _cancel(*tasks: asyncio.Task[None]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def standby_report(other: OtherBroadcaster | None, access: SharedAccess | None) -> HealthReport:
+def standby_report(
+    other: OtherBroadcaster | None, access: SharedAccess | None, warm: WarmUploads | None = None
+) -> HealthReport:
     """The health of a standby."""
     report = STANDBY
     if other and other.fault:
@@ -289,6 +309,9 @@ def standby_report(other: OtherBroadcaster | None, access: SharedAccess | None) 
         report = replace(report, reason=reason)
     if access and access.fault:
         warning = f"{report.warning}; after a takeover guests would not get in: {access.fault}"
+        report = replace(report, warning=warning)
+    if warm and warm.fault:
+        warning = f"{report.warning}; segments are not uploaded in advance: {warm.fault.message}"
         report = replace(report, warning=warning)
     return report
 

@@ -103,7 +103,7 @@ def setup_of(settings: Settings, prices: Mapping[str, float], log_format: str | 
         trusted_header=settings.trusted_header,
         reports_per_second=settings.reports_per_second,
         access=settings.access,
-        fenced=settings.standby,
+        fenced=bool(settings.standby),
         tracker=settings.has_own_tracker,
         log=(settings.log_level, log_format or default_format()),
     )

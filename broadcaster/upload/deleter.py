@@ -1,10 +1,11 @@
-"""Deletes segments after their retention, removed files, abandoned uploads and unreferenced objects."""
+"""Deletes segments after their retention, removed files, abandoned uploads, and objects that nothing uses."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Collection
+import time
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,10 +14,13 @@ from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.conditional import BATCH, DEADLINE
 from broadcaster.catalog import Catalog
 from broadcaster.errors import CatalogError, NotPossible, ObjectsNotDeleted, StorageError
+from broadcaster.upload.uploader import WARM
 
 SWEEP_EVERY = 5.0  # seconds
 POSTPONED = timedelta(minutes=10)  # until objects are tried again that the bucket did not delete
 LONGEST_UPLOAD = timedelta(days=7)  # then R2 aborts it as well
+YOUNG = timedelta(hours=1)  # for which an upload may be unknown here, and a warm object may be copied
+WARM_EVERY = 1800.0  # seconds
 
 
 class RetentionDeleter:
@@ -61,7 +65,10 @@ class RetentionDeleter:
 
 
 class FileDeleter:
-    """Deletes files of recordings below ``prefix`` or an earlier prefix, and aborts their uploads."""
+    """Deletes files of recordings below ``prefix`` or an earlier prefix, and aborts their uploads.
+
+    Below ``prefix`` it deletes old warm objects: those of a standby that did not take over.
+    """
 
     def __init__(
         self, store: ObjectStore, catalog: Catalog, clock: Callable[[], datetime], *, prefix: str
@@ -70,6 +77,7 @@ class FileDeleter:
         self._files = catalog.files
         self._clock = clock
         self._folders = tuple(f"{known}/files/" for known in catalog.prefixes(prefix))
+        self._prefix, self._warm_at = prefix, time.monotonic()  # when it last looked for warm objects
         self._retrying = Retrying("deletions of files")
 
     async def run(self) -> None:
@@ -99,6 +107,16 @@ class FileDeleter:
                 failure = error
         if failure:
             raise failure
+        if time.monotonic() - self._warm_at >= WARM_EVERY:
+            self._warm_at = time.monotonic()
+            found = [key async for key, _ in old_warm(self._store, self._prefix)]
+            for begin in range(0, len(found), BATCH):
+                await self._store.delete(found[begin : begin + BATCH], deadline=DEADLINE)
+
+
+def old_warm(store: ObjectStore, prefix: str) -> AsyncIterator[tuple[str, int]]:
+    """Warm objects that no standby is likely to copy, and their sizes; one that is gone is uploaded again."""
+    return store.older(f"{prefix}/{WARM}/", YOUNG, deadline=DEADLINE)
 
 
 # The mirror's playlists, the live poster, and the index; playlists of recordings and clips are in folders.
@@ -106,7 +124,6 @@ PLAYLIST = re.compile(
     r"([^/]+/)?(playlist|iframes)\.m3u8|([0-9a-f]{32}-)?poster\.jpg|recordings/index(-\d+)?\.json"
 )
 OWNER = re.compile(r".+/([0-9a-f]{32}-)?owner\.json")  # of a prefix that begins with ours
-YOUNG = timedelta(hours=1)  # for which the catalog may not know an upload yet
 VIEW = re.compile(r"(?:recordings|clips)/([^/]+)/")
 
 
@@ -143,12 +160,15 @@ async def sweep(
             )
         if key not in keep and OWNER.fullmatch(name):
             raise NotPossible(f"{posixpath.dirname(key)} is another broadcaster's")
-        if key in keep or PLAYLIST.fullmatch(name) or view:
+        if key in keep or PLAYLIST.fullmatch(name) or view or name.startswith(f"{WARM}/"):
             continue
         page[key] = size
         if len(page) == BATCH:
             await check_page()
     await check_page()
+    async for key, size in old_warm(store, prefix):
+        keys.append(key)
+        total += size
     uploads = await _abandoned(store, catalog, prefix)
     for begin in range(0, 0 if dry_run else len(keys), BATCH):
         await store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)

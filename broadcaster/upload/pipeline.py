@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,11 +24,9 @@ from broadcaster.ipc.messages import View
 from broadcaster.stream import Effect, EncoderStatus, EncoderWatch, Event, Instant, StreamMachine, Tick, model
 from broadcaster.upload.scheduler import UplinkMonitor
 from broadcaster.upload.spool import Spool
-from broadcaster.upload.uploader import SegmentUpload, SegmentUploader, Uploader
+from broadcaster.upload.uploader import Follow, SegmentUpload, SegmentUploader, Uploader
 
 logger = logging.getLogger(__name__)
-
-Follow = Callable[[Callable[[SourceEvent], Awaitable[None]]], Coroutine[None, None, None]]
 
 TICK = 0.5  # seconds
 LAST_REMOVALS = 5.0  # seconds for the spool's disk when the service stops

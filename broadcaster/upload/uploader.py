@@ -1,4 +1,9 @@
-"""Uploads segments: retries until the bucket has an object, or finds why a segment is a gap."""
+"""Uploads segments: retries until the bucket has an object, or finds why a segment is a gap.
+
+A warm standby uploads what its source finishes as warm objects: their names are random, no playlist lists
+them, and whoever leads deletes them when they are old. So nothing that is listed can be taken for one. After
+a takeover a segment becomes a copy of its warm object, within the bucket; without one it is uploaded.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,10 @@ import logging
 import math
 import os
 import random
+import secrets
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -20,10 +26,11 @@ from typing import TypeVar
 
 from broadcaster.aio import FIRST_PAUSE, MAX_PAUSE, Fault, OwnThread, Retrying
 from broadcaster.bucket import ObjectStore
-from broadcaster.catalog.records import LARGEST, Run, Segment, SourceFile
+from broadcaster.catalog.records import LARGEST, FileIdentity, Run, Segment, SourceFile
 from broadcaster.errors import StorageError, StorageRefused, is_final
-from broadcaster.events import Observer, SegmentUploaded, UploadFailed
+from broadcaster.events import Observer, SegmentUploaded, SourceEvent, UploadFailed
 from broadcaster.hls import ByteRange, mp4, mpegts
+from broadcaster.metrics import Metric
 from broadcaster.own_files import read_all
 from broadcaster.upload.scheduler import UploadScheduler
 from broadcaster.upload.spool import Spool
@@ -32,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Read = Callable[[], Awaitable[bytes]]
+Follow = Callable[[Callable[[SourceEvent], Awaitable[None]]], Coroutine[None, None, None]]
 
 REFUSED_PAUSE = 15.0  # seconds
 REFUSALS = 3  # of one object while others are accepted: it will never be accepted
@@ -40,11 +48,101 @@ DEADLINE = 10.0  # seconds for a request without a body
 OWN_FAULT_AFTER = 60.0
 
 
-class Uploader:
-    """Retries requests of many segments until they succeed, with a limited number at once."""
+WARM = ".warm"  # the folder of warm objects; no R2_PREFIX has a dot, so it is of no other broadcaster
+MOST_WARM, WARM_WAITING, WARM_AT_ONCE = 10_000, 100, 3  # objects that are known, segments, and uploads
 
-    def __init__(self, store: ObjectStore, observe: Observer, clock: Callable[[], datetime]) -> None:
+
+@dataclass(frozen=True, slots=True)
+class WarmObject:
+    """A file of the source that the bucket has under a name that nothing lists."""
+
+    key: str
+    size: int
+    sha256: str
+    iframe: ByteRange | None
+
+
+class WarmUploads:
+    """The warm objects of this process; one that ends leaves them to the leader's sweep.
+
+    The newest segment is uploaded first. Older ones are given up on an uplink that cannot carry all.
+    """
+
+    def __init__(self, store: ObjectStore, prefix: str) -> None:
+        self._store = store
+        self._folder = f"{prefix}/{WARM}"
+        self._objects: dict[FileIdentity, WarmObject] = {}  # oldest first
+        self._waiting: deque[SourceFile] = deque(maxlen=WARM_WAITING)
+        self._found = asyncio.Event()
+        self._retrying = Retrying("uploads in advance")
+        self._reads = OwnThread("warm reads")
+
+    @property
+    def fault(self) -> Fault | None:
+        """The current error of uploads."""
+        return self._retrying.fault
+
+    def metrics(self) -> Iterator[Metric]:
+        """How many segments need no upload after a takeover."""
+        yield Metric("warm_segments", "Segments that a standby has uploaded in advance", len(self._objects))
+
+    def take(self, file: SourceFile) -> WarmObject | None:
+        """The warm object of this version of a file; None without one, and when it was taken."""
+        return self._objects.pop(file.identity, None)
+
+    async def run(self, follow: Follow) -> None:
+        """Upload what a source finishes, until cancelled. ``follow`` calls its argument with each event."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(follow(self._accept))
+            for _ in range(WARM_AT_ONCE):
+                group.create_task(self._upload_all())
+
+    async def _accept(self, event: SourceEvent) -> None:
+        file = event.file if isinstance(event, Segment) and not event.gap else None
+        if file and file.inode and file.identity not in self._objects:
+            self._waiting.append(file)
+            self._found.set()
+
+    async def _upload_all(self) -> None:
+        while True:
+            while not self._waiting:
+                self._found.clear()
+                await self._found.wait()
+            file = self._waiting.pop()
+            try:
+                await self._upload(file)
+            except OSError as error:  # it is uploaded after a takeover, if it can be read then
+                logger.debug("%s is not uploaded in advance: %s", file.name, error.strerror)
+            except StorageError as error:
+                self._retrying.failed(error)
+                await self._retrying.pause(MAX_PAUSE)
+            else:
+                self._retrying.worked()
+
+    async def _upload(self, file: SourceFile) -> None:
+        body = await self._reads.call(file.read)
+        key = f"{self._folder}/{secrets.token_hex(16)}{Path(file.name).suffix}"
+        sha256 = await self._store.put(key, body)
+        self._objects[file.identity] = WarmObject(key, len(body), sha256, _iframe_of(key, body))
+        if len(self._objects) > MOST_WARM:
+            del self._objects[next(iter(self._objects))]
+
+
+class Uploader:
+    """Retries requests of many segments until they succeed, with a limited number at once.
+
+    ``warm`` gives what was uploaded of a file while this broadcaster stood by.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        observe: Observer,
+        clock: Callable[[], datetime],
+        warm: Callable[[SourceFile], WarmObject | None] = lambda _: None,
+    ) -> None:
         self.url, self.long_lived_url = store.url, store.long_lived_url
+        self._warm = warm
         self._store = store
         self._observe = observe
         self._clock = clock
@@ -98,6 +196,19 @@ class Uploader:
             return replace(segment, size=len(body), uploaded=uploaded, sha256=sha256, iframe=iframe)
 
         return await self._retry_until_stored(segment, attempt)
+
+    async def copy(self, segment: Segment, file: SourceFile) -> Segment | None:
+        """The segment with a copy of its warm object, which needs no uplink; None if it must be uploaded."""
+        if (warm := self._warm(file)) is None:
+            return None
+        try:
+            await self._store.copy(warm.key, segment.key, deadline=DEADLINE)
+        except StorageError as error:
+            logger.info("%s is uploaded, although it was in advance: %s", segment.key, error)
+            return None
+        return replace(
+            segment, size=warm.size, uploaded=self._clock(), sha256=warm.sha256, iframe=warm.iframe
+        )
 
     async def has(self, segment: Segment, key: str, size: int) -> bool:
         """Whether the bucket has an object of this size; retries until the bucket answers."""
@@ -252,6 +363,8 @@ class SegmentUploader:
 
     async def _store_file(self, upload: SegmentUpload, file: SourceFile) -> Segment:
         segment, path = upload.segment, upload.path
+        if copied := await self._uploader.copy(segment, file):
+            return copied
         read: Read | None = None
         if path and not upload.recovered:
             read = partial(self._spool_reads.call, _read, path)

@@ -23,8 +23,9 @@ from broadcaster.bucket import Bucket, open_store
 from broadcaster.bucket.lease import MARGIN
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, parse
+from broadcaster.upload import deleter
 from tests.integration.test_private_event import check_flood, set_passphrase
-from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.fakes.hls_writer import PACKET, HlsWriter
 from tests.support.faults.fault_proxy import Fault, FaultProxy
 from tests.support.length import SOAK, seconds
 from tests.support.servers.service import Service
@@ -35,6 +36,7 @@ from tests.support.waiting import eventually
 TTL = seconds(3, 8)  # longer than a busy machine pauses
 CUTS = (Fault.HANG, Fault.REFUSE, Fault.RESET, Fault.LATE, Fault.UNAVAILABLE)
 EVERY, TARGET_DURATION = 0.5, 2  # seconds, of the encoder's clock and of its media
+LISTED = 6  # segments in the encoder's playlist
 LONG = 20_000  # segments of a recording
 SETTINGS = {
     "BROADCASTER_STANDBY": "true",
@@ -83,6 +85,11 @@ class Watch:
     def has_newest_run(self, found: list[str]) -> bool:
         """Whether a recording has segments of the run that is listed now."""
         return self.numbers[max(self.numbers)].rsplit("/", 2)[0] in {uri.rsplit("/", 2)[0] for uri in found}
+
+    def of_newest_run(self) -> list[str]:
+        """The addresses of the run that is listed now."""
+        run = self.numbers[max(self.numbers)].rsplit("/", 2)[0]
+        return [uri for uri in self.numbers.values() if uri.rsplit("/", 2)[0] == run]
 
     async def run(self, bucket: SeaweedBucket) -> None:
         address = f"{bucket.public_url}/live/playlist.m3u8"
@@ -166,21 +173,26 @@ async def encode(writer: HlsWriter) -> None:
     while True:
         writer.segment(number)
         number += 1
-        writer.playlist(range(max(number - 6, 0), number))
+        writer.playlist(range(max(number - LISTED, 0), number))
         await asyncio.sleep(EVERY)
 
 
-async def leads(service: Service) -> bool:
-    """What the metric says; False of one that does not answer."""
+async def metric(service: Service, name: str) -> float:
+    """The value of a metric, of all variants together; 0 without it, and of one that does not answer."""
     with suppress(aiohttp.ClientError, OSError, TimeoutError):
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as session,
             session.get(f"{service.admin_address}/metrics") as response,
         ):
             families = text_string_to_metric_families(await response.text())
-            values = {sample.name: sample.value for family in families for sample in family.samples}
-            return values["broadcaster_leader"] == 1
-    return False
+            samples = [sample for family in families for sample in family.samples]
+            return sum(sample.value for sample in samples if sample.name == f"broadcaster_{name}")
+    return 0
+
+
+async def leads(service: Service) -> bool:
+    """What the metric says; False of one that does not answer."""
+    return await metric(service, "leader") == 1
 
 
 @dataclass
@@ -189,6 +201,8 @@ class Link:
 
     service: Service
     proxy: FaultProxy
+    writer: HlsWriter
+    encoder: asyncio.Task[None]
 
 
 @asynccontextmanager
@@ -199,13 +213,14 @@ async def two_services(
     port = int(bucket.endpoint_url.rpartition(":")[2])
     async with asyncio.TaskGroup() as group:
         folders = [tmp_path / "a", tmp_path / "b"]
-        encoders = [group.create_task(encode(HlsWriter(folder / "hls", folder.name))) for folder in folders]
+        writers = [HlsWriter(folder / "hls", folder.name) for folder in folders]
+        encoders = [group.create_task(encode(writer)) for writer in writers]
         async with AsyncExitStack() as stack:
             links = []
-            for folder in folders:
+            for folder, writer, encoder in zip(folders, writers, encoders, strict=True):
                 proxy = await stack.enter_async_context(FaultProxy(port))
                 own = {**settings, "R2_ENDPOINT_URL": proxy.url}
-                links.append(Link(Service(folder, folder / "hls", bucket, **own), proxy))
+                links.append(Link(Service(folder, folder / "hls", bucket, **own), proxy, writer, encoder))
             for link, other in (links, links[::-1]):
                 link.service.environment["BROADCASTER_LEADER_URL"] = other.service.address
             for link in links:
@@ -291,17 +306,71 @@ async def test_one_leads(tmp_path: Path, bucket: SeaweedBucket) -> None:
         assert lost[len(lost) * 95 // 100 - 1] <= TTL + 3 * TARGET_DURATION, lost
 
 
+@pytest.mark.takes(25)
+async def test_a_warm_standby(tmp_path: Path, bucket: SeaweedBucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has uploaded is listed after a takeover without another upload; a sweep takes what is left."""
+    monkeypatch.setattr(deleter, "YOUNG", timedelta())  # here, not in the services
+    watch, settings = Watch(), SETTINGS | {"BROADCASTER_STANDBY": "warm"}
+    async with (
+        open_store(access_to(bucket)) as store,
+        two_services(tmp_path, bucket, settings) as links,
+    ):
+
+        async def in_advance() -> set[str]:
+            return {key async for key, _ in deleter.old_warm(store, "live")}
+
+        watching = asyncio.create_task(watch.run(bucket))
+        leader = await eventually(partial(one_of, links))
+        assert leader
+        (standby,) = (link for link in links if link is not leader)
+        service = standby.service
+        await eventually(partial(metric, service, "warm_segments"), lambda count: count > LISTED)
+        await service.kill()
+        orphans = await in_advance()
+        await service.start()
+        standby.encoder.cancel()
+        await eventually(partial(metric, service, "warm_segments"), lambda count: count >= LISTED)
+        assert orphans < await in_advance()
+        await eventually(partial(recorded, bucket))
+        await eventually(lambda: watch.held_live)
+        await leader.service.kill()
+        await eventually(partial(metric, service, "segments_published_total"), lambda count: count >= LISTED)
+        assert await metric(service, "uploaded_bytes_total") == 0
+        writer = standby.writer
+        newest = max(int(path.stem.rpartition("-")[2]) for path in writer.folder.glob("*.ts"))
+        writer.segment(newest + 1)
+        writer.playlist(range(newest - LISTED + 2, newest + 2))
+        own = await eventually(watch.of_newest_run, lambda found: writer.name(newest + 1) in found[-1])
+        assert await metric(service, "uploaded_bytes_total") == 3 * len(PACKET)  # of this one alone
+        await eventually(partial(recorded, bucket), lambda found: watch.has_newest_run(found[0]))
+        warm = await in_advance()
+        await service.manage("recordings", "sweep")
+        assert await in_advance() == warm > orphans  # they are young
+        await store.delete(sorted(warm), deadline=9)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        async with aiohttp.ClientSession() as session:
+            watch.segments.clear()
+            await watch.look_at(session, own)
+    assert min(number for number, uri in watch.numbers.items() if uri in own) > MARGIN
+    assert len(own) > LISTED
+    assert (watch.missing, watch.violations) == ([], [])
+
+
+def access_to(bucket: SeaweedBucket) -> Bucket:
+    """The bucket, without a lease."""
+    return Bucket(
+        bucket.endpoint_url,
+        bucket.bucket,
+        bucket.access_key_id,
+        bucket.secret_access_key,
+        bucket.public_url,
+    )
+
+
 async def lengthen(bucket: SeaweedBucket, count: int) -> None:
     """Let the open recording in the bucket have many more segments before those that it has."""
-    async with open_store(
-        Bucket(
-            bucket.endpoint_url,
-            bucket.bucket,
-            bucket.access_key_id,
-            bucket.secret_access_key,
-            bucket.public_url,
-        )
-    ) as store:
+    async with open_store(access_to(bucket)) as store:
         keys = [key async for key, _ in store.objects("live/recordings/", deadline=9)]
         (key,) = [key for key in keys if key.endswith("/stream/playlist.m3u8")]
         playlist = parse((await store.get(key, deadline=9)).decode())

@@ -203,6 +203,7 @@ def test_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("BROADCASTER_LEADER_URL", "https://10.0.0.2:3000"),
         ("BROADCASTER_LEADER_URL", "http://10.0.0.2:3000/live"),
         ("BROADCASTER_LEADER_URL", "http://10.0.0.2:3000"),  # and no BROADCASTER_STANDBY
+        ("BROADCASTER_STANDBY", "cold"),
         ("R2_ACCOUNT_ID", "https://x"),
         ("R2_ENDPOINT_URL", "r2.example.com"),
         ("R2_BUCKET", "../x"),
@@ -256,6 +257,23 @@ def test_wrong(
     assert "Traceback" not in output.err
 
 
+@pytest.mark.parametrize(
+    ("value", "standby"), [("true", True), ("0", False), ("off", False), ("1", True), ("warm", "warm")]
+)
+def test_a_standby(value: str, standby: bool | str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    """It may be warm, except for an encoder that pushes; all that was a bool before still is one."""
+    monkeypatch.setenv("BROADCASTER_STANDBY", value)
+    assert load().standby == standby
+    monkeypatch.delenv("BROADCASTER_HLS_DIR")
+    monkeypatch.setenv("BROADCASTER_SOURCE", "push")
+    monkeypatch.setenv("BROADCASTER_PUSH_KEY", "k" * 16)
+    if standby == "warm":
+        with pytest.raises(ConfigError, match="needs BROADCASTER_SOURCE=folder"):
+            load()
+    else:
+        load()
+
+
 FOREIGN_WORDS = ("Input should", "unable to parse", "String should", "valid", "validation")
 
 
@@ -275,6 +293,7 @@ FOREIGN_WORDS = ("Input should", "unable to parse", "String should", "valid", "v
         ("BROADCASTER_WINDOW_SECONDS", "604801", "must be at most 7 days"),
         ("BROADCASTER_EGRESS_PRICE", "nan", "must be a"),
         ("BROADCASTER_TRACKER", "maybe", "must be true or false"),
+        ("BROADCASTER_STANDBY", "cold", "must be true, false or warm"),
         ("BROADCASTER_URLS", "private", "must be public or presigned"),
         ("BROADCASTER_VIEWER_MODE", "fast", "must be low-delay or sharing"),
         ("BROADCASTER_LOG_LEVEL", "loud", "must be debug, info, warning or error"),

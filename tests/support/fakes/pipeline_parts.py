@@ -9,7 +9,7 @@ from pathlib import Path
 from broadcaster.bucket import ObjectStore
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run, Segment, SourceFile
-from broadcaster.errors import StorageError
+from broadcaster.errors import ObjectNotFound, StorageError
 from broadcaster.events import SourceEvent, VariantsListed
 from broadcaster.hls import ByteRange, MultivariantPlaylist, Variant
 from broadcaster.owncast import OwncastStatus
@@ -40,6 +40,14 @@ class FakeStore(ObjectStore):
         self.objects_[key] = body
         self.sent += len(body)
         return hashlib.sha256(body).hexdigest()
+
+    async def copy(self, source: str, key: str, *, deadline: float) -> None:
+        assert deadline > 0
+        if self.failures:
+            raise self.failures.pop(0)
+        if source not in self.objects_:
+            raise ObjectNotFound(f"PUT of {key}: the object to copy is gone")
+        self.objects_[key] = self.objects_[source]
 
     async def size(self, key: str, *, deadline: float) -> int | None:
         assert deadline > 0

@@ -11,6 +11,7 @@ from typing import Any
 from broadcaster.errors import ObjectNotFound, StorageError
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.recordings.writer import Recorder
+from broadcaster.upload.deleter import YOUNG
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.multipart_uploads import FakeParts
 from tests.support.judges.playlist_rules import violations
@@ -30,6 +31,7 @@ class FakeShelf(FakeParts):
         self.writes: list[str] = []
         self.times: dict[str, int] = {}  # by key: how many writes there were before it
         self.sent = 0  # bytes, as they were sent
+        self.old: set[str] = set()
         self.faults: list[StorageError] = []
         self.meanwhile: Callable[[], object] | None = None  # done once, during a write
 
@@ -96,6 +98,12 @@ class FakeShelf(FakeParts):
         for key in sorted(self.objects_):
             if key.startswith(prefix):
                 yield key, len(self.objects_[key])
+
+    async def older(self, prefix: str, age: timedelta, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
+        assert age in (YOUNG, timedelta())
+        async for key, size in self.objects(prefix, deadline=deadline):
+            if key in self.old:
+                yield key, size
 
 
 class RecorderFixture:

@@ -18,6 +18,7 @@ READS = {
     "etag",
     "written",
     "objects",
+    "older",
     "get",
     "check",
     "url",
@@ -25,7 +26,7 @@ READS = {
     "parts",
     "uploads",
 }
-KEYS = {"put"}  # writes to a key that is never used twice
+KEYS = {"put", "copy"}  # writes to a key that is never used twice
 WRITES: dict[str, tuple[bool, Callable[[ObjectStore], Awaitable[Any]]]] = {
     "replace": (False, lambda store: store.replace("a", b"", etag=None, max_age=1, deadline=1)),
     "delete": (True, lambda store: store.delete(["a"], deadline=1)),

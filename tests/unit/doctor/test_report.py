@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from broadcaster.cli import origin
-from broadcaster.doctor.bucket import Measurement, ProbeObjects, measure, uplink_finding
+from broadcaster.doctor.bucket import Measurement, ProbeObjects, measure, uplink_finding, warm_finding
 from broadcaster.doctor.folders import Survey, SurveyedVariant
 from broadcaster.doctor.public import address_finding, preflight_finding
 from broadcaster.doctor.report import Check, Report, Result, examine, from_storage, in_thread
@@ -170,6 +170,14 @@ def test_uplink_without_a_stream() -> None:
     aborted = uplink_finding(Measurement(16_384, 4.0, finished=False), Survey(), 0.1)
     assert aborted.outcome == "failed"
     assert "less than 0.03 Mbit/s" in aborted.message
+
+
+def test_what_a_warm_standby_costs() -> None:
+    """Rate, operations and bytes are those of the stream; without one it is said what they depend on."""
+    found = warm_finding(survey_of(750_000, variants=3))
+    assert found.outcome == "ok"
+    assert "6.00 Mbit/s of the uplink, and an hour 5,400 class A operations and 2.7 GB" in found.message
+    assert "as much as the leader" in warm_finding(Survey()).message
 
 
 class Line(ProbeObjects):

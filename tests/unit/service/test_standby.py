@@ -17,6 +17,7 @@ from broadcaster.config import Settings, load
 from broadcaster.ipc.messages import Setup, State
 from broadcaster.service import standby
 from broadcaster.service.components import TAKEOVER
+from broadcaster.upload.uploader import WarmUploads
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.lease_bucket import LeaseBucket
 from tests.support.fakes.recorder_fixture import FakeShelf, RecorderFixture
@@ -81,6 +82,7 @@ async def test_the_stream_does_not_wait_for_recordings(
     async with asyncio.timeout(2):
         assert await standby.stand_by(
             *(settings, studio.catalog, room.store, own, []),
+            warm=WarmUploads(room.store, "live"),
             registry=CollectorRegistry(),
             stop=asyncio.Event(),
             setup=Setup(tmp_path),
@@ -163,10 +165,13 @@ async def test_a_listener_that_closes_slowly(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(standby, "listening", closes_slowly)
     studio, settings = CatalogFixture(tmp_path / "state"), settings_of(tmp_path)
-    stop, setup = asyncio.Event(), Setup(tmp_path)
-    renewing = asyncio.create_task(own.run())
+    renewing, store = asyncio.create_task(own.run()), FakeShelf()
     assert await standby.stand_by(
-        settings, studio.catalog, FakeShelf(), own, [], registry=CollectorRegistry(), stop=stop, setup=setup
+        *(settings, studio.catalog, store, own, []),
+        warm=WarmUploads(store, "live"),
+        registry=CollectorRegistry(),
+        stop=asyncio.Event(),
+        setup=Setup(tmp_path),
     )
     renewing.cancel()
     assert studio.catalog.load().stream.first.sequence > MARGIN

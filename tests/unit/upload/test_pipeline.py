@@ -35,6 +35,7 @@ from broadcaster.stream import Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.scheduler import START
 from broadcaster.upload.spool import Spool
+from broadcaster.upload.uploader import WarmUploads
 from tests.support.fakes import mpegts as packets
 from tests.support.fakes.hls_writer import PACKET
 from tests.support.fakes.pipeline_parts import FakeEncoder, FakeSource, FakeStore, segment_of, variants_listed
@@ -79,7 +80,8 @@ class Line:
         self.events: list[Event] = []
         self.changed = asyncio.Event()
         self.store.on_arrival = self.changed.set
-        self.uploader = Uploader(self.store, self.observe, self.clock)
+        self.warm = WarmUploads(self.store, "live")
+        self.uploader = Uploader(self.store, self.observe, self.clock, self.warm.take)
         self.spool = Spool(folder / "spool", limit)
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr("broadcaster.catalog.catalog.TransactionWriter", CountingWriter)

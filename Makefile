@@ -19,8 +19,8 @@ UNIT_TESTS := $(BIN)/pytest tests/unit
 QUIETLY := --quiet --disable-pip-version-check --no-compile
 PACKAGES := -c constraints.txt -e '.[demo,dev]'
 
-# Python's and npm's packages are fetched at the same time.
-MAKEFLAGS += --jobs=3
+# Packages of Python, of npm and of the system are fetched at the same time, while first tests run.
+MAKEFLAGS += --jobs=4
 
 # What is imported is compiled once, and not again by each of the hundreds of processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -66,19 +66,22 @@ wheel: setup
 demo: setup
 	$(BIN)/broadcaster demo $(ARGS)
 
-# While Python's packages are fetched.
+# For what runs beside the tests with servers, which show their progress.
+shown_when_done = @log=$$(mktemp); $(1) >$$log 2>&1; status=$$?; cat $$log; rm $$log; exit $$status
+
 viewer-tests: $(PAGE)/index.html
-	cd viewer && npm test --silent
+	$(call shown_when_done,cd viewer && npm test --silent)
 
 packages:
 	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd $(NJS)
 
-READY := setup viewer-tests packages .venv/compiled $(PM2)/ready $(EDGE)/ready
-test: $(READY) unit-tests server-tests
+UNIT_READY := setup packages .venv/compiled
+READY := $(UNIT_READY) $(PM2)/ready $(EDGE)/ready
+test: viewer-tests unit-tests server-tests
 
-# While tests with servers and browsers wait; what unit tests say is shown when they are done.
-unit-tests: $(READY)
-	@$(IN_MEMORY) nice $(UNIT_TESTS) -n 2 $(ARGS) >.venv/$@ 2>&1; status=$$?; cat .venv/$@; exit $$status
+# While tests with servers and browsers wait.
+unit-tests: $(UNIT_READY)
+	$(call shown_when_done,$(IN_MEMORY) nice $(UNIT_TESTS) -n 2 $(ARGS))
 
 # SeaweedFS and Prometheus collect their garbage less often: they have the memory, and take a sixth less.
 server-tests: $(READY)

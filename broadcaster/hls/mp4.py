@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from broadcaster.hls.media_playlist import ByteRange
@@ -35,6 +35,8 @@ def inside(data: bytes, path: tuple[bytes, ...], begin: int, end: int) -> Iterat
                 yield from inside(data, path[1:], first, last)
 
 
+NO_DEFAULTS: Mapping[int, int] = {}
+TREX = 24  # bytes of its content
 MOST_FRAGMENTS = 1000  # of a segment, that are looked at
 NOT_SYNC = 0x10000  # sample_is_non_sync_sample, in a sample's flags (8.8.3.1)
 # Flags of tfhd (8.8.7): fields that are there, each with its size, in their order.
@@ -44,18 +46,25 @@ DATA_OFFSET, FIRST_FLAGS = 0x01, 0x04  # of trun (8.8.8)
 DURATION, SIZE, FLAGS, COMPOSITION = 0x100, 0x200, 0x400, 0x800  # of trun, fields of each sample
 
 
-def find_iframe(data: bytes) -> ByteRange | None:
+def default_flags(header: bytes) -> dict[int, int]:
+    """The flags of each track's samples where a fragment says nothing, by an EXT-X-MAP (8.8.3)."""
+    found = inside(header, (b"moov", b"mvex", b"trex"), 0, len(header))
+    return {integer(header, at + 4): integer(header, at + 20) for at, end in found if end - at >= TREX}
+
+
+def find_iframe(data: bytes, defaults: Mapping[int, int] = NO_DEFAULTS) -> ByteRange | None:
     """The bytes from the first picture's moof to the end of the picture, if that is a key frame.
 
-    The map is not read: the track of pictures is the one whose later samples need earlier ones. A fragment
-    can have one sample (CMAF chunks), so the later ones may be in the next fragments.
+    ``defaults`` are the ``default_flags`` of the map. The track of pictures is the one whose later samples
+    need earlier ones. A fragment can have one sample (CMAF chunks), so the later ones may be in the next
+    fragments.
     """
     first = dict[int, ByteRange | None]()  # by track: its first sample, if that needs no other
     fragments = ((begin, end) for kind, begin, end in boxes(data, 0, len(data)) if kind == b"moof")
     for begin, end in islice(fragments, MOST_FRAGMENTS):
         moof = begin - 8
         for track, track_end in inside(data, (b"traf",), begin, end):
-            for number, last, is_sync in _samples(data, moof, track, track_end):
+            for number, last, is_sync in _samples(data, moof, track, track_end, defaults):
                 if number not in first:
                     first[number] = ByteRange(last - moof, moof) if is_sync and last <= len(data) else None
                 elif not is_sync and (found := first[number]):
@@ -63,13 +72,16 @@ def find_iframe(data: bytes) -> ByteRange | None:
     return None
 
 
-def _samples(data: bytes, moof: int, begin: int, end: int) -> Iterator[tuple[int, int, bool]]:
+def _samples(
+    data: bytes, moof: int, begin: int, end: int, map_flags: Mapping[int, int]
+) -> Iterator[tuple[int, int, bool]]:
     """Of a track's first two samples: its number, where the first sample ends, and whether each is sync."""
     head = next((first for first, _ in inside(data, (b"tfhd",), begin, end)), None)
     run = next((first for first, _ in inside(data, (b"trun",), begin, end)), None)
     if head is None or run is None:
         return
-    defaults = dict[int, int]()
+    number = integer(data, head + 4)
+    defaults = {DEFAULT_FLAGS: map_flags.get(number, 0)}
     at, flags = head + 8, integer(data, head) & 0xFFFFFF
     for field, width in TRACK_FIELDS:
         if flags & field:
@@ -88,13 +100,13 @@ def _samples(data: bytes, moof: int, begin: int, end: int) -> Iterator[tuple[int
 
     def is_sync(sample: int) -> bool:
         own = first_flags if sample == 0 and first_flags is not None else field_of(sample, FLAGS)
-        return not (defaults.get(DEFAULT_FLAGS, 0) if own is None else own) & NOT_SYNC
+        return not (defaults[DEFAULT_FLAGS] if own is None else own) & NOT_SYNC
 
     size = field_of(0, SIZE) or defaults.get(DEFAULT_SIZE)
     if offset is None or not size:
         return
     for sample in range(min(count, 2)):
-        yield integer(data, head + 4), defaults.get(BASE, moof) + offset + size, is_sync(sample)
+        yield number, defaults.get(BASE, moof) + offset + size, is_sync(sample)
 
 
 def integer(data: bytes, at: int) -> int:

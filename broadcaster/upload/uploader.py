@@ -17,7 +17,7 @@ import random
 import secrets
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -72,7 +72,7 @@ class WarmUploads:
         self._store = store
         self._folder = f"{prefix}/{WARM}"
         self._objects: dict[FileIdentity, WarmObject] = {}  # oldest first
-        self._waiting: deque[SourceFile] = deque(maxlen=WARM_WAITING)
+        self._waiting: deque[tuple[SourceFile, SourceFile | None]] = deque(maxlen=WARM_WAITING)
         self._found = asyncio.Event()
         self._retrying = Retrying("uploads in advance")
         self._reads = OwnThread("warm reads")
@@ -98,9 +98,11 @@ class WarmUploads:
                 group.create_task(self._upload_all())
 
     async def _accept(self, event: SourceEvent) -> None:
-        file = event.file if isinstance(event, Segment) and not event.gap else None
+        if not isinstance(event, Segment) or event.gap:
+            return
+        file = event.file
         if file and file.inode and file.identity not in self._objects:
-            self._waiting.append(file)
+            self._waiting.append((file, event.map_file))
             self._found.set()
 
     async def _upload_all(self) -> None:
@@ -108,9 +110,9 @@ class WarmUploads:
             while not self._waiting:
                 self._found.clear()
                 await self._found.wait()
-            file = self._waiting.pop()
+            file, map_file = self._waiting.pop()
             try:
-                await self._upload(file)
+                await self._upload(file, map_file)
             except OSError as error:  # it is uploaded after a takeover, if it can be read then
                 logger.debug("%s is not uploaded in advance: %s", file.name, error.strerror)
             except StorageError as error:
@@ -119,11 +121,12 @@ class WarmUploads:
             else:
                 self._retrying.worked()
 
-    async def _upload(self, file: SourceFile) -> None:
+    async def _upload(self, file: SourceFile, map_file: SourceFile | None) -> None:
         body = await self._reads.call(file.read)
+        flags = mp4.default_flags(await self._reads.call(map_file.read) if map_file else b"")
         key = f"{self._folder}/{secrets.token_hex(16)}{Path(file.name).suffix}"
         sha256 = await self._store.put(key, body)
-        self._objects[file.identity] = WarmObject(key, len(body), sha256, _iframe_of(key, body))
+        self._objects[file.identity] = WarmObject(key, len(body), sha256, _iframe_of(key, body, flags))
         if len(self._objects) > MOST_WARM:
             del self._objects[next(iter(self._objects))]
 
@@ -174,12 +177,21 @@ class Uploader:
         """Finish the requests that are under way; the tasks of others are cancelled."""
         self._scheduler.close()
 
-    async def put(self, segment: Segment, key: str, read: Read, *, look_first: bool = False) -> Segment:
+    async def put(
+        self,
+        segment: Segment,
+        key: str,
+        read: Read,
+        *,
+        look_first: bool = False,
+        flags: Mapping[int, int] = mp4.NO_DEFAULTS,
+    ) -> Segment:
         """The segment with the facts of its stored object.
 
         ``read`` gives the bytes for each attempt. ``look_first`` asks whether the bucket has the object
-        already. Raises OSError when the bytes cannot be read, StorageRefused when the bucket accepts other
-        objects but not this one; other failures of the bucket are retried.
+        already. ``flags`` are the default flags of its EXT-X-MAP. Raises OSError when the bytes cannot be
+        read, StorageRefused when the bucket accepts other objects but not this one; other failures of the
+        bucket are retried.
         """
 
         async def attempt() -> Segment:
@@ -192,7 +204,7 @@ class Uploader:
                 seconds = time.perf_counter() - started
                 self._scheduler.succeeded(seconds)
                 self._observe(SegmentUploaded(segment.variant, key, len(body), seconds))
-            uploaded, iframe = self._clock(), _iframe_of(key, body)
+            uploaded, iframe = self._clock(), _iframe_of(key, body, flags)
             return replace(segment, size=len(body), uploaded=uploaded, sha256=sha256, iframe=iframe)
 
         return await self._retry_until_stored(segment, attempt)
@@ -271,7 +283,8 @@ class SegmentUpload:
 class _Maps:
     """The EXT-X-MAPs of a variant."""
 
-    uploads: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by object key
+    # By object key: the default flags of its samples.
+    uploads: dict[str, asyncio.Task[dict[int, int]]] = field(default_factory=dict)
     newest: tuple[Run, str] | None = None
 
 
@@ -318,8 +331,8 @@ class SegmentUploader:
         try:
             while segment.file and not fault:
                 try:
-                    await self._store_map(segment)
-                    return await self._store_file(upload, segment.file)
+                    flags = await self._store_map(segment)
+                    return await self._store_file(upload, segment.file, flags)
                 except OSError as error:
                     if is_final(error) or time.monotonic() - alone_since > OWN_FAULT_AFTER:
                         fault = f"cannot be read: {error.strerror}"
@@ -335,33 +348,38 @@ class SegmentUploader:
             fault = upload.abandoned
         return replace(segment, fault=fault)
 
-    async def _store_map(self, segment: Segment) -> None:
-        """Wait until the bucket has the segment's EXT-X-MAP; each is uploaded once per run."""
+    async def _store_map(self, segment: Segment) -> dict[int, int]:
+        """Wait until the bucket has the segment's EXT-X-MAP; each is uploaded once per run.
+
+        Returns the default flags of its samples.
+        """
         key, file = segment.map_key, segment.map_file
         if key is None or file is None:
-            return
+            return {}
         maps = self._maps[segment.variant]
         maps.newest = (segment.run, key)
         if key not in maps.uploads:
             maps.uploads[key] = asyncio.create_task(self._put_map(segment, key, file))
         try:
             # A segment that is abandoned must not end the upload for other segments.
-            await asyncio.shield(maps.uploads[key])
+            return await asyncio.shield(maps.uploads[key])
         except (OSError, StorageRefused):
             maps.uploads.pop(key, None)  # the next segment tries again
             raise
 
-    async def _put_map(self, segment: Segment, key: str, file: SourceFile) -> None:
-        path = self._spool.find(key)
+    async def _put_map(self, segment: Segment, key: str, file: SourceFile) -> dict[int, int]:
+        path, flags = self._spool.find(key), dict[int, int]()
         read = await self._reader_of(file, path)
         if read:
+            flags = mp4.default_flags(await read())
             await self._uploader.put(segment, key, read, look_first=True)
         elif not await self._uploader.has(segment, key, file.size):
             raise FileNotFoundError(errno.ENOENT, "its EXT-X-MAP is gone")
         if path:
             self._spool.discard(path)
+        return flags
 
-    async def _store_file(self, upload: SegmentUpload, file: SourceFile) -> Segment:
+    async def _store_file(self, upload: SegmentUpload, file: SourceFile, flags: Mapping[int, int]) -> Segment:
         segment, path = upload.segment, upload.path
         if copied := await self._uploader.copy(segment, file):
             return copied
@@ -377,7 +395,7 @@ class SegmentUploader:
         look_first, since = upload.recovered, time.monotonic()
         while True:
             before = await self._version(path)
-            stored = await self._uploader.put(segment, segment.key, read, look_first=look_first)
+            stored = await self._uploader.put(segment, segment.key, read, look_first=look_first, flags=flags)
             if await self._version(path) == before:
                 return stored
             if time.monotonic() - since > OWN_FAULT_AFTER:
@@ -398,10 +416,10 @@ class SegmentUploader:
         return await self._spool_reads.call(_version, path) if path else None
 
 
-def _iframe_of(key: str, body: bytes) -> ByteRange | None:
+def _iframe_of(key: str, body: bytes, flags: Mapping[int, int]) -> ByteRange | None:
     """The key frame of a segment. A fault in its search loses no segment."""
     try:
-        return mpegts.find_iframe(body) or mp4.find_iframe(body)
+        return mpegts.find_iframe(body) or mp4.find_iframe(body, flags)
     except Exception:
         logger.exception("%s has no I-frame index; please report this", key)
         return None

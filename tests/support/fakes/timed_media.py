@@ -44,3 +44,17 @@ def mp4_fragment(begin: float, track: int = 1) -> bytes:
     tfdt = _box(b"tfdt", struct.pack(">IQ", 0x01000000, round(begin * INIT_SCALE)))
     moof = _box(b"moof", _box(b"mfhd", bytes(8)) + _box(b"traf", tfhd + tfdt))
     return _box(b"styp", b"msdh\0\0\0\0") + moof + _box(b"mdat", bytes(500))
+
+
+def mp4_map_with_flags(later: int = 0x10000, track: int = 1) -> bytes:
+    """A map by which the samples that a fragment says nothing of need earlier ones."""
+    trex = _box(b"trex", struct.pack(">6I", 0, track, 1, 1, 0, later))
+    return _box(b"moov", _box(b"mvex", trex))
+
+
+def mp4_pictures(track: int = 1) -> bytes:
+    """A fragment of two pictures of 100 bytes, of which it says that the first is a key frame."""
+    tfhd = _box(b"tfhd", struct.pack(">II", 0x020000, track))
+    trun = _box(b"trun", struct.pack(">6I", 0x205, 2, 72, 0, 100, 100))
+    moof = _box(b"moof", _box(b"traf", tfhd + trun))
+    return moof + _box(b"mdat", bytes(200))

@@ -1,5 +1,6 @@
 """Key frames of fragmented MP4: byte ranges that a player can decode behind the map."""
 
+import struct
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from broadcaster.demo.encoder import ffmpeg
 from broadcaster.hls import MediaPlaylist, MediaSegment
 from broadcaster.hls.media_playlist import ByteRange
-from broadcaster.hls.mp4 import find_iframe
+from broadcaster.hls.mp4 import default_flags, find_iframe, inside
 from broadcaster.hls.parser import byte_ranges
 from tests.support.fakes.timed_media import mp4_fragment
 
@@ -69,6 +70,37 @@ def test_a_fragment_for_each_picture(tmp_path: Path) -> None:
     assert sum(line.startswith("0,") for line in decoded.splitlines()) == 1
     assert find_iframe((tmp_path / "chunk-stream1-00001.m4s").read_bytes()) is None
     assert find_iframe(data[: found.offset + found.length]) is None
+
+
+def with_flags_in_the_map_alone(header: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """The same media: what tfhd says of all samples, their duration and flags, stands in the map's trex."""
+    new_header, new_data = bytearray(header), bytearray(data)
+    for at, end in inside(data, (b"moof", b"traf", b"tfhd"), 0, len(data)):
+        flags, track = struct.unpack_from(">II", data, at)
+        assert flags & 0x38 == 0x38
+        duration, size, default = struct.unpack_from(">III", data, end - 12)
+        struct.pack_into(">I", new_data, at - 8, end - at)  # two fields less, for which a free box stands
+        struct.pack_into(">I", new_data, at, flags & ~0x28)
+        struct.pack_into(">II4s", new_data, end - 12, size, 8, b"free")
+        for trex, _ in inside(header, (b"moov", b"mvex", b"trex"), 0, len(header)):
+            if header[trex + 4 : trex + 8] == struct.pack(">I", track):
+                struct.pack_into(">I", new_header, trex + 12, duration)
+                struct.pack_into(">I", new_header, trex + 20, default)
+    return bytes(new_header), bytes(new_data)
+
+
+def test_only_the_map_says_which_samples_are_key_frames(tmp_path: Path) -> None:
+    """Where fragments leave it to the map's trex, it is read there; a map that is cut says nothing."""
+    options = (*PICTURES, "-g", "5", *SOUND)
+    header, data = with_flags_in_the_map_alone(*fragments(tmp_path / "both", *options))
+    found = find_iframe(data, default_flags(header))
+    assert found
+    assert data[found.offset + 4 : found.offset + 8] == b"moof"
+    picture = tmp_path / "picture.mp4"
+    picture.write_bytes(header + data[found.offset : found.offset + found.length])
+    decoded = run("-i", picture, "-map", "0:v", "-f", "framemd5", "-")
+    assert sum(line.startswith("0,") for line in decoded.splitlines()) == 1
+    assert default_flags(header[: header.index(b"trex") + 20]) == {}
 
 
 @pytest.mark.parametrize("options", [SOUND, (*PICTURES, "-g", "1")], ids=["sound", "key frames alone"])

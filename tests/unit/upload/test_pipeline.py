@@ -39,6 +39,7 @@ from broadcaster.upload.uploader import WarmUploads
 from tests.support.fakes import mpegts as packets
 from tests.support.fakes.hls_writer import PACKET
 from tests.support.fakes.pipeline_parts import FakeEncoder, FakeSource, FakeStore, segment_of, variants_listed
+from tests.support.fakes.timed_media import mp4_map_with_flags, mp4_pictures
 from tests.support.faults.broken_files import CALLS, broken
 from tests.support.waiting import changes, eventually
 
@@ -496,15 +497,16 @@ async def test_a_recovered_run_keeps_its_own_map(tmp_path: Path) -> None:
 
 
 async def test_a_map_is_uploaded_once_and_before_its_segments(tmp_path: Path) -> None:
-    """The initialisation section is in the bucket before the first segment that needs it is listed."""
+    """It is in the bucket before the first segment that needs it is listed, and tells key frames."""
     async with running(Line(tmp_path)) as line:
-        map_path = line.file("init.mp4", b"init")
+        map_path = line.file("init.mp4", mp4_map_with_flags())
         for number in range(3):
-            line.source.events.put_nowait(
-                segment_of(line.file(f"{number}.m4s", b"x"), number=number, map_path=map_path)
-            )
+            file = line.file(f"{number}.m4s", mp4_pictures())
+            line.source.events.put_nowait(segment_of(file, number=number, map_path=map_path))
         await line.until_published(3)
     assert line.store.puts.count("live/run0/0/init.mp4") == 1
+    segments = line.pipeline.view.playlists["0"].playlist.segments
+    assert [segment.iframe for segment in segments] == 3 * [ByteRange(172, 0)]
     assert {segment.map_uri for segment in line.playlist().segments} == {
         "https://bucket.example/live/run0/0/init.mp4"
     }

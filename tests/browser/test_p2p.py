@@ -19,10 +19,12 @@ from yarl import URL
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.browser.bad_peers import GREEDY, SILENT_FORGER, WITNESS, WRONG_BYTES
 from tests.browser.conftest import running_chromium
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import Traffic, check_played, no_complaints, play_on, seen, until
 from tests.support.length import SOAK, seconds
 from tests.support.servers.end_to_end import EndToEnd, end_to_end
 from tests.support.servers.network import own_network, relay_to
+from tests.support.servers.service import running_service
 from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("network")  # before bucket and browser are started
@@ -74,7 +76,9 @@ async def test_viewers_share_and_go_on_without_the_tracker(
         contextlib.AsyncExitStack() as stack,
     ):
         await on.live_with(8)
-        pages = [await stack.enter_async_context(viewer(browser, on, port)) for _ in range(VIEWERS)]
+        pages = [
+            await stack.enter_async_context(viewer(browser, on.service.address, port)) for _ in range(VIEWERS)
+        ]
         for page in pages:
             await until(page, lambda s: s["p2p"]["enabled"] and s["p2p"]["peers"] == VIEWERS - 1)
         before = await asyncio.gather(*(play_on(page, WARM_UP) for page in pages))
@@ -103,16 +107,16 @@ async def test_wrong_bytes_of_a_peer_cost_nobody_a_picture(
         contextlib.AsyncExitStack() as stack,
     ):
         await on.live_with(8)
-        bad = await stack.enter_async_context(viewer(browser, on, script=WRONG_BYTES))
+        bad = await stack.enter_async_context(viewer(browser, on.service.address, script=WRONG_BYTES))
         await until(bad, lambda s: s["status"] == "live" and s["time"] > 0)
-        good = await stack.enter_async_context(viewer(browser, on, port))
+        good = await stack.enter_async_context(viewer(browser, on.service.address, port))
         traffic = Traffic(good)
         await until(good, lambda s: s["rejected"] > 0)
         alone = await play_on(good, WATCHED)
         assert alone["bytes"]["peers"] == 0  # there is only the bad one
         assert traffic.segments, "the bucket has what the peer's bytes were refused for"
 
-        other = await stack.enter_async_context(viewer(browser, on, port))
+        other = await stack.enter_async_context(viewer(browser, on.service.address, port))
         joined = await until(other, lambda s: s["bytes"]["peers"] > 0)
 
         async def from_peers() -> int:
@@ -139,9 +143,9 @@ async def test_forged_beginnings_never_reach_the_decoder(
         contextlib.AsyncExitStack() as stack,
     ):
         await on.live_with(8)
-        bad = await stack.enter_async_context(viewer(browser, on, script=SILENT_FORGER))
+        bad = await stack.enter_async_context(viewer(browser, on.service.address, script=SILENT_FORGER))
         await until(bad, lambda s: s["status"] == "live" and s["time"] > 0)
-        good = await stack.enter_async_context(viewer(browser, on, script=WITNESS))
+        good = await stack.enter_async_context(viewer(browser, on.service.address, script=WITNESS))
         resumed: asyncio.Queue[str] = asyncio.Queue()
         good.on(
             "request", lambda request: resumed.put_nowait(request.url) if "range" in request.headers else None
@@ -170,9 +174,9 @@ async def test_a_greedy_peer_gets_no_more_than_three_times_the_stream(
         contextlib.AsyncExitStack() as stack,
     ):
         await on.live_with(8)
-        good = await stack.enter_async_context(viewer(browser, on))
+        good = await stack.enter_async_context(viewer(browser, on.service.address))
         before = await until(good, lambda s: s["status"] == "live" and s["time"] > 0)
-        greedy = await stack.enter_async_context(viewer(browser, on, script=GREEDY))
+        greedy = await stack.enter_async_context(viewer(browser, on.service.address, script=GREEDY))
         await greedy.wait_for_event("console", lambda line: line.text == "asked", timeout=1000 * PATIENCE)
         last = await play_on(good, AHEAD)
         sent = last["bytes"]["uploaded"]
@@ -192,7 +196,7 @@ async def test_sharing_is_switched_and_outlives_a_reconnect_of_the_encoder(
         contextlib.AsyncExitStack() as stack,
     ):
         await on.live_with(8)
-        pages = [await stack.enter_async_context(viewer(browser, on)) for _ in range(2)]
+        pages = [await stack.enter_async_context(viewer(browser, on.service.address)) for _ in range(2)]
         page, other = pages
         for tab in pages:
             await until(tab, lambda s: s["status"] == "live" and s["time"] > 1)
@@ -227,21 +231,20 @@ async def test_guests_share_and_strangers_do_not(
     tmp_path: Path, bucket: SeaweedBucket, browser: Browser
 ) -> None:
     """In a private event guests get video from each other; whoever knows the tracker alone meets nobody."""
+    settings = {"BROADCASTER_VIEWER_MODE": "sharing", "BROADCASTER_ACCESS": "invitation"}
     async with (
-        end_to_end(
-            tmp_path,
-            bucket,
-            segment_seconds=SEGMENT,
-            BROADCASTER_VIEWER_MODE="sharing",
-            BROADCASTER_ACCESS="invitation",
-        ) as on,
+        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=SEGMENT) as owncast,
+        running_service(tmp_path, owncast.hls_dir, bucket, **settings) as service,
         contextlib.AsyncExitStack() as stack,
         aiohttp.ClientSession() as stranger,
     ):
-        await on.live_with(8)
-        invited = [await on.service.manage("invite", "--name", name, "--json") for name in ("Rose", "Ben")]
+        await owncast.go_live()
+        await owncast.wait_for_segments(8)
+        invited = [await service.manage("invite", "--name", name, "--json") for name in ("Rose", "Ben")]
         paths = [json.loads(text)["path"] for text in invited]
-        pages = [await stack.enter_async_context(viewer(browser, on, path=path)) for path in paths]
+        pages = [
+            await stack.enter_async_context(viewer(browser, service.address, path=path)) for path in paths
+        ]
         for page in pages:
             await until(page, lambda s: s["p2p"]["enabled"] and s["p2p"]["peers"] == 1)
         before = await asyncio.gather(*(play_on(page, WARM_UP) for page in pages))
@@ -252,15 +255,15 @@ async def test_guests_share_and_strangers_do_not(
         forged = paths[0][:-2] + ("0/" if paths[0][-2] != "0" else "1/")
         for path in ("/", forged):
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await stranger.ws_connect(URL(f"{on.service.address}{path}live/tracker", encoded=True))
+                await stranger.ws_connect(URL(f"{service.address}{path}live/tracker", encoded=True))
             assert refused.value.status == 401
-        async with stranger.ws_connect(URL(f"{on.service.address}{paths[0]}live/tracker", encoded=True)):
+        async with stranger.ws_connect(URL(f"{service.address}{paths[0]}live/tracker", encoded=True)):
             """A guest's is taken."""
 
 
 @asynccontextmanager
 async def viewer(
-    browser: Browser, on: EndToEnd, tracker_port: int | None = None, script: str = "", path: str = "/"
+    browser: Browser, address: str, tracker_port: int | None = None, script: str = "", path: str = "/"
 ) -> AsyncIterator[Page]:
     """A page with connections of its own, which a profile shared with others would not give it."""
     context = await browser.new_context(viewport={"width": 640, "height": 480})
@@ -275,7 +278,7 @@ async def viewer(
             f"{{ super(url.replace(/:[0-9]+/, ':{tracker_port}'), ...more); }} }};"
         )
     with no_complaints(page):
-        await page.goto(f"{on.service.address}{path}")
+        await page.goto(f"{address}{path}")
         yield page
     await context.close()
 

@@ -297,13 +297,12 @@ class Keeper:
         """Let the crew in alone, until a time or the next opening. Raises NotPossible."""
         if opens is not None and opens <= self._clock():
             raise NotPossible("the doors open in the future")
-        if self.doors.open:
-            await self._keep_doors(Doors(open=False, closed=self._clock(), opens=opens))
-            self.on_change(self.grants())
-            await self._keep_doors(replace(self.doors, hidden=await self.on_close()))
-        else:
-            await self._keep_doors(replace(self.doors, opens=opens))
-            self.on_change(self.grants())
+        doors = replace(self.doors, opens=opens)
+        if self.doors.open:  # what fails is done again with the next try
+            hidden = await self.on_close()
+            doors = Doors(open=False, closed=self._clock(), opens=opens, hidden=hidden)
+        await self._keep_doors(doors)
+        self.on_change(self.grants())
         logger.info("the doors are closed")
         await self._share()
 

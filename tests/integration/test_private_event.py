@@ -212,6 +212,17 @@ def run(service: Service, *arguments: str) -> str:
     return ran.stdout
 
 
+async def say_nothing_of(token: str, service: Service) -> None:
+    """Assert that errors for another guest, metrics and health do not name a guest's token."""
+    stranger = f"{service.address}/t/{token[:-1]}x"
+    for wrong in (f"{service.address}/t/{token}/no/such", f"{stranger}/", f"{stranger}/live/events/1"):
+        assert (await read(wrong))[0] in {401, 404}
+    for shown in ("/metrics", "/health"):
+        status, text = await read(f"{service.admin_address}{shown}")
+        assert (status, token[:-1] in text) == (200, False)
+    assert token[:-1] not in service.log.read_text()
+
+
 @pytest.mark.takes(8)
 async def test_from_an_invitation_to_its_end(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """A link opens the page and becomes a cookie; it is counted, and nothing opens when it is revoked."""
@@ -250,6 +261,7 @@ async def test_from_an_invitation_to_its_end(tmp_path: Path, bucket: SeaweedBuck
             token = other["path"].split("/")[2]
             for shown in ("/", "/config.json", "/live/playlist.m3u8", "/live/events/now", "/health"):
                 assert token.encode() not in (await relayed.get(shown))[1]
+        await say_nothing_of(token, service)
         path = f"{service.address}{other['path']}live/playlist.m3u8"
         assert (await read(path))[0] == 200
         await service.kill()

@@ -95,6 +95,6 @@ class BrowserPlayer:
     async def pictures(self) -> int:
         """How many were decoded; see ``Player``."""
         failures, ended, decoded = await self._page.evaluate(LOOK)
-        assert failures == [], self.name
+        assert failures == [], f"{self.name}: {failures}"
         assert not ended, f"{self.name} takes the stream for ended"
         return cast("int", decoded)

@@ -13,6 +13,7 @@ import binascii
 import hmac
 import logging
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -42,11 +43,13 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PIECE, MAX_PARTS = 2**18, 500  # bytes that are written at once, and parts as they were received
-# To read a body in small pieces, as they come, costs more CPU than all else: after a piece of fewer than
-# ENOUGH bytes the next is read after this part of the time since the beginning, in seconds.
-ENOUGH = 2**17
-PAUSE_PART, SHORTEST_PAUSE, LONGEST_PAUSE = 4, 0.001, 0.02
+PIECE, MAX_PARTS = 2**19, 500  # bytes that are written at once, and parts as they were received
+# To read a body in small pieces, as they come, costs more CPU than all else. After a piece of fewer than
+# FEW bytes the kernel gathers ENOUGH of them. It is asked for them after this part of the time since the
+# beginning, in seconds, and again.
+FEW, ENOUGH = 2**17, 2**18
+PAUSE_PART, SHORTEST_PAUSE, LONGEST_PAUSE, LONGEST_GATHERING = 2, 0.001, 0.01, 1.0
+LAST_CHUNK, PEEKED = b"0\r\n\r\n", bytearray(ENOUGH)  # without trailers; what the kernel has gathered
 PLAYLIST = ".m3u8"
 # Other files, such as a DASH manifest, are answered and not kept: nothing follows them.
 KEPT_SUFFIXES = (PLAYLIST, ".ts", ".m4s", ".mp4", ".m4v", ".cmfv", ".cmfa", ".m4a", ".aac", ".mp3", ".ac3")
@@ -77,7 +80,8 @@ class PushedFile:
     path: Path
     descriptor: int = -1
     size: int = 0
-    fault: OSError | None = None  # of a write: it is not complete
+    fault: PushRefused | OSError | None = None  # of its begin, or of a write: it is not complete
+    is_over: bool = False  # it has its name, or was given up
 
     @property
     def unfinished(self) -> Path:
@@ -132,6 +136,13 @@ class PushFolder:
 
     def open(self, upload: PushedFile) -> None:
         """Begin an upload; another upload of the same file is given up. Raises PushRefused, OSError."""
+        try:
+            self._open(upload)
+        except (PushRefused, OSError) as error:
+            upload.fault = error
+            raise
+
+    def _open(self, upload: PushedFile) -> None:
         path = upload.path
         if len(self._stored) + len(self._arriving) >= MAX_FILES:
             raise PushRefused(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many files")
@@ -146,7 +157,9 @@ class PushFolder:
         self._arriving[path] = upload
 
     def write(self, upload: PushedFile, *parts: bytes) -> None:
-        """Write the next bytes. Raises OSError."""
+        """Write the next bytes. Raises OSError; after an earlier fault, nothing is written."""
+        if upload.fault:
+            return
         try:
             for part in parts:
                 rest = memoryview(part)
@@ -165,7 +178,7 @@ class PushFolder:
 
         ``named`` is called as soon as it has its name, before that is on the disk.
         Returns None, and leaves it, if it would replace a file that was not taken yet, unless ``replace``.
-        Raises PushRefused if another upload of the file has begun, OSError, also that of an earlier write.
+        Raises PushRefused if another upload of the file has begun, OSError, and an earlier fault.
         """
         path, unfinished = upload.path, upload.unfinished
         if upload.fault:
@@ -198,10 +211,12 @@ class PushFolder:
         if before and is_same:
             self._take(path, is_map=before.is_map)
         self._arriving.pop(path)
+        upload.is_over = True
         return not is_same
 
     def abort(self, upload: PushedFile) -> None:
         """Give up an upload that has no name yet, and close its file."""
+        upload.is_over = True
         if upload.descriptor >= 0:
             os.close(upload.descriptor)
             upload.descriptor = -1
@@ -451,7 +466,7 @@ class PushSource:
         most = MAX_BYTES if name.endswith(PLAYLIST) else LARGEST
         upload = PushedFile(self.files.root / name) if is_kept else None
         try:
-            if upload:
+            if upload and not _is_playlist(upload.path):  # a playlist may list a segment that arrives
                 arrival.step = self._thread.submit(self.files.open, upload)
             async with asyncio.timeout(IDLE_TIMEOUT) as limit:
                 while data := await request.content.readany():
@@ -465,28 +480,34 @@ class PushSource:
                         arrival.parts.append(data)
                         if arrival.received - arrival.queued >= PIECE or len(arrival.parts) >= MAX_PARTS:
                             await self._write(upload, arrival)
-                    if len(data) < ENOUGH and not request.content.is_eof():
-                        pause = (now - arrival.started) / PAUSE_PART
-                        await _let_gather(request.transport, min(max(SHORTEST_PAUSE, pause), LONGEST_PAUSE))
+                    if len(data) < FEW and not request.content.is_eof():
+                        await _let_gather(request, arrival.started)
             if upload is None or not arrival.received:  # some encoders begin with a probe without a body
                 self._outcomes["ignored"] += 1
                 return HTTPStatus.OK
-            await self._write(upload, arrival)
+            self._queue(upload, arrival)
             # It is complete, whether the client waits for the answer or not.
             return await asyncio.shield(self._commit(upload))
         finally:
-            if upload:
+            if upload and not upload.is_over:
                 self._thread.submit(self.files.abort, upload)
 
     async def _write(self, upload: PushedFile, arrival: _Arrival) -> None:
         """Queue what was received, and wait for what was queued before."""
+        before = arrival.step
+        self._queue(upload, arrival)
+        if before:
+            await _result(before)
+
+    def _queue(self, upload: PushedFile, arrival: _Arrival) -> None:
+        """Have the thread write what was received. A fault is known at the next call, ``commit`` at last."""
         parts, arrival.parts, arrival.queued = arrival.parts, [], arrival.received
         if arrival.received > arrival.reserved:
             self._check_room(arrival.received - arrival.reserved)
             arrival.reserved = arrival.received
-        before, arrival.step = arrival.step, self._thread.submit(self.files.write, upload, *parts)
-        if before:
-            await _result(before)
+        if arrival.step is None:
+            self._thread.submit(self.files.open, upload)
+        arrival.step = self._thread.submit(self.files.write, upload, *parts)
 
     async def _commit(self, upload: PushedFile) -> HTTPStatus:
         taken, loop = self._taken.next(), asyncio.get_running_loop()
@@ -509,13 +530,24 @@ async def _result(call: Future[T]) -> T:
     return call.result() if call.done() else await asyncio.wrap_future(call)
 
 
-async def _let_gather(transport: asyncio.Transport | None, seconds: float) -> None:
-    """Leave what comes in the kernel for so long: to read it in pieces as they come costs most of the CPU."""
+async def _let_gather(request: web.Request, started: float) -> None:
+    """Leave what comes in the kernel until it is enough, the end of the body, or no more than before."""
+    transport, loop, size = request.transport, asyncio.get_running_loop(), request.content_length
     if transport is None or not transport.is_reading():
         return
+    enough = ENOUGH if size is None else min(ENOUGH, size - request.content.total_bytes)
+    before, waiting, until = -1, 0, loop.time() + LONGEST_GATHERING
     transport.pause_reading()
     try:
-        await asyncio.sleep(seconds)
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as kernel:
+            while before < waiting < enough and loop.time() < until:
+                pause = (loop.time() - started) / PAUSE_PART
+                await asyncio.sleep(min(max(SHORTEST_PAUSE, pause), LONGEST_PAUSE))
+                before, waiting = waiting, kernel.recv_into(PEEKED, 0, socket.MSG_PEEK)
+                if PEEKED.endswith(LAST_CHUNK, 0, waiting):
+                    break
+    except OSError:  # nothing has come, or the connection is lost
+        pass
     finally:
         transport.resume_reading()
 

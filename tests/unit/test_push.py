@@ -407,8 +407,8 @@ async def test_slow_writers_do_not_slow_a_good_one(ingest: Ingest) -> None:
 
 async def test_a_trickle_is_read_seldom(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoder sends its media as it comes: many small pieces are read together, and none is missed."""
-    monkeypatch.setattr(push, "LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr(push, "SHORTEST_PAUSE", 0.2)
+    monkeypatch.setattr(push, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(push, "SHORTEST_PAUSE", 0.05)
     reads = list[bytes]()
     write = ingest.source.files.write
 
@@ -426,7 +426,15 @@ async def test_a_trickle_is_read_seldom(ingest: Ingest, monkeypatch: pytest.Monk
     assert await ingest.put("a.ts", trickle()) == 201
     whole = b"".join(media(number, 1) for number in range(100))
     assert (ingest.folder / "a.ts").read_bytes() == b"".join(reads) == whole
-    assert len(reads) <= 50
+    assert len(reads) <= 6
+
+
+@pytest.mark.parametrize("name", ["a.ts", "stream.m3u8"])
+async def test_a_file_too_many(ingest: Ingest, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A file that cannot be begun is refused, however small it is, and the encoder is told to try again."""
+    monkeypatch.setattr(push, "MAX_FILES", 0)
+    assert await ingest.put(name, media(1, 1)) == 503
+    assert ingest.names() == []
 
 
 @pytest.mark.parametrize("count", [1, 4000])

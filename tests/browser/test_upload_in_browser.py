@@ -33,6 +33,7 @@ async def test_an_upload_goes_on_after_a_reload(tmp_path: Path, bucket: SeaweedB
         desk.front.faults = {number: [Fault.HANG] for number in held}
         with no_complaints(page):
             await page.goto(f"{desk.address}/dashboard#uploads")
+            await expect(page.locator("#age")).to_contain_text("old")  # what is drawn later moves the buttons
             await page.fill("#token", desk.token)
             await page.click("#token-form button")
             await page.set_input_files("#upload-file", path)

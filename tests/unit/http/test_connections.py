@@ -60,6 +60,7 @@ class House:
         self.clock = clock
         self.registry = CollectorRegistry()
         self.address = ("", 0)
+        self.answers = asyncio.Event()
         (folder / "file").write_bytes(bytes(SIZE))
         (folder / "small").write_bytes(b"small")
         self.app = web.Application()
@@ -80,11 +81,12 @@ class House:
         return client
 
     async def until_cut(self, reason: str) -> float:
-        """Let time pass until a connection is ended; returns for how long it was left alone, in seconds."""
+        """Let time pass until the open connection is ended; returns for how long it was left alone."""
         began = self.clock.now
-        while self.cut(reason) == 0 or self.open:
+        while self.open:
             self.clock.now += 5.0
             await self.clock.looks(1)
+        assert self.cut(reason) == 1
         return self.clock.now - began
 
     def cut(self, reason: str) -> float:
@@ -101,6 +103,7 @@ class House:
 
     async def _on_answer(self, request: web.Request, _: web.StreamResponse) -> None:
         self.app[CONNECTIONS].complete(request)
+        self.answers.set()
 
     async def _body(self, _: web.Request) -> web.Response:
         return web.Response(body=bytes(SIZE))
@@ -129,6 +132,7 @@ async def test_a_client_that_does_not_read_is_closed(
 ) -> None:
     """Also while the kernel sends a file; the next connection is served, and nothing is logged."""
     with caplog.at_level(logging.INFO), contextlib.closing(await house.ask(path)):
+        await house.answers.wait()  # until then it may be cut for a request that takes too long
         assert await house.until_cut("stalled") > patience
         await house.clock.looks()  # its descriptor is given back, and to the next
         loop = asyncio.get_running_loop()

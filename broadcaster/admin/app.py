@@ -337,6 +337,7 @@ async def _data(request: web.Request) -> web.Response:
         "verdict": {
             "severity": report.severity,
             "sentence": report.sentence,
+            "remedies": report.remedies,
             "parts": {part: report.parts.get(part, "ok") for part in get_args(HealthPart)},
         },
         "variants": report.qualities or report.variants,

@@ -215,7 +215,8 @@ def public_health(report: Health) -> Health:
 
     def public() -> HealthReport:
         now = report()
-        return replace(now, reason=now.reason and NOT_PUBLIC, warning=now.warning and NOT_PUBLIC)
+        reason, warning = now.reason and NOT_PUBLIC, now.warning and NOT_PUBLIC
+        return replace(now, reason=reason, warning=warning, cause=None, remedies=())
 
     return public
 

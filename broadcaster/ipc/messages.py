@@ -334,6 +334,8 @@ class HealthReport:
     title: str | None = None  # the stream's title in Owncast
     poster: str | None = None  # the URL of the live poster
     standby: bool = False  # another broadcaster leads, and viewers get what that one shows
+    cause: str | None = None  # ``reason``, else ``warning``, without what to do
+    remedies: tuple[str, ...] = ()  # what to do about it
 
     @property
     def severity(self) -> Severity:
@@ -342,10 +344,10 @@ class HealthReport:
 
     @property
     def sentence(self) -> str:
-        """The state of the service in one sentence, for the operator."""
+        """The state of the service in one sentence, for the operator; ``remedies`` say what to do."""
         if self.stream == State.LIVE and self.severity == "ok":
             return f"LIVE: {self.viewers} viewer{'' if self.viewers == 1 else 's'}"
-        return self.reason or self.warning or WELL.get(self.stream, self.stream)
+        return self.cause or self.reason or self.warning or WELL.get(self.stream, self.stream)
 
 
 @dataclass(frozen=True, slots=True)

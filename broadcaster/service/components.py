@@ -333,9 +333,9 @@ class Components:
 
     def _report(self, *, serving: bool) -> HealthReport:
         view, source, unread = self.pipeline.view, self.stream.source, self.guest_check.fault
-        looked_at = self.source.scanned_at
-        silence = source.silence(looked_at)
+        silence = source.silence(looked_at := self.source.scanned_at)
         pong = self.viewer_server.pong if self.viewer_server else Pong(())
+        writes = None if self.lease.warning else (self.mirror and self.mirror.fault) or self.recorder.fault
         hangs = self.source.scanning and time.monotonic() - self.source.last_scan > STUCK
         found = evaluate_health(
             HealthInputs(
@@ -359,9 +359,7 @@ class Components:
                 spool_limit=self.spool.limit,
                 free=self.spool.free,
                 journal=self.catalog.writer.fault,
-                playlist_writes=None
-                if self.lease.warning
-                else (self.mirror and self.mirror.fault) or self.recorder.fault,
+                playlist_writes=writes,
                 owner=self.lease.warning,
                 edge=self.edge.fault if self.edge else None,
                 access=self.access_fault(),
@@ -390,6 +388,8 @@ class Components:
             parts=found.parts,
             title=self.encoder.title if self.encoder else None,
             poster=self.posters.poster if view.playlists else None,
+            cause=found.cause,
+            remedies=found.remedies,
         )
 
     def checklist(self, report: HealthReport) -> list[dict[str, Any]]:

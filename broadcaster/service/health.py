@@ -12,6 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple, get_args
 
+from broadcaster.bucket.client import REMEDIES
 from broadcaster.guest import ViewerFault
 from broadcaster.ipc.messages import HealthPart, HealthReport, Severity, State, ViewerProblem
 from broadcaster.printable import size_text, span_text
@@ -26,6 +27,8 @@ UNCONFIRMED = (
     "nobody has entered the passphrase since BROADCASTER_ACCESS_SECRET or the bucket's key changed: a flood"
     " of wrong ones would keep guests out"
 )
+BESIDES = "; besides, "
+NOTHING = ("", "")  # is wrong, and is to be done
 CONFIRM = "enter it once on the page, or set it again: broadcaster passphrase"
 
 
@@ -71,13 +74,16 @@ class Health:
     """Result of ``evaluate_health``.
 
     ``reason`` is why viewers do not get the stream, ``warning`` names further problems; both say what to do.
-    ``parts`` are the affected parts, ``trouble`` is the problem that viewers are shown.
+    ``parts`` are the affected parts, ``trouble`` is the problem that viewers are shown. ``cause`` and
+    ``remedies`` are ``reason``, or without a failure ``warning``, in two: what is wrong, and what to do.
     """
 
     reason: str | None
     warning: str | None
     parts: Mapping[HealthPart, Severity]
     trouble: ViewerProblem | None
+    cause: str | None = None
+    remedies: tuple[str, ...] = ()
 
 
 class Finding(NamedTuple):
@@ -85,15 +91,21 @@ class Finding(NamedTuple):
 
     part: HealthPart
     severity: Severity
-    sentence: str
+    cause: str
+    remedy: str = ""
     trouble: ViewerProblem | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and what to do."""
+        return f"{self.cause}; {self.remedy}" if self.remedy else self.cause
 
 
 def evaluate_health(inputs: HealthInputs) -> Health:
     """The health of the service: the first cause of a failure, and every warning."""
     findings = list(_findings(inputs))
-    failures = [finding.sentence for finding in findings if finding.severity == "failing"]
-    warnings = [finding.sentence for finding in findings if finding.severity == "warning"]
+    failures = [finding for finding in findings if finding.severity == "failing"]
+    warnings = [finding for finding in findings if finding.severity == "warning"]
     # Failures come before warnings, so that reversed they win.
     parts = {finding.part: finding.severity for finding in reversed(findings)}
     troubles = {finding.trouble: finding.severity for finding in reversed(findings)}
@@ -101,8 +113,16 @@ def evaluate_health(inputs: HealthInputs) -> Health:
     trouble = next((problem for problem in get_args(ViewerProblem) if problem in troubles), None)
     if trouble:
         parts.setdefault("viewers", troubles[trouble])
-    reason = _frozen(inputs) + failures[0] if failures else None
-    return Health(reason, "; besides, ".join(warnings) or None, parts, trouble)
+    frozen = _frozen(inputs) if failures else ""
+    shown = failures[:1] or warnings
+    return Health(
+        frozen + failures[0].sentence if failures else None,
+        BESIDES.join(finding.sentence for finding in warnings) or None,
+        parts,
+        trouble,
+        frozen + BESIDES.join(finding.cause for finding in shown) or None,
+        tuple(finding.remedy for finding in shown if finding.remedy),
+    )
 
 
 def _findings(now: HealthInputs) -> Iterator[Finding]:
@@ -110,117 +130,130 @@ def _findings(now: HealthInputs) -> Iterator[Finding]:
     failures = list(_failures(now))
     yield from failures
     if not failures and _is_still(now):
-        act = "restart the service, and keep its log"
-        sentence = f"segments come, and viewers get none of them; {act}"
-        yield Finding("service", "failing", sentence, "delivery")
+        cause, act = "segments come, and viewers get none of them", "restart the service, and keep its log"
+        yield Finding("service", "failing", cause, act, "delivery")
     if now.refused and now.state in ON and not _is_silent(now):
-        sentence = f"a playlist beside those that are served is not followed: {now.refused}"
-        yield Finding("encoder", "warning", sentence)
-    for part, sentence in _warnings(now):
-        yield Finding(part, "warning", sentence, "encoder" if part == "encoder" else None)
+        cause = f"a playlist beside those that are served is not followed: {now.refused}"
+        yield Finding("encoder", "warning", cause)
+    for part, cause, act in _warnings(now):
+        yield Finding(part, "warning", cause, act, "encoder" if part == "encoder" else None)
 
 
 def _failures(now: HealthInputs) -> Iterator[Finding]:
     delivery: ViewerProblem | None = "delivery" if now.delay or now.state in ON else None
     if not now.alive:
-        sentence = "ingest is stuck: restart the service, and keep its log"
-        yield Finding("service", "failing", sentence, delivery)
+        act = "restart the service, and keep its log"
+        yield Finding("service", "failing", "ingest is stuck", act, delivery)
     if not now.folder:
-        sentence = "ingest is stuck: the HLS folder does not answer; look at its disk or its mount"
-        yield Finding("service", "failing", sentence, delivery)
+        cause = "ingest is stuck: the HLS folder does not answer"
+        yield Finding("service", "failing", cause, "look at its disk or its mount", delivery)
     if now.source:
         act = "look at the rights of the HLS folder, and at the limits of this machine"
-        yield Finding("service", "failing", f"the source is out of reach ({now.source}): {act}", delivery)
+        yield Finding("service", "failing", f"the source is out of reach ({now.source})", act, delivery)
     if now.refused and (now.state not in ON or _is_silent(now)):
+        cause = f"what the encoder writes cannot be followed ({now.refused})"
         act = "change the encoder's settings; broadcaster check says more"
-        sentence = f"what the encoder writes cannot be followed ({now.refused}): {act}"
-        yield Finding("encoder", "failing", sentence, "encoder" if now.state in ON else None)
+        yield Finding("encoder", "failing", cause, act, "encoder" if now.state in ON else None)
     yield from _delivery_failures(now, delivery)
     if _is_silent(now) and (now.paused or not now.ended):
-        yield Finding("encoder", "failing", _silence(now), "encoder")
+        yield Finding("encoder", "failing", *_silence(now), "encoder")
     if silent := _silent_variants(now):
-        act = "look at the encoder, and at the log: viewers of that quality see nothing new"
-        yield Finding("encoder", "failing", f"{silent} while others have: {act}")
+        cause = f"{silent} while others have: viewers of that quality see nothing new"
+        yield Finding("encoder", "failing", cause, "look at the encoder, and at the log")
 
 
 def _delivery_failures(now: HealthInputs, delivery: ViewerProblem | None) -> Iterator[Finding]:
     if now.delay:
-        act = "check the provider's status, its keys, and the uplink"
-        sentence = f"the bucket does not get the segments ({now.delay}); {_safe(now)}; {act}"
-        yield Finding("bucket", "failing", sentence, delivery)
+        why, act = _delay(now.delay)
+        cause = f"the bucket does not get the segments ({why}); {_safe(now)}"
+        yield Finding("bucket", "failing", cause, act, delivery)
     if now.gaps:
         act = "look at the encoder, and the disk it writes to"
-        yield Finding("encoder", "failing", f"nothing but gaps can be listed ({now.gaps}): {act}", delivery)
+        yield Finding("encoder", "failing", f"nothing but gaps can be listed ({now.gaps})", act, delivery)
     if _is_unreadable(now) and not now.playing_pages and (now.failing_pages or not now.uncertain):
-        sentence = f"viewers cannot read the segments: {now.unreadable}"
-        yield Finding("viewers", "failing", sentence, delivery)
+        why, act = _in_two(now.unreadable)
+        yield Finding("viewers", "failing", f"viewers cannot read the segments: {why}", act, delivery)
     if not now.serving:
-        act = "the process that serves them is being replaced; see the log"
-        yield Finding("viewers", "failing", f"viewers are not answered: {act}")
+        cause = "viewers are not answered: the process that serves them is being replaced"
+        yield Finding("viewers", "failing", cause, "see the log")
 
 
-def _silence(now: HealthInputs) -> str:
+def _in_two(text: str | None) -> tuple[str, str]:
+    """A cause and what to do, of a text of other modules that ends with what to do."""
+    cause, _, act = (text or "").rpartition("; ")
+    return (cause, act) if cause else (act, "")
+
+
+def _delay(text: str) -> tuple[str, str]:
+    """Why segments do not reach the bucket, and what to do."""
+    for remedy in REMEDIES.values():
+        act = _in_two(remedy)[1]
+        if f"; {act}" in text:
+            return text.replace(f"; {act}", ""), act
+    return text, "check the provider's status, its keys, and the uplink"
+
+
+def _silence(now: HealthInputs) -> tuple[str, str]:
     silent = f"the encoder has brought nothing new for {span_text(now.silence)}"
     if now.paused:
-        return f"{silent}, and Owncast says that it has disconnected: start it again, or the stream ends"
-    return f"{silent}: look at the encoder, its connection, and Owncast"
+        return f"{silent}, and Owncast says that it has disconnected", "start it again, or the stream ends"
+    return silent, "look at the encoder, its connection, and Owncast"
 
 
-def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str]]:
+def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str, str]]:
     if _is_silent(now) and now.ended and not now.paused:
-        over = (
-            f"the source says that its stream is over, and has brought nothing for {span_text(now.silence)}"
-        )
-        act = "the stream ends after the grace time; if it was to go on, start the encoder again"
-        yield "encoder", f"{over}: {act}"
+        over = "the source says that its stream is over, and has brought nothing for"
+        act = "if it was to go on, start the encoder again: the stream ends after the grace time"
+        yield "encoder", f"{over} {span_text(now.silence)}", act
     if now.journal:
         act = "make room on the disk of the state folder"
-        yield "service", f"the journal cannot be written: {now.journal}; {act}"
+        yield "service", f"the journal cannot be written: {now.journal}", act
     if now.free < LEAST_FREE:
         left = f"{size_text(now.free)} are left on the disk of the spool"
-        yield "service", f"{left}: make room before the next outage"
+        yield "service", left, "make room before the next outage"
     if now.spool > FULL * now.spool_limit > 0:
         share = f"{100 * now.spool / now.spool_limit:.0f} %"
-        yield "service", f"{share} of the spool is used: when it is full, the oldest segments become gaps"
+        yield "service", f"{share} of the spool is used: when it is full, the oldest segments become gaps", ""
     if now.playlist_writes:
-        yield "bucket", f"playlists cannot be written into the bucket: {now.playlist_writes}"
-    if now.owner:
-        yield "bucket", now.owner
-    others: Sequence[tuple[HealthPart, str | None]] = (
-        ("viewers", now.edge),
-        ("bucket", now.access and f"a standby does not know who may watch now: {now.access}"),
-        ("service", now.failed),
-        ("viewers", f"{UNCONFIRMED}; {CONFIRM}" if now.unconfirmed else None),
+        yield "bucket", f"playlists cannot be written into the bucket: {now.playlist_writes}", ""
+    access = now.access and f"a standby does not know who may watch now: {now.access}"
+    others: Sequence[tuple[HealthPart, tuple[str, str]]] = (
+        ("bucket", _in_two(now.owner)),
+        ("viewers", _in_two(now.edge)),
+        ("bucket", (access or "", "")),
+        ("service", _in_two(now.failed)),
+        ("viewers", (UNCONFIRMED, CONFIRM) if now.unconfirmed else NOTHING),
         ("viewers", _page_warning(now)),
         ("viewers", _decoder_warning(now)),
     )
-    yield from ((part, sentence) for part, sentence in others if sentence)
+    yield from ((part, cause, act) for part, (cause, act) in others if cause)
 
 
-def _decoder_warning(now: HealthInputs) -> str | None:
+def _decoder_warning(now: HealthInputs) -> tuple[str, str]:
     """A warning about browsers without a decoder, from a tenth of the pages on."""
     lacking = sum(now.undecodable_pages.values())
     if now.state not in ON or 10 * lacking < max(now.playing_pages, 1):
-        return None
+        return NOTHING
     codecs = " or ".join(sorted(now.undecodable_pages))
     act = "add a variant in H.264 and AAC, which all browsers play"
-    return f"{_pages(lacking, 'is', 'are')} in a browser that cannot play {codecs}: {act}"
+    return f"{_pages(lacking, 'is', 'are')} in a browser that cannot play {codecs}", act
 
 
-def _page_warning(now: HealthInputs) -> str | None:
+def _page_warning(now: HealthInputs) -> tuple[str, str]:
     """A warning about segments that pages may not be able to read."""
+    why, act = _in_two(now.unreadable)
     if _is_unreadable(now) and now.uncertain and not (now.playing_pages or now.failing_pages):
-        act = "if viewers open the page elsewhere, name it in the page's config.json, as pageUrl"
-        return f"viewers perhaps cannot read the segments: {now.unreadable}; {act}"
+        elsewhere = "if viewers open the page elsewhere, name it in the page's config.json, as pageUrl"
+        return f"viewers perhaps cannot read the segments: {why}", f"{act}; {elsewhere}" if act else elsewhere
     if _is_unreadable(now) and now.playing_pages and not now.uncertain:
         pages = _pages(now.playing_pages, "has", "have")
-        return f"a segment cannot be read as viewers do, though {pages} a picture: {now.unreadable}"
+        return f"a segment cannot be read as viewers do, though {pages} a picture: {why}", act
     if now.state in ON and now.failing_pages >= max(now.playing_pages, 1) and not _is_unreadable(now):
         failing = _pages(now.failing_pages, "reports", "report")
         playing = _pages(now.playing_pages, "has", "have")
         act = "open the page, and look at its browser's console and network"
-        return f"{failing} errors and no picture, {playing} one: {act}"
-    return None
+        return f"{failing} errors and no picture, {playing} one", act
+    return NOTHING
 
 
 def _is_unreadable(now: HealthInputs) -> bool:

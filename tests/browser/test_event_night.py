@@ -32,9 +32,10 @@ ORDER = (
 
 
 class Shown(NamedTuple):
-    """What is shown of a trouble: part of the sentence, the lamps that are not well, and some figures."""
+    """What is shown of a trouble: part of the sentence, what to do, lamps that are not well, some figures."""
 
     sentence: str
+    remedy: str
     lamps: str
     tiles: dict[str, str]
 
@@ -42,21 +43,32 @@ class Shown(NamedTuple):
 WAITING = {"Waiting": "62 57.0 MB", "Disk lasts": "10 h in an outage"}
 NIGHT = {
     "bucket": Shown(
-        "the access key may not use this bucket",
+        "the access key may not use this bucket (AccessDenied)); 62 segments",
+        "Check the token's permissions and R2_BUCKET",
         "✕ Bucket ✕ Viewers",
         WAITING | {"Uplink left": f"{DASH} needs 4.8 Mbit/s"},
     ),
     "encoder": Shown(
-        "the encoder has brought nothing new for 34 s", "✕ Encoder ✕ Viewers", {"Last segment": "34 s ago"}
+        "the encoder has brought nothing new for 34 s",
+        "Look at the encoder, its connection, and Owncast",
+        "✕ Encoder ✕ Viewers",
+        {"Last segment": "34 s ago"},
     ),
     "uplink": Shown(
-        "the stream needs 4.8)", "✕ Bucket ✕ Viewers", WAITING | {"Uplink left": "0 % needs 4.8 Mbit/s"}
+        "the stream needs 4.8)",
+        "Check the provider's status, its keys, and the uplink",
+        "✕ Bucket ✕ Viewers",
+        WAITING | {"Uplink left": "0 % needs 4.8 Mbit/s"},
     ),
     "address": Shown(
-        "R2_PUBLIC_URL has to be the custom domain", "✕ Viewers", {"No picture": "412 with errors"}
+        "is not found there (404)",
+        "R2_PUBLIC_URL has to be the custom domain of this bucket, without R2_PREFIX and without a path",
+        "✕ Viewers",
+        {"No picture": "412 with errors"},
     ),
     "disk": Shown(
         "1.4 GB are left on the disk",
+        "Make room before the next outage",
         "! Service ! Bucket",
         {"Disk lasts": "39 min in an outage", "Recording": "failing"},
     ),
@@ -73,6 +85,7 @@ async def test_the_night_of_the_event(page: Page, tmp_path: Path) -> None:
             for name, shown in NIGHT.items():
                 night.inputs, began = TROUBLES[name], time.monotonic()
                 await expect(page.locator("#sentence")).to_contain_text(shown.sentence)
+                await expect(page.locator("#remedies li")).to_have_text([shown.remedy])
                 print(f"{name} is shown after {time.monotonic() - began:.1f} s")
                 await fits(page, pictures / f"night-{name}")
                 assert (await tiles_of(page)).items() >= shown.tiles.items()
@@ -80,6 +93,7 @@ async def test_the_night_of_the_event(page: Page, tmp_path: Path) -> None:
                 assert " ".join(lamp for lamp in lamps if lamp[0] in "!✕") == shown.lamps
             night.inputs = OFFLINE
             await expect(page.locator("#sentence")).to_have_text("No stream is on")
+            await expect(page.locator("#remedies")).to_be_hidden()
             await expect(page.locator("#now-checks .check")).to_have_count(7)
             await fits(page, pictures / "night-before", "#now-checks .check")
             lamps = await page.locator("#lamps li").all_inner_texts()

@@ -131,7 +131,7 @@ async def test_the_verdict(tmp_path: Path, bucket: SeaweedBucket, page: Page) ->
                 disk.resize(TIGHT)
             os.kill(service.child.pid, signal.SIGCONT)
             if isinstance(disk, SmallDisk):
-                await desk.says("warning", "are left on the disk of the spool: make room", "Service")
+                await desk.says("warning", "are left on the disk of the spool", "Service")
                 disk.resize(ROOMY)
             await desk.is_well()
 

@@ -97,10 +97,11 @@ test("figures grow older, by the service's clock until they came and by ours sin
 });
 
 test("the headline is the service's own sentence, with its severity in a word", () => {
-  const told = (severity) => headline(answer({ verdict: { severity, sentence: "the disk fills" } }), false, 100_000);
-  assert.deepEqual(told("ok"), { state: "ok", label: "✓ OK", text: "The disk fills" });
-  assert.deepEqual(told("warning"), { state: "warning", label: "! Warning", text: "The disk fills" });
-  assert.deepEqual(told("failing"), { state: "failing", label: "✕ Failing", text: "The disk fills" });
+  const remedies = ["make room"];
+  const told = (severity) => headline(answer({ verdict: { severity, sentence: "the disk fills", remedies } }), false, 100_000);
+  assert.deepEqual(told("ok"), { state: "ok", label: "✓ OK", text: "The disk fills", remedies });
+  assert.deepEqual(told("warning"), { state: "warning", label: "! Warning", text: "The disk fills", remedies });
+  assert.deepEqual(told("failing"), { state: "failing", label: "✕ Failing", text: "The disk fills", remedies });
 });
 
 test("while all is well the age of the last segment counts up", () => {
@@ -114,7 +115,8 @@ test("while all is well the age of the last segment counts up", () => {
 
 test("a service without a word is never well", () => {
   const text = "No word from the service for 12 s: these figures are old";
-  assert.deepEqual(headline(answer(), true, 109_000), { state: "old", label: "✕ No answer", text });
+  const remedies = ["see whether the service runs, and what its log says"];
+  assert.deepEqual(headline(answer(), true, 109_000), { state: "old", label: "✕ No answer", text, remedies });
   assert.equal(headline(answer(), false, 112_000).state, "ok");
   assert.equal(headline(answer(), false, 112_001).state, "old");
   assert.equal(headline(answer({ now: 20_000 }), false, 100_000).text, text.replace("12", "16"));
@@ -151,6 +153,7 @@ test("the checklist counts what is well; a check that could not be made is neith
 const night = (more = {}) => ({
   ...answer(),
   health: { stream: "live", silence: 0.9, viewers: 412, viewers_error: 18, backlog: 62 },
+  verdict: { severity: "ok", parts: { encoder: "ok", service: "ok", bucket: "ok", viewers: "ok" } },
   rows: [row(4, { latency50: 6.24, latency95: 9.5, backlog: 60, viewers: 410 })],
   uplink: { needed: 4.8e6, left: 0 },
   spool: { bytes: 57e6, lasts: 35_700 },
@@ -176,6 +179,13 @@ test("what the headline may name comes of the same answer, and not of a row", ()
     "Disk lasts": "10 h in an outage",
     Recording: "on",
   });
+});
+
+test("a figure is no better than the lamp of its part", () => {
+  const parts = { encoder: "failing", service: "ok", bucket: "failing", viewers: "warning" };
+  const tiles = nowTiles(night({ verdict: { severity: "failing", parts } }), 100_000);
+  const states = Object.fromEntries(tiles.map(([name, , , state = ""]) => [name, state]).filter(([, state]) => state));
+  assert.deepEqual(states, { "No picture": "warning", "Last segment": "failing", "Uplink left": "failing", Waiting: "failing" });
 });
 
 test("without a stream there are no figures of one", () => {

@@ -91,6 +91,8 @@ class EventNight:
             viewers_error=18 if is_on else 0,
             trouble=found.trouble,
             parts=found.parts,
+            cause=found.cause,
+            remedies=found.remedies,
         )
 
     def own(self, report: HealthReport) -> dict[str, Any]:

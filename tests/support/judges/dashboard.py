@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 from playwright.async_api import Page
@@ -12,6 +13,19 @@ from tests.support.waiting import eventually
 SCREENS = ((1440, 900), (390, 844))  # pixels
 CANVAS = ".plot canvas"  # of which one has to be there
 NEEDED = ("#verdict", "#sentence", "#lamps li", "[aria-selected=true]", "#now-tiles dt", "#now-tiles dd")
+# Tiles that are less well, or better, than the lamp of what they are about.
+LAMPS = """() => {
+    const lampOf = (lamp) => [lamp.innerText.slice(2), lamp.dataset.state];
+    const lamps = Object.fromEntries([...document.querySelectorAll("#lamps li")].map(lampOf));
+    const about = {
+        "Last segment": "Encoder", "Uplink left": "Bucket", Waiting: "Bucket", "No picture": "Viewers",
+    };
+    return [...document.querySelectorAll("#now-tiles div")].filter((tile) => {
+        const name = tile.querySelector("dt").innerText, lamp = lamps[about[name]];
+        const isTheSame = (tile.dataset.state ?? "ok") === lamp;
+        return lamp && !isTheSame && (tile.dataset.state || name === "Last segment");
+    }).map((tile) => tile.innerText);
+}"""
 HIDDEN = """([selectors, one]) => {
     const isHidden = (element) => {
         const { left, top, right, bottom, width } = element.getBoundingClientRect();
@@ -52,7 +66,10 @@ async def fits(page: Page, picture: Path, below: str = CANVAS) -> None:
         await page.set_viewport_size({"width": width, "height": height})
         await page.wait_for_function(FITS)
         # Plots take their new size a frame later.
-        await eventually(lambda: page.evaluate(HIDDEN, [(*NEEDED, below), CANVAS]), lambda found: found == [])
+        needed = [*NEEDED, below]
+        if await page.locator("#remedies li").count():
+            needed.append("#remedies li")
+        await eventually(partial(page.evaluate, HIDDEN, [needed, CANVAS]), lambda found: found == [])
         await page.screenshot(path=picture.with_name(f"{picture.name}-{width}.png"))
 
 
@@ -63,4 +80,5 @@ async def tiles_of(page: Page) -> dict[str, str]:
     for pattern, name in SAME:
         if found := re.search(pattern, sentence):
             assert found[1] in tiles[name], (sentence, tiles)
+    assert await page.evaluate(LAMPS) == []
     return tiles

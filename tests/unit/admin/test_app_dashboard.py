@@ -63,7 +63,12 @@ async def test_rows(fixture: DashboardFixture, aiohttp_client: AiohttpClient) ->
     assert [row["uploadTime95"] for row in body["rows"]] == [None, 0.4, None]
     assert body["variants"] == ["0"]
     parts = dict.fromkeys(("encoder", "service", "bucket", "viewers"), "ok")
-    assert body["verdict"] == {"severity": "ok", "sentence": "no stream is on", "parts": parts}
+    assert body["verdict"] == {
+        "severity": "ok",
+        "sentence": "no stream is on",
+        "remedies": [],
+        "parts": parts,
+    }
     assert abs(body["now"] / 1000 - time.time()) < 60
     assert body["prices"]["compareEgressPerGb"] == 0.09
     since = body["rows"][1]["time"]

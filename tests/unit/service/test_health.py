@@ -76,9 +76,9 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     (replace(DELAY, silence=60), "failing", "delivery", "the bucket does not get"),
     (replace(LIVE, gaps="all 9 were lost"), "failing", "delivery", "nothing but gaps can be listed (all 9"),
     (replace(LIVE, gaps="9 were lost", delay="late"), "failing", "delivery", "the segments (late)"),
-    (replace(LIVE, alive=False), "failing", "delivery", "ingest is stuck: restart the service"),
+    (replace(LIVE, alive=False), "failing", "delivery", "ingest is stuck; restart the service"),
     (replace(LIVE, folder=False), "failing", "delivery", "the HLS folder does not answer; look at its disk"),
-    (replace(LIVE, source="no rights"), "failing", "delivery", "(no rights): look at the rights of the HLS"),
+    (replace(LIVE, source="no rights"), "failing", "delivery", "(no rights); look at the rights of the HLS"),
     (replace(DELAY, source="no rights"), "failing", "delivery", "the source is out of reach"),
     (HealthInputs(State.OFFLINE, source="no rights"), "failing", None, "the source is out of reach"),
     (HealthInputs(State.OFFLINE, folder=False), "failing", None, "the HLS folder does not answer"),
@@ -86,7 +86,7 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     (replace(LIVE, serving=False, silence=60), "failing", "encoder", "viewers are not answered"),
     (replace(LIVE, journal="disk full"), "warning", None, "journal cannot be written: disk full; make room"),
     (replace(LIVE, free=LEAST_FREE), "ok", None, "LIVE: 412 viewers"),
-    (replace(LIVE, free=1.54e9), "warning", None, "1.5 GB are left on the disk of the spool: make room"),
+    (replace(LIVE, free=1.54e9), "warning", None, "1.5 GB are left on the disk of the spool; make room"),
     (replace(LIVE, free=3e6), "warning", None, "3.0 MB are left"),
     (replace(LIVE, free=math.nan), "ok", None, "LIVE: 412 viewers"),
     (replace(LIVE, spool=500), "ok", None, "LIVE: 412 viewers"),
@@ -142,7 +142,7 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
         replace(LIVE, undecodable_pages={"HEVC": 2, "AV1": 1}, playing_pages=30),
         "warning",
         None,
-        "3 pages are in a browser that cannot play AV1 or HEVC: add a variant in H.264",
+        "3 pages are in a browser that cannot play AV1 or HEVC; add a variant in H.264",
     ),
     (replace(LIVE, undecodable_pages={"HEVC": 2}, playing_pages=30), "ok", None, "LIVE: 412 viewers"),
 ]
@@ -160,9 +160,14 @@ def test_the_table(inputs: HealthInputs, severity: str, trouble: str | None, tex
         silence=inputs.silence,
         viewers=412,
         trouble=found.trouble,
+        cause=found.cause,
+        remedies=found.remedies,
     )
     assert (report.severity, report.trouble) == (severity, trouble)
-    assert text in report.sentence
+    assert text in (found.reason or found.warning or report.sentence)
+    assert "; ".join((report.sentence, *report.remedies)) == (
+        found.reason or found.warning or report.sentence
+    )
 
 
 def test_no_warning_hides_another() -> None:

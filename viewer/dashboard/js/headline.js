@@ -13,16 +13,16 @@ export function age({ now, rows, came }, moment) {
   return (now - (rows.at(-1)?.time ?? now) + moment - came) / 1000;
 }
 
-/** The service's own sentence; or, from the first request on that `failed`, that there is no word of it. */
+/** The service's own sentence, and what to do; or, from the first request on that `failed`, that there is no word of it. */
 export function headline(answer, failed, moment) {
-  if (answer === null && !failed) return { state: "waiting", label: "", text: "Connecting…" };
-  if (answer === null) return old("No word from the service: is it running?");
+  if (answer === null && !failed) return { state: "waiting", label: "", text: "Connecting…", remedies: [] };
+  if (answer === null) return old("No word from the service");
   const seconds = age(answer, moment);
   if (failed || seconds > STALE) return old(`No word from the service for ${duration(seconds)}: these figures are old`);
-  const { severity, sentence } = answer.verdict;
+  const { severity, sentence, remedies } = answer.verdict;
   const text = sentence[0].toUpperCase() + sentence.slice(1);
   const running = severity === "ok" && answer.health.stream === "live";
-  return { state: severity, label: LABELS[severity], text: running ? `${text}, last segment ${lastSegment(answer, moment)}` : text };
+  return { state: severity, label: LABELS[severity], text: running ? `${text}, last segment ${lastSegment(answer, moment)}` : text, remedies };
 }
 
 /** How long ago the source brought it: that goes on while nothing is heard of the service. In trouble it is what the sentence beside it says. */
@@ -51,4 +51,4 @@ export function latest(rows, name) {
   return { value: row?.[name] ?? null, ago: seconds > STALE ? `${duration(seconds)} ago` : "" };
 }
 
-const old = (text) => ({ state: "old", label: LABELS.old, text });
+const old = (text) => ({ state: "old", label: LABELS.old, text, remedies: ["see whether the service runs, and what its log says"] });

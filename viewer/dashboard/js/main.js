@@ -54,11 +54,13 @@ let failed = false; // the request after it
 
 function describe() {
   const moment = performance.now();
-  const { state, label, text } = headline(answer, failed, moment);
+  const { state, label, text, remedies } = headline(answer, failed, moment);
   const before = find("status").dataset.state;
   find("status").dataset.state = document.body.dataset.state = state;
   find("verdict").textContent = label;
   find("sentence").textContent = text;
+  find("remedies").hidden = remedies.length === 0;
+  find("remedies").replaceChildren(...remedies.map((remedy) => make("li", {}, remedy[0].toUpperCase() + remedy.slice(1))));
   find("lamps").replaceChildren(...lamps(answer, state).map(lamp));
   if (answer) drawTiles(find("now-tiles"), nowTiles(answer, moment));
   find("clock").textContent = `${clock(Date.now())} · `;
@@ -66,7 +68,7 @@ function describe() {
   document.title = label ? `${label} – Broadcaster` : "Broadcaster";
   sound(state, moment);
   // Read out when it changes, and not with each second that is counted.
-  if (state !== before) find("alarm").textContent = `${label} ${text}`;
+  if (state !== before) find("alarm").textContent = [label, text, ...remedies].join(" ");
 }
 
 function draw(now) {

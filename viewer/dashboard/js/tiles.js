@@ -13,26 +13,27 @@ const behindLive = (rows) => {
   return [seconds(late.value), withAge(most(seconds, latest(rows, "latency95").value), late)];
 };
 
-/** Pages with errors, and those whose browser cannot decode the stream. */
-function noPicture({ failing, undecodable }) {
+/** Pages with errors, and those whose browser cannot decode the stream; `warned` is the state where there are any. */
+function noPicture({ failing, undecodable }, warned) {
   const lacking = Object.values(undecodable).reduce((sum, count) => sum + count, 0);
   const cannot = lacking > 0 ? `${whole(lacking)} cannot play ${Object.keys(undecodable).join(", ")}` : "with errors";
-  return ["No picture", whole(failing + lacking), cannot, failing + lacking > 0 ? "warning" : ""];
+  return ["No picture", whole(failing + lacking), cannot, failing + lacking > 0 ? warned : ""];
 }
 
-/** What the operator looks at during the event. What the headline may name comes of the same answer, not of a row. */
+/** What the operator looks at during the event, each as well as the lamp of its part, or not. What the headline may name comes of the same answer, not of a row. */
 export function nowTiles(now, moment) {
-  const { rows, health, uplink, spool, pages, checklist } = now;
+  const { rows, health, verdict, uplink, spool, pages, checklist } = now;
   const isLive = health.stream === "live";
   const outcome = (name) => checklist.find((finding) => finding.name === name).outcome;
   const warned = (name, ...outcomes) => (outcomes.includes(outcome(name)) ? "warning" : "");
+  const ill = (part) => (verdict.parts[part] === "failing" ? "failing" : "warning");
   return [
     ["Viewers", whole(health.viewers), health.viewers_error ? `± ${whole(health.viewers_error)}` : ""],
     ["Behind live", ...(isLive ? behindLive(rows) : ["–"])],
-    noPicture(pages),
-    ["Last segment", isLive ? lastSegment(now, moment) : "–"],
-    ["Uplink left", percent(uplink.left), uplink.needed ? `needs ${megabits(uplink.needed)}` : "", uplink.left === 0 ? "warning" : ""],
-    ["Waiting", whole(health.backlog), bytes(spool.bytes), health.backlog > MANY ? "warning" : ""],
+    noPicture(pages, ill("viewers")),
+    ["Last segment", isLive ? lastSegment(now, moment) : "–", "", isLive && verdict.parts.encoder !== "ok" ? ill("encoder") : ""],
+    ["Uplink left", percent(uplink.left), uplink.needed ? `needs ${megabits(uplink.needed)}` : "", uplink.left === 0 ? ill("bucket") : ""],
+    ["Waiting", whole(health.backlog), bytes(spool.bytes), health.backlog > MANY ? ill("bucket") : ""],
     ["Disk lasts", spool.lasts === null ? "–" : span(spool.lasts), spool.lasts === null ? "" : "in an outage", warned("disk", "warning", "failed")],
     ["Recording", RECORDING[outcome("recording")], "", warned("recording", "failed")],
   ];

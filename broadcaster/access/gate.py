@@ -31,7 +31,7 @@ from yarl import URL
 
 from broadcaster.access import STRANGER, Guest, guest_of, is_valid, proxy_key
 from broadcaster.http.connections import CONNECTIONS, Handle
-from broadcaster.http.static import ENGLISH, choose_language, date_of, text_of
+from broadcaster.http.static import ENGLISH, choose_language, day_of, text_of
 from broadcaster.ipc.messages import Grants, PassphraseAnswer, PassphraseTry
 from broadcaster.tracker.tracker import TokenBucket, limited_networks
 
@@ -385,6 +385,6 @@ def _time(language: str, value: object) -> str | None:
     with suppress(ValueError):
         when = datetime.fromisoformat(value.strip())
         zone = f"{when:%Z}"  # "UTC+01:00"; empty for a time without a zone
-        text = f"{date_of(language, when)}, {when:%H:%M} {zone}"
+        text = f"{day_of(language, when)}, {when:%H:%M} {zone}"
         return f'<time datetime="{escape(value.strip())}">{text}</time>'
     return None

@@ -185,6 +185,12 @@ def date_of(language: str, day: date) -> str:
     return text_of(language, "date", day=day.day, month=months.get(day.month, day.month), year=day.year)
 
 
+def day_of(language: str, day: date) -> str:
+    """The date in words, with the day of the week."""
+    weekday = text_of(language, "weekdays").split()[day.weekday()]
+    return text_of(language, "day", weekday=weekday, date=date_of(language, day))
+
+
 def translated(html: str, language: str) -> str:
     """A page whose elements name their texts, in a language."""
     html = LANGUAGE.sub(f'<html lang="{language}" dir="{text_of(language, "direction")}"', html, count=1)

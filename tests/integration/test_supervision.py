@@ -234,7 +234,7 @@ async def test_the_watchdog_bites_when_ingest_is_stuck(
         await environment.until_health(http=200)
         HangingSource.hang.set()
         health = await environment.until_health(http=503)
-        assert str(health["reason"]).startswith("ingest is stuck: restart")
+        assert str(health["reason"]).startswith("ingest is stuck; restart")
         await systemd.until_silence(1.0)
         stop.set()
 

@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseConfig } from "../public/js/config.js";
 import { findRecording, partOf, startOf, watchRecording } from "../public/js/recording.js";
-import { pageOf, readPage, recordingOf, wantedBy } from "../public/js/recordings.js";
+import { dateOf, pageOf, readPage, recordingOf, wantedBy } from "../public/js/recordings.js";
 import { createStartOver } from "../public/js/start-over.js";
 import { createSeeking } from "../public/js/seeking.js";
 import { createStore } from "../public/js/state.js";
 import { defaultTexts } from "../public/js/texts.js";
 import { timelineOf } from "../public/js/timeline.js";
 import { createWatch } from "../public/js/watch.js";
-import { phaseOf } from "../public/js/words.js";
+import { phaseOf, titleOf } from "../public/js/words.js";
 
 const FOLDER = "https://video.example/live/recordings/";
 const told = {
@@ -271,6 +271,12 @@ test("a recording is never called live, and its words are its own", () => {
   const phases = ["connecting", "live", "over"].map((status) => phaseOf({ ...createStore().get(), status, recording }));
   assert.deepEqual(phases, ["loading", "recorded", "over"]);
   for (const phase of ["loading", "recorded", "over", "missing"]) assert.ok(defaultTexts[`${phase}Badge`], phase);
+});
+
+test("a recording without a title is called by its date", () => {
+  const state = { ...createStore().get(), texts: { ...defaultTexts, locale: "en" }, title: null };
+  assert.equal(titleOf({ ...state, recording: { ...recording, title: "" } }), dateOf(recording, "en"));
+  assert.equal(titleOf({ ...state, recording: null }), defaultTexts.liveTitle);
 });
 
 test("the end of a recording's bar is its end, and not live", () => {

@@ -219,7 +219,10 @@ async def test_the_page_that_asks(private: Site) -> None:
     assert status == 401
     assert '<html lang="de" dir="ltr">' in text
     assert '<label for="passphrase">Passwort</label>' in text
-    assert '<time datetime="2026-12-24T20:00:00+01:00">24. Dezember 2026, 20:00 UTC+01:00</time>' in text
+    assert (
+        '<time datetime="2026-12-24T20:00:00+01:00">Donnerstag, 24. Dezember 2026, 20:00 UTC+01:00</time>'
+        in text
+    )
     assert 'name="to" value="/watch/x"' in text
     assert "<script" not in text
     assert "default-src 'none'; style-src 'sha256-" in answered["Content-Security-Policy"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.http.static import TEXTS, choose_language, date_of, text_of, translated
+from broadcaster.http.static import TEXTS, choose_language, date_of, day_of, text_of, translated
 from broadcaster.viewer_server.pages import PageTexts
 
 
@@ -43,6 +43,8 @@ def test_a_date_in_words() -> None:
         "pt": "2 de novembro de 2026",
     }
     assert text_of("de", "previewClip", date="heute") == "Clip vom heute"
+    assert day_of("fr", date(2026, 11, 2)) == "lundi 2 novembre 2026"
+    assert day_of("pt", date(2026, 11, 8)) == "domingo, 8 de novembro de 2026"
 
 
 def test_a_page_in_a_language() -> None:

@@ -1,5 +1,5 @@
 // A recording as a card with its picture: in the list of all, and beneath what is watched.
-import { dateOf } from "./recordings.js";
+import { dateOf, nameOf } from "./recordings.js";
 import { formatSpan, saySpan } from "./timeline.js";
 
 const make = (tag, name, ...children) => {
@@ -26,8 +26,8 @@ export function cardOf(recording, { texts, watch }) {
   if (ended !== null) length.setAttribute("aria-label", saySpan(duration, texts.locale));
   if (ended !== null) length.setAttribute("role", "img");
   picture.append(length);
-  const name = make("span", "name", title || texts.untitled);
-  const card = make("a", "recording", picture, name, make("span", "notice", dateOf(recording, texts.locale)));
+  const card = make("a", "recording", picture, make("span", "name", nameOf(recording, texts.locale)));
+  if (title) card.append(make("span", "notice", dateOf(recording, texts.locale)));
   card.href = watch + encodeURIComponent(id);
   return make("li", "", card);
 }

@@ -1,4 +1,5 @@
 // What is true at the moment, as one word: the state's own, made exact by what the server knows; and what is on.
+import { nameOf } from "./recordings.js";
 
 const STILL = new Set(["connecting", "buffering", "waiting", "reconnecting", "offline"]);
 const ON = new Set(["live", "starting"]);
@@ -33,5 +34,5 @@ export function phaseOf({ status, channel, trouble, behind, paused, gone, ended,
 /** The title of what is on, in the page's words where nobody gave it one. */
 export function titleOf({ title, status, recording, texts }) {
   if (status === "missing") return texts.missingTitle;
-  return title ?? (recording === null ? texts.liveTitle : texts.untitled);
+  return title ?? (recording === null ? texts.liveTitle : nameOf(recording, texts.locale));
 }

@@ -14,7 +14,7 @@ export function createRecorded({ at, requests }) {
     const missing = phase === "missing";
     at("all-recordings").hidden = recordings === null || !(missing || (recorded ?? recording) !== null);
     at("to-live").hidden = recordings === null || !(missing || recording !== null);
-    at("when").hidden = recording === null;
+    at("when").hidden = recording === null || !recording.title; // else the date is its name
     if (recording !== null) at("when").textContent = dateOf(recording, texts.locale);
     if (recordings !== null) {
       at("all-recordings").href = recordings.list;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Container
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -133,49 +133,62 @@ async def sweep(
     """Find objects and uploads without a reference, and delete them unless it is a ``dry_run``.
 
     Returns the number of ``objects`` and of multipart ``uploads``, the ``bytes``, and the first ``keys``.
-    Objects with keys in ``keep`` stay. Raises StorageError, and NotPossible if the bucket has recordings that
+    Objects with keys in ``keep`` stay. Raises StorageError, and NotPossible if the bucket has records that
     the catalog does not know, or another broadcaster works below the prefix.
     """
     catalog.check_not_behind()
-    known = {view.id for view in await catalog.views()}
-    keys: list[str] = []
-    total = 0
+    known = await _ids(catalog)
+    unused: dict[str, int] = {}
     page: dict[str, int] = {}
+    halves: dict[str, int] = {}  # of recordings and clips whose record their leader did not come to write
 
     async def check_page() -> None:
-        nonlocal total
-        found = await catalog.recordings.unwanted(list(page))
-        keys.extend(found)
-        total += sum(page[key] for key in found)
+        unused.update((key, page[key]) for key in await catalog.recordings.unwanted(list(page)))
         page.clear()
 
     async for key, size in store.objects(f"{prefix}/", deadline=DEADLINE):
         name = key.removeprefix(f"{prefix}/")
-        view = VIEW.match(name)
-        # A folder is named by the ID, or by the ID and a secret.
-        is_unknown = view and known.isdisjoint((view[1], view[1].rpartition("-")[0]))
-        if view and is_unknown and name.endswith((".json", ".m3u8")):
-            raise NotPossible(
-                f"{prefix}/{view[0]} is not known here: 'broadcaster recordings rebuild' brings it back"
-            )
+        if view := VIEW.match(name):
+            if not _is_of(view[1], known):
+                _check_half(key)
+                halves[key] = size
+            continue
         if key not in keep and OWNER.fullmatch(name):
             raise NotPossible(f"{posixpath.dirname(key)} is another broadcaster's")
-        if key in keep or PLAYLIST.fullmatch(name) or view or name.startswith(f"{WARM}/"):
+        if key in keep or PLAYLIST.fullmatch(name) or name.startswith(f"{WARM}/"):
             continue
         page[key] = size
         if len(page) == BATCH:
             await check_page()
     await check_page()
-    async for key, size in old_warm(store, prefix):
-        keys.append(key)
-        total += size
+    known = await _ids(catalog)  # one may have begun meanwhile
+    folders = {key: key.removeprefix(f"{prefix}/").split("/")[1] for key in halves}
+    unused |= {key: size for key, size in halves.items() if not _is_of(folders[key], known)}
+    unused |= {key: size async for key, size in old_warm(store, prefix)}
+    keys = list(unused)
     uploads = await _abandoned(store, catalog, prefix)
     for begin in range(0, 0 if dry_run else len(keys), BATCH):
         await store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
     for key, upload in () if dry_run else uploads:
         await store.abort(key, upload, deadline=DEADLINE)
-    counts = {"objects": len(keys), "bytes": total, "uploads": len(uploads)}
+    counts = {"objects": len(keys), "bytes": sum(unused.values()), "uploads": len(uploads)}
     return {**counts, "deleted": not dry_run, "keys": keys[:BATCH]}
+
+
+def _check_half(key: str) -> None:
+    """Raise NotPossible for the record of a recording or clip that is not known."""
+    if key.endswith(".json"):
+        folder = posixpath.dirname(key)
+        raise NotPossible(f"{folder} is not known here: 'broadcaster recordings rebuild' brings it back")
+
+
+async def _ids(catalog: Catalog) -> set[str]:
+    return {view.id for view in await catalog.views()}
+
+
+def _is_of(folder: str, known: Container[str]) -> bool:
+    """Whether the folder is of a known recording or clip: named by the ID, or by the ID and a secret."""
+    return folder in known or folder.rpartition("-")[0] in known
 
 
 async def _abandoned(store: ObjectStore, catalog: Catalog, prefix: str) -> list[tuple[str, str]]:

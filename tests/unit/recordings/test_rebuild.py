@@ -152,7 +152,8 @@ async def test_strays(room: RecorderFixture) -> None:
     await room.studio.catalog.clips.make("", START + 5 * SECOND, START + 9 * SECOND)
     room.upload()
     await room.recorder.write()
-    strays = ["live/r0/0/99.ts", "live/old/0/1.ts"]
+    half = "live/recordings/2026-01-01-0000-abcdefghijklmn/0/playlist.m3u8"  # without its record
+    strays = ["live/r0/0/99.ts", "live/old/0/1.ts", half]
     others = [
         "live/owner.json",
         "live/playlist.m3u8",
@@ -164,7 +165,8 @@ async def test_strays(room: RecorderFixture) -> None:
     before = set(room.store.objects_)
     catalog = room.studio.catalog
     found = await sweep(room.store, catalog, "live", {"live/owner.json"}, dry_run=True)
-    assert found == {"objects": 2, "bytes": 10, "uploads": 0, "deleted": False, "keys": sorted(strays)}
+    keys = [*sorted(strays[:2]), half]
+    assert found == {"objects": 3, "bytes": 15, "uploads": 0, "deleted": False, "keys": keys}
     assert set(room.store.objects_) == before
     await sweep(room.store, catalog, "live", {"live/owner.json"}, dry_run=False)
     assert set(room.store.objects_) == before - set(strays)

@@ -18,11 +18,12 @@ from tests.support.judges.page import (
     check_shifts,
     is_played,
     no_complaints,
+    settled,
     until,
 )
 from tests.support.judges.page_layout import check_boxes, check_fingers
 from tests.support.length import SOAK, seconds
-from tests.support.servers.fake_origin import on_air
+from tests.support.servers.fake_origin import Place, on_air
 from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -33,29 +34,39 @@ POSTER = """<svg xmlns="http://www.w3.org/2000/svg" width="64" height="36">
 """
 
 
+EVENING: dict[str, object] = {
+    "title": "An evening in the harbour",
+    "performer": "The Trio",
+    "pageUrl": "https://live.example/evening",
+    "poster": "/hls/segments/poster.svg",
+    "chatUrl": "/hls/segments/chat.html",
+    "description": "Four musicians, two hours, one boat.",
+    "links": [{"name": "Programme", "url": "https://example.com/"}, {"name": "none"}],
+    "logo": "/hls/segments/poster.svg",
+    "recordings": {"newest": "/hls/segments/index.json", "list": "/recordings.html"},
+}
+FOLD = ((390, 844), (360, 740))  # first screens of phones
+SECTIONS = """() => [...document.querySelectorAll("main > section")]
+    .filter((section) => section.checkVisibility())
+    .map((section) => [section.id, section.getBoundingClientRect().top])"""
+
+
+def prepare(place: Place) -> None:
+    """Announce an evening with a poster, a chat, and a recording of the night before."""
+    starts = datetime.now(UTC) + timedelta(hours=2, minutes=5)
+    place.fake_origin.config = {**EVENING, "startsAt": starts.isoformat()}
+    (place.fake_origin.root / "poster.svg").write_text(POSTER)
+    recording = {"id": "2026-07-09-1900-abcd", "title": "The night before", "parts": ["x.m3u8"]}
+    recording |= {"started": "2026-07-09T19:00:00Z", "ended": "2026-07-09T21:00:00Z"}
+    (place.fake_origin.root / "index.json").write_text(json.dumps({"recordings": [recording]}))
+    (place.fake_origin.root / "chat.html").write_text("<!doctype html><html lang=en><title>Chat</title>Hello")
+
+
 @pytest.mark.takes(15)
 async def test_an_evening(page: Page, tmp_path: Path) -> None:
     """Who comes early sees when it starts; it starts without sound where the browser wants that."""
     async with on_air(tmp_path) as place:
-        place.fake_origin.config = {
-            "title": "An evening in the harbour",
-            "performer": "The Trio",
-            "startsAt": (datetime.now(UTC) + timedelta(hours=2, minutes=5)).isoformat(),
-            "pageUrl": "https://live.example/evening",
-            "poster": "/hls/segments/poster.svg",
-            "chatUrl": "/hls/segments/chat.html",
-            "description": "Four musicians, two hours, one boat.",
-            "links": [{"name": "Programme", "url": "https://example.com/"}, {"name": "none"}],
-            "logo": "/hls/segments/poster.svg",
-            "recordings": {"newest": "/hls/segments/index.json"},
-        }
-        (place.fake_origin.root / "poster.svg").write_text(POSTER)
-        recording = {"id": "2026-07-09-1900-abcd", "title": "The night before", "parts": ["x.m3u8"]}
-        recording |= {"started": "2026-07-09T19:00:00Z", "ended": "2026-07-09T21:00:00Z"}
-        (place.fake_origin.root / "index.json").write_text(json.dumps({"recordings": [recording]}))
-        (place.fake_origin.root / "chat.html").write_text(
-            "<!doctype html><html lang=en><title>Chat</title>Hello"
-        )
+        prepare(place)
         await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         await page.add_init_script(f"({NO_SOUND})()")
         await page.add_init_script(SHIFTS)
@@ -113,3 +124,34 @@ async def check_phone(browser: Browser, url: str) -> None:
             await check_fingers(page)
     finally:
         await context.close()
+
+
+@pytest.mark.takes(5)
+async def test_first_screen_of_a_phone(page: Page, tmp_path: Path) -> None:
+    """Chat, or recordings without one, begin in the first screen; wide, the description comes first."""
+    async with on_air(tmp_path) as place:
+        prepare(place)
+        for without, order in (
+            ((), ["stage", "about", "chat", "shelf", "more"]),
+            (("chatUrl",), ["stage", "about", "shelf", "more"]),
+        ):
+            for name in without:
+                del place.fake_origin.config[name]
+            await page.set_viewport_size({"width": 1440, "height": 900})
+            await page.goto(place.url)
+            await page.locator("#shelf").wait_for()
+            await page.get_by_role("button", name="Remind me").wait_for()
+            wide = dict(await page.evaluate(SECTIONS))
+            assert list(wide)[-2:] == ["more", "shelf"]
+            assert wide["about"] < wide["more"] < wide["shelf"]
+            for width, height in FOLD:
+                await page.set_viewport_size({"width": width, "height": height})
+                await settled(page)
+                found = await page.evaluate(SECTIONS)
+                assert [name for name, _ in found] == order
+                tops = [top for _, top in found]
+                assert tops == sorted(tops)
+                assert tops[2] < height * 2 / 3, found  # with room to see what it is
+                await page.evaluate("scrollTo(0, document.body.scrollHeight)")
+                assert (await page.evaluate(SECTIONS))[0] == ["stage", 0]  # it stays in sight
+                await page.evaluate("scrollTo(0, 0)")

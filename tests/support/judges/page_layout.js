@@ -10,8 +10,6 @@
   const found = [];
 
   function isCut(one, box) {
-    const row = one.closest(".actions");
-    if (row !== null && row.scrollWidth > row.clientWidth) return box.width > row.clientWidth; // one swipes to it
     const on = stage.contains(one);
     const around = (on ? stage : document.documentElement).getBoundingClientRect();
     const aside = box.left < around.left - 0.5 || box.right > around.right + 0.5;

@@ -107,14 +107,19 @@ class ConditionalWriter:
 
     async def remove(self, keys: Sequence[str]) -> None:
         """Delete objects; raises StorageError."""
-        for begin in range(0, len(keys), BATCH):
-            await self._store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
+        await delete_all(self._store, keys)
         for key in keys:
             self._stored.pop(key, None)
 
     def forget(self, prefix: str) -> None:
         """Forget the versions of objects with this prefix, which will not be written again soon."""
         self._stored = {key: version for key, version in self._stored.items() if not key.startswith(prefix)}
+
+
+async def delete_all(store: ObjectStore, keys: Sequence[str]) -> None:
+    """Delete any number of objects; raises StorageError."""
+    for begin in range(0, len(keys), BATCH):
+        await store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
 
 
 async def folders_of(store: ObjectStore, view: str, most: int) -> dict[str, set[str]]:

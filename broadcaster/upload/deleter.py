@@ -11,7 +11,7 @@ from typing import Any
 
 from broadcaster.aio import Retrying
 from broadcaster.bucket import ObjectStore
-from broadcaster.bucket.conditional import BATCH, DEADLINE
+from broadcaster.bucket.conditional import BATCH, DEADLINE, delete_all
 from broadcaster.catalog import Catalog
 from broadcaster.errors import CatalogError, NotPossible, ObjectsNotDeleted, StorageError
 from broadcaster.upload.uploader import WARM
@@ -109,9 +109,7 @@ class FileDeleter:
             raise failure
         if time.monotonic() - self._warm_at >= WARM_EVERY:
             self._warm_at = time.monotonic()
-            found = [key async for key, _ in old_warm(self._store, self._prefix)]
-            for begin in range(0, len(found), BATCH):
-                await self._store.delete(found[begin : begin + BATCH], deadline=DEADLINE)
+            await delete_all(self._store, [key async for key, _ in old_warm(self._store, self._prefix)])
 
 
 def old_warm(store: ObjectStore, prefix: str) -> AsyncIterator[tuple[str, int]]:
@@ -167,8 +165,7 @@ async def sweep(
     unused |= {key: size async for key, size in old_warm(store, prefix)}
     keys = list(unused)
     uploads = await _abandoned(store, catalog, prefix)
-    for begin in range(0, 0 if dry_run else len(keys), BATCH):
-        await store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
+    await delete_all(store, [] if dry_run else keys)
     for key, upload in () if dry_run else uploads:
         await store.abort(key, upload, deadline=DEADLINE)
     counts = {"objects": len(keys), "bytes": sum(unused.values()), "uploads": len(uploads)}

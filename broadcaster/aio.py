@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import ParamSpec, Self, TypeVar
 
-from broadcaster.errors import NotLeading, StorageError, StorageRefused
+from broadcaster.errors import NotLeading, Problem, StorageError, StorageRefused
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ LOG_INTERVAL = 60.0  # seconds between lines about a fault that goes on
 class Fault:
     """The error of the latest attempt, and since when attempts fail; ``permanent`` needs an operator."""
 
-    message: str
+    problem: Problem
     permanent: bool
     since: datetime
 
@@ -107,7 +107,8 @@ class Retrying:
         """Note a failed attempt; a new kind of error is logged at once, a known one once a minute."""
         permanent = isinstance(error, StorageRefused)
         known = self.fault and self.fault.permanent == permanent
-        self.fault = Fault(str(error), permanent, self.fault.since if self.fault else self._clock())
+        problem = error.problem if isinstance(error, StorageError) else Problem(str(error))
+        self.fault = Fault(problem, permanent, self.fault.since if self.fault else self._clock())
         if self._log.allows(self._what, new=not known):
             level = logging.ERROR if permanent else logging.WARNING
             if isinstance(error, NotLeading):  # the lease reports it

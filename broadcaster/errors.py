@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 # The file does not exist, or is no file.
 FINAL = frozenset(
@@ -17,6 +17,16 @@ FINAL = frozenset(
 def is_final(error: OSError) -> bool:
     """Whether the file does not exist. All other errors are faults of the machine, which may be transient."""
     return error.errno in FINAL
+
+
+class Problem(NamedTuple):
+    """What is wrong, and what to do; as a text, both."""
+
+    cause: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.cause}; {self.remedy}" if self.remedy else self.cause
 
 
 class BroadcasterError(Exception):
@@ -90,9 +100,13 @@ class PlaylistError(BroadcasterError):
 
 
 class StorageError(BroadcasterError):
-    """A request to the bucket failed. The message never has a key or a signature."""
+    """A request to the bucket failed. The message never has a key or a signature; the remedy ends it."""
 
     status: ClassVar[int] = 503
+
+    def __init__(self, cause: str, remedy: str = "") -> None:
+        self.problem = Problem(cause, remedy)
+        super().__init__(str(self.problem))
 
 
 class StorageUnavailable(StorageError):  # noqa: N818 - reads as a state

@@ -39,6 +39,7 @@ from broadcaster.errors import (
     NotLeading,
     ObjectNotFound,
     ObjectsNotDeleted,
+    Problem,
     StorageError,
     StorageRefused,
     StorageUnavailable,
@@ -86,13 +87,13 @@ CONTENT_TYPES = {
     ".jpg": "image/jpeg",
 }
 
-REMEDIES = {
-    "InvalidAccessKeyId": "the access key is not known; check R2_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the secret does not fit the access key; check R2_SECRET_ACCESS_KEY",
-    "Unauthorized": "the access key is not accepted; check R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY",
-    "AccessDenied": "the access key may not use this bucket; check the token's permissions and R2_BUCKET",
-    "NoSuchBucket": "there is no such bucket; check R2_BUCKET",
-    "RequestTimeTooSkewed": "this machine's clock is wrong; set it by NTP (timedatectl set-ntp true)",
+REFUSALS = {  # by S3 error code: the cause and the remedy
+    "InvalidAccessKeyId": ("the access key is not known", "check R2_ACCESS_KEY_ID"),
+    "SignatureDoesNotMatch": ("the secret does not fit the access key", "check R2_SECRET_ACCESS_KEY"),
+    "Unauthorized": ("the access key is not accepted", "check R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY"),
+    "AccessDenied": ("the access key may not use this bucket", "check the token's permissions and R2_BUCKET"),
+    "NoSuchBucket": ("there is no such bucket", "check R2_BUCKET"),
+    "RequestTimeTooSkewed": ("this machine's clock is wrong", "set it by NTP (timedatectl set-ntp true)"),
 }
 PERMANENT_STATUS = {401, 403}
 _tracebacks = LogLimiter()  # by kind of exception
@@ -561,27 +562,31 @@ def classify_error(where: str, error: Exception, deadline: float) -> StorageErro
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", "unknown"))
         status = status_of(error)
-        if code in REMEDIES or status in PERMANENT_STATUS:
-            return StorageRefused(f"{where}: {code}: {REMEDIES.get(code, 'check the R2_ settings')}")
+        if code in REFUSALS:
+            cause, remedy = REFUSALS[code]
+            return StorageRefused(f"{where}: {code}: {cause}", remedy)
+        if status in PERMANENT_STATUS:
+            return StorageRefused(f"{where}: {code}", "check the R2_ settings")
         return StorageUnavailable(f"{where}: {code} (HTTP {status})")
     if isinstance(error, ParamValidationError):
-        return StorageRefused(f"{where}: the request is not valid; check R2_BUCKET and R2_PREFIX")
+        return StorageRefused(f"{where}: the request is not valid", "check R2_BUCKET and R2_PREFIX")
     if isinstance(error, TimeoutError):
         return StorageUnavailable(f"{where}: no answer within {deadline:.0f} s")
-    return StorageUnavailable(f"{where}: {_why(where, error)}")
+    cause, remedy = _why(where, error)
+    return StorageUnavailable(f"{where}: {cause}", remedy)
 
 
-def _why(where: str, error: Exception) -> str:
+def _why(where: str, error: Exception) -> Problem:
     kind = type(error).__name__
     if isinstance(error, NETWORK_ERRORS):
-        return f"cannot be reached ({kind})"
+        return Problem(f"cannot be reached ({kind})")
     if isinstance(error, LookupError | ValueError):  # a field of the S3 answer is missing
-        return f"the answer is not from a bucket ({kind})"
+        return Problem(f"the answer is not from a bucket ({kind})")
     if _tracebacks.allows(kind):
         # The traceback without the message, which may quote the request.
         trace = "".join(traceback.format_tb(error.__traceback__))
         logger.error("%s: %s in our own code; please report this\n%s", where, kind, trace)
-    return f"our own code fails ({kind}); please report this"
+    return Problem(f"our own code fails ({kind})", "please report this")
 
 
 def code_in(answer: str) -> str:

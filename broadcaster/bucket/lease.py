@@ -26,7 +26,7 @@ from types import MappingProxyType
 from broadcaster.aio import Signal, boot_time, wait_at_most
 from broadcaster.bucket.client import ObjectStore
 from broadcaster.catalog.records import Numbers, unguessable
-from broadcaster.errors import NotLeading, ObjectNotFound, StorageError
+from broadcaster.errors import NotLeading, ObjectNotFound, Problem, StorageError
 from broadcaster.metrics import Metric
 from broadcaster.own_files import read_own, write_own
 
@@ -409,13 +409,14 @@ class PrefixLease:
         return math.nan if math.isinf(age) else age
 
     @property
-    def warning(self) -> str | None:
+    def warning(self) -> Problem | None:
         """The warning for the operator while another broadcaster leads, else None."""
         if not self._election.is_second:
             return None
-        return (
+        return Problem(
             f"another broadcaster writes under {self._prefix}/ in this bucket and leads: this one writes no"
-            " playlists there and deletes nothing; stop one of them, or give it an R2_PREFIX of its own"
+            " playlists there and deletes nothing",
+            "stop one of them, or give it an R2_PREFIX of its own",
         )
 
     def metrics(self) -> Iterator[Metric]:

@@ -79,11 +79,11 @@ class Report:
 
 def from_storage(error: StorageError, remedy: str = "") -> CheckFinding:
     """The finding for a StorageError, with the remedy of the error if it has one."""
-    message, separator, named = str(error).rpartition("; ")
-    if separator:
-        return failed(message, f"{named}; {remedy}" if remedy and named not in remedy else named)
+    cause, named = error.problem
+    if named:
+        return failed(cause, f"{named}; {remedy}" if remedy else named)
     usual = "check the R2_ settings" if isinstance(error, StorageRefused) else "see whether it lasts"
-    return failed(str(error), remedy or usual)
+    return failed(cause, remedy or usual)
 
 
 class CheckError(Exception):

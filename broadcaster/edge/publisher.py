@@ -24,7 +24,7 @@ from broadcaster.access import opened_of
 from broadcaster.access.gate import TryLimits
 from broadcaster.aio import Backoff, LogLimiter, Signal, wait_at_most
 from broadcaster.edge.client import VERSION, EdgeAnswer, EdgeClient, EdgeStatus, encode, open_edge
-from broadcaster.errors import EdgeError
+from broadcaster.errors import EdgeError, Problem
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.http.server import health_fields
 from broadcaster.ipc.messages import (
@@ -67,12 +67,17 @@ REMEMBERED_SEGMENTS = 60
 DELTA = "+delta"  # of the name of a playlist: its delta update
 PROBE_CHARACTERS = 200  # of a text's end, by which its continuation is found
 REFUSED = {
-    HTTPStatus.UNAUTHORIZED: "the edge refuses the key: BROADCASTER_EDGE_KEY and the Worker's secret EDGE_KEY"
-    " have to be the same",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the view is too large for the edge: choose a shorter window"
-    " (BROADCASTER_WINDOW_SECONDS, BROADCASTER_RETENTION_MAX_MINUTES)",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "the edge has later segments than this service: if the state folder was"
-    " replaced, let the edge forget its view (docs/scaling.md)",
+    HTTPStatus.UNAUTHORIZED: Problem(
+        "the edge refuses the key", "set BROADCASTER_EDGE_KEY and the Worker's secret EDGE_KEY to the same"
+    ),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Problem(
+        "the view is too large for the edge",
+        "choose a shorter window (BROADCASTER_WINDOW_SECONDS, BROADCASTER_RETENTION_MAX_MINUTES)",
+    ),
+    HTTPStatus.UNPROCESSABLE_ENTITY: Problem(
+        "the edge has later segments than this service",
+        "if the state folder was replaced, let the edge forget its view (docs/scaling.md)",
+    ),
 }
 
 
@@ -279,7 +284,7 @@ class EdgePublisher:
         self._texts: dict[str, str] = {}
         self._pushed = 0.0  # monotonic: when the latest push was taken
         self._failing_since: float | None = None
-        self._refusal: str | None = None
+        self._refusal: Problem | None = None
         self._log = LogLimiter()
         self._pushes = Counter(done=0, failed=0)
         self._bytes = self._woken = self._reports = 0
@@ -317,7 +322,7 @@ class EdgePublisher:
         self._change()
 
     @property
-    def fault(self) -> str | None:
+    def fault(self) -> Problem | None:
         """Why viewers at the edge do not see what they should, and what to do; None where they do."""
         if self._lease_epoch() is None:
             return None
@@ -326,7 +331,8 @@ class EdgePublisher:
         if self.status.v not in {0, VERSION}:
             return _other_version(self.status.v)
         if self._failing_since is not None and (late := time.monotonic() - self._failing_since) > BEHIND:
-            return f"the edge is {late:.0f} s behind: pushes fail; look at Cloudflare's status and the uplink"
+            act = "look at Cloudflare's status and the uplink"
+            return Problem(f"the edge is {late:.0f} s behind: pushes fail", act)
         return None
 
     def metrics(self) -> Iterator[Metric]:
@@ -506,20 +512,19 @@ class EdgePublisher:
             if status.silent > 1000 * ABANDONED:  # whoever was later than us is gone, or a clock was wrong
                 self._outbid(status.epoch)
                 return
-            refusal = (
-                "another broadcaster pushes to the edge, from another bucket or prefix: stop one of the two"
-            )
+            cause = "another broadcaster pushes to the edge, from another bucket or prefix"
+            refusal: Problem | None = Problem(cause, "stop one of the two")
         elif status.reason == "version":
             refusal = _other_version(status.v)
         else:
-            refusal = REFUSED.get(HTTPStatus(answer.http), "")
-        self._failed(refusal or f"it is answered {answer.http} {status.reason}".rstrip())
-        self._refusal = refusal or None
+            refusal = REFUSED.get(HTTPStatus(answer.http))
+        self._failed(str(refusal or f"it is answered {answer.http} {status.reason}".rstrip()))
+        self._refusal = refusal
 
 
-def _other_version(version: int) -> str:
-    """What to do about an edge with this version of the protocol."""
+def _other_version(version: int) -> Problem:
+    """The problem of an edge with this version of the protocol."""
     act = (
         "upgrade the service" if version > VERSION else "deploy the Worker of this release (docs/scaling.md)"
     )
-    return f"the edge has version {version} of the protocol, the service {VERSION}: {act}"
+    return Problem(f"the edge has version {version} of the protocol, the service {VERSION}", act)

@@ -23,7 +23,7 @@ from broadcaster.bucket.conditional import ConditionalWriter
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.recordings import RecordingTable
 from broadcaster.catalog.records import Clip, Part, Recording, RecordingSegment, Visibility, complete_variants
-from broadcaster.errors import CatalogError, StorageError
+from broadcaster.errors import CatalogError, Problem, StorageError
 from broadcaster.events import Event, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist
 from broadcaster.hls.manifest import VodPlaylistBuilder
@@ -336,9 +336,9 @@ class Recorder:
         self._changed.set()
 
     @property
-    def fault(self) -> str | None:
+    def fault(self) -> Problem | None:
         """The current error of writes."""
-        return self._retrying.fault.message if self._retrying.fault else None
+        return self._retrying.fault.problem if self._retrying.fault else None
 
     async def run(self) -> None:
         """Write until cancelled, first the changes of an earlier process."""

@@ -365,7 +365,7 @@ class Components:
                 access=self.access_fault(),
                 unconfirmed=self.keeper is not None and self.keeper.is_unconfirmed,
                 failed=self._supervisor.warning,
-                unreadable=unread and f"{unread.message}; {unread.remedy}",
+                unreadable=unread,
                 uncertain=self.guest_check.uncertain,
                 playing_pages=pong.pages_with_picture,
                 failing_pages=pong.pages_without_picture,

@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple, get_args
 
-from broadcaster.bucket.client import REMEDIES
+from broadcaster.errors import Problem
 from broadcaster.guest import ViewerFault
 from broadcaster.ipc.messages import HealthPart, HealthReport, Severity, State, ViewerProblem
 from broadcaster.printable import size_text, span_text
@@ -48,7 +48,7 @@ class HealthInputs:
     serving: bool = True  # the viewer server answers
     source: str | None = None  # why the source cannot be read
     refused: str | None = None  # which playlists cannot be followed, and why
-    delay: str | None = None  # why segments do not reach the bucket
+    delay: Problem | None = None  # why segments do not reach the bucket
     gaps: str | None = None  # why only gaps are listed
     waiting: int = 0  # segments not yet in the bucket
     rate: float = 0.0  # bytes a second, of all variants
@@ -56,13 +56,13 @@ class HealthInputs:
     spool_limit: int = 0
     free: float = math.inf  # on the disk of the spool; NaN if unknown
     journal: str | None = None
-    playlist_writes: str | None = None
-    owner: str | None = None
-    edge: str | None = None  # why viewers at the edge do not see what they should, and what to do
+    playlist_writes: Problem | None = None
+    owner: Problem | None = None
+    edge: Problem | None = None  # why viewers at the edge do not see what they should
     access: str | None = None  # why the bucket does not know who may watch a private event
     unconfirmed: bool = False  # the right passphrase is not known by its digest
-    failed: str | None = None  # which optional parts have failed
-    unreadable: str | None = None  # why viewers cannot read a listed segment, and what to do
+    failed: Problem | None = None  # which optional parts have failed
+    unreadable: ViewerFault | None = None  # why viewers cannot read a listed segment
     uncertain: bool = False  # the page's origin is unknown, and pages of another origin may read the segment
     playing_pages: int = 0  # pages that have a picture
     failing_pages: int = 0  # pages that report errors and have no picture
@@ -164,33 +164,19 @@ def _failures(now: HealthInputs) -> Iterator[Finding]:
 
 def _delivery_failures(now: HealthInputs, delivery: ViewerProblem | None) -> Iterator[Finding]:
     if now.delay:
-        why, act = _delay(now.delay)
-        cause = f"the bucket does not get the segments ({why}); {_safe(now)}"
+        cause = f"the bucket does not get the segments ({now.delay.cause}); {_safe(now)}"
+        act = now.delay.remedy or "check the provider's status, its keys, and the uplink"
         yield Finding("bucket", "failing", cause, act, delivery)
     if now.gaps:
         act = "look at the encoder, and the disk it writes to"
         yield Finding("encoder", "failing", f"nothing but gaps can be listed ({now.gaps})", act, delivery)
-    if _is_unreadable(now) and not now.playing_pages and (now.failing_pages or not now.uncertain):
-        why, act = _in_two(now.unreadable)
-        yield Finding("viewers", "failing", f"viewers cannot read the segments: {why}", act, delivery)
+    unreadable = _unreadable(now)
+    if unreadable and not now.playing_pages and (now.failing_pages or not now.uncertain):
+        cause = f"viewers cannot read the segments: {unreadable.message}"
+        yield Finding("viewers", "failing", cause, unreadable.remedy, delivery)
     if not now.serving:
         cause = "viewers are not answered: the process that serves them is being replaced"
         yield Finding("viewers", "failing", cause, "see the log")
-
-
-def _in_two(text: str | None) -> tuple[str, str]:
-    """A cause and what to do, of a text of other modules that ends with what to do."""
-    cause, _, act = (text or "").rpartition("; ")
-    return (cause, act) if cause else (act, "")
-
-
-def _delay(text: str) -> tuple[str, str]:
-    """Why segments do not reach the bucket, and what to do."""
-    for remedy in REMEDIES.values():
-        act = _in_two(remedy)[1]
-        if f"; {act}" in text:
-            return text.replace(f"; {act}", ""), act
-    return text, "check the provider's status, its keys, and the uplink"
 
 
 def _silence(now: HealthInputs) -> tuple[str, str]:
@@ -215,13 +201,14 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str, str]]:
         share = f"{100 * now.spool / now.spool_limit:.0f} %"
         yield "service", f"{share} of the spool is used: when it is full, the oldest segments become gaps", ""
     if now.playlist_writes:
-        yield "bucket", f"playlists cannot be written into the bucket: {now.playlist_writes}", ""
+        why, act = now.playlist_writes
+        yield "bucket", f"playlists cannot be written into the bucket: {why}", act
     access = now.access and f"a standby does not know who may watch now: {now.access}"
     others: Sequence[tuple[HealthPart, tuple[str, str]]] = (
-        ("bucket", _in_two(now.owner)),
-        ("viewers", _in_two(now.edge)),
+        ("bucket", now.owner or NOTHING),
+        ("viewers", now.edge or NOTHING),
         ("bucket", (access or "", "")),
-        ("service", _in_two(now.failed)),
+        ("service", now.failed or NOTHING),
         ("viewers", (UNCONFIRMED, CONFIRM) if now.unconfirmed else NOTHING),
         ("viewers", _page_warning(now)),
         ("viewers", _decoder_warning(now)),
@@ -241,14 +228,16 @@ def _decoder_warning(now: HealthInputs) -> tuple[str, str]:
 
 def _page_warning(now: HealthInputs) -> tuple[str, str]:
     """A warning about segments that pages may not be able to read."""
-    why, act = _in_two(now.unreadable)
-    if _is_unreadable(now) and now.uncertain and not (now.playing_pages or now.failing_pages):
+    unreadable = _unreadable(now)
+    if unreadable and now.uncertain and not (now.playing_pages or now.failing_pages):
         elsewhere = "if viewers open the page elsewhere, name it in the page's config.json, as pageUrl"
-        return f"viewers perhaps cannot read the segments: {why}", f"{act}; {elsewhere}" if act else elsewhere
-    if _is_unreadable(now) and now.playing_pages and not now.uncertain:
+        cause = f"viewers perhaps cannot read the segments: {unreadable.message}"
+        return cause, f"{unreadable.remedy}; {elsewhere}"
+    if unreadable and now.playing_pages and not now.uncertain:
         pages = _pages(now.playing_pages, "has", "have")
-        return f"a segment cannot be read as viewers do, though {pages} a picture: {why}", act
-    if now.state in ON and now.failing_pages >= max(now.playing_pages, 1) and not _is_unreadable(now):
+        cause = f"a segment cannot be read as viewers do, though {pages} a picture: {unreadable.message}"
+        return cause, unreadable.remedy
+    if now.state in ON and now.failing_pages >= max(now.playing_pages, 1) and not unreadable:
         failing = _pages(now.failing_pages, "reports", "report")
         playing = _pages(now.playing_pages, "has", "have")
         act = "open the page, and look at its browser's console and network"
@@ -256,8 +245,8 @@ def _page_warning(now: HealthInputs) -> tuple[str, str]:
     return NOTHING
 
 
-def _is_unreadable(now: HealthInputs) -> bool:
-    return now.unreadable is not None and now.state in ON
+def _unreadable(now: HealthInputs) -> ViewerFault | None:
+    return now.unreadable if now.state in ON else None
 
 
 def _pages(count: int, singular: str, plural: str) -> str:
@@ -404,7 +393,7 @@ def public_finding(fault: ViewerFault | None, *, was_read: bool) -> CheckFinding
     return ok("a listed segment was read as a viewer's browser does")
 
 
-def recording_finding(kept: timedelta | None, fault: str | None = None) -> CheckFinding:
+def recording_finding(kept: timedelta | None, fault: Problem | None = None) -> CheckFinding:
     """The finding for recordings that are ``kept`` so long after their end, None for ever."""
     if fault:
         return failed(f"recordings cannot be written: {fault}", "see the bucket's fault; nothing is lost yet")

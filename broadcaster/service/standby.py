@@ -179,7 +179,7 @@ class SharedAccess:
                 version, sealed = keeper.version, seal(self._secret, keeper.state())
                 await self._objects.put(self._key, sealed, 1)
             except StorageError as error:
-                self.fault = retrying.failed(error).message
+                self.fault = str(retrying.failed(error).problem)
                 await retrying.pause(TRY_EVERY)
                 continue
             retrying.worked()
@@ -311,7 +311,7 @@ def standby_report(
         warning = f"{report.warning}; after a takeover guests would not get in: {access.fault}"
         report = replace(report, warning=warning)
     if warm and warm.fault:
-        warning = f"{report.warning}; segments are not uploaded in advance: {warm.fault.message}"
+        warning = f"{report.warning}; segments are not uploaded in advance: {warm.fault.problem}"
         report = replace(report, warning=warning)
     return report
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 from broadcaster.aio import Backoff, LogLimiter
-from broadcaster.errors import first_error
+from broadcaster.errors import Problem, first_error
 from broadcaster.metrics import Metric
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Supervisor:
         return call
 
     @property
-    def warning(self) -> str | None:
+    def warning(self) -> Problem | None:
         """Which parts have failed in the last minutes, how often and why; None without failures."""
         now = self._clock()
         failed = [
@@ -74,8 +74,8 @@ class Supervisor:
             for name, (at, why) in self._latest.items()
             if now - at < WARN_FOR
         ]
-        act = "the stream goes on, and each is tried again; keep the log, and report this"
-        return f"{'; '.join(failed)}: {act}" if failed else None
+        cause = f"{'; '.join(failed)}: the stream goes on, and each is tried again"
+        return Problem(cause, "keep the log, and report this") if failed else None
 
     def metrics(self) -> Iterator[Metric]:
         """The number of failures of each part."""

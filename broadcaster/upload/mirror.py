@@ -17,7 +17,7 @@ from datetime import datetime
 from broadcaster.aio import Retrying, Signal
 from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.conditional import ConditionalWriter
-from broadcaster.errors import NotLeading, StorageError
+from broadcaster.errors import NotLeading, Problem, StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, ServerControl
 from broadcaster.ipc.messages import AnyVersion, View
@@ -90,9 +90,9 @@ class Mirror:
                 await changed.wait()
 
     @property
-    def fault(self) -> str | None:
+    def fault(self) -> Problem | None:
         """The current error of writes, None where there is none."""
-        return self._retrying.fault.message if self._retrying.fault else None
+        return self._retrying.fault.problem if self._retrying.fault else None
 
     @property
     def behind(self) -> int:

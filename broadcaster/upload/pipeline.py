@@ -19,6 +19,7 @@ from pathlib import Path
 from broadcaster.aio import wait_at_most
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceFile
+from broadcaster.errors import Problem
 from broadcaster.events import Observer, SegmentPublished, SourceEvent, happened
 from broadcaster.ipc.messages import View
 from broadcaster.stream import Effect, EncoderStatus, EncoderWatch, Event, Instant, StreamMachine, Tick, model
@@ -29,6 +30,7 @@ from broadcaster.upload.uploader import Follow, SegmentUpload, SegmentUploader, 
 logger = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds
+FASTER = "lower the bit rate or the number of variants of the encoder, or use a faster uplink"
 LAST_REMOVALS = 5.0  # seconds for the spool's disk when the service stops
 LATE, LATE_TARGET_DURATIONS = 10.0, 3  # seconds, or target durations, after which a segment is late
 
@@ -137,10 +139,10 @@ class Pipeline:
         return sum(len(version.playlist.segments) for version in self.view.playlists.values())
 
     @property
-    def problem(self) -> str | None:
+    def problem(self) -> Problem | None:
         """Why the running stream does not reach viewers, or the fault of the folder; else None."""
         if self.stream.source.fault:
-            return self.stream.source.fault
+            return Problem(self.stream.source.fault)
         since = self.stream.waiting_since
         if since is None:
             return None
@@ -148,9 +150,11 @@ class Pipeline:
         late = waited > max(LATE, LATE_TARGET_DURATIONS * (self.stream.target_duration or 0))
         fault = self._uploader.fault
         if fault and (late or fault.permanent):
-            return f"since {fault.since:%Y-%m-%dT%H:%M:%SZ}: {fault.message}"
-        on_its_way = f"a segment has been on its way for {waited:.0f} s"
-        return (self.uplink.shortage or on_its_way) if late else None
+            cause, remedy = fault.problem
+            return Problem(f"since {fault.since:%Y-%m-%dT%H:%M:%SZ}: {cause}", remedy)
+        if late and (shortage := self.uplink.shortage):
+            return Problem(shortage, FASTER)
+        return Problem(f"a segment has been on its way for {waited:.0f} s") if late else None
 
     async def open_doors(self, at: datetime) -> None:
         """Viewers see nothing of before this time any more when this returns."""

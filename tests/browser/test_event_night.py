@@ -43,7 +43,7 @@ class Shown(NamedTuple):
 WAITING = {"Waiting": "62 57.0 MB", "Disk lasts": "10 h in an outage"}
 NIGHT = {
     "bucket": Shown(
-        "the access key may not use this bucket (AccessDenied)); 62 segments",
+        "AccessDenied: the access key may not use this bucket); 62 segments",
         "Check the token's permissions and R2_BUCKET",
         "✕ Bucket ✕ Viewers",
         WAITING | {"Uplink left": f"{DASH} needs 4.8 Mbit/s"},
@@ -56,7 +56,7 @@ NIGHT = {
     ),
     "uplink": Shown(
         "the stream needs 4.8)",
-        "Check the provider's status, its keys, and the uplink",
+        "Lower the bit rate or the number of variants of the encoder, or use a faster uplink",
         "✕ Bucket ✕ Viewers",
         WAITING | {"Uplink left": "0 % needs 4.8 Mbit/s"},
     ),

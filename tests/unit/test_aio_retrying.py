@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from broadcaster.aio import Backoff, Fault, Retrying
-from broadcaster.errors import StorageRefused, StorageUnavailable
+from broadcaster.errors import Problem, StorageRefused, StorageUnavailable
 from tests.support.fakes.pipeline_parts import START
 
 
@@ -61,7 +61,7 @@ async def test_what_is_said(caplog: pytest.LogCaptureFixture) -> None:
     retrying.worked()
     retrying.failed(StorageUnavailable("busy"))
     retrying.failed(StorageUnavailable("no answer"))
-    assert retrying.fault == Fault("no answer", permanent=False, since=START)
+    assert retrying.fault == Fault(Problem("no answer"), permanent=False, since=START)
     assert retrying.failed(StorageRefused("check the key")).permanent
     retrying.worked()
     assert retrying.fault is None

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from broadcaster.admin import Dashboard, make_operator_app
 from broadcaster.admin.history import HISTOGRAMS, ROWS, SERIES, STEP, Row
+from broadcaster.errors import Problem
 from broadcaster.guest import ELSEWHERE, ViewerFault
 from broadcaster.ipc.messages import HealthReport, State
 from broadcaster.service.health import (
@@ -29,6 +30,7 @@ from broadcaster.service.health import (
     recording_finding,
     seconds_of_room,
 )
+from broadcaster.upload.pipeline import FASTER
 from tests.support.judges.page import AXE
 
 PROJECT = AXE.parents[3]
@@ -46,22 +48,23 @@ WELL = HealthInputs(
 )
 OFFLINE = HealthInputs(State.OFFLINE, silence=900, spool_limit=20 * 2**30, free=4e11)
 FAULT = ViewerFault("the object stored just now is not found there (404)", ELSEWHERE)
-DENIED = (
-    "since 2026-11-25T20:14:07Z: PUT to https://account.r2.cloudflarestorage.com, bucket 'event': the access"
-    " key may not use this bucket; check the token's permissions and R2_BUCKET (AccessDenied)"
+DENIED = Problem(
+    "since 2026-11-25T20:14:07Z: PUT to https://account.r2.cloudflarestorage.com, bucket 'event':"
+    " AccessDenied: the access key may not use this bucket",
+    "check the token's permissions and R2_BUCKET",
 )
-THIN = "the uplink carries 3.1 Mbit/s, the stream needs 4.8"
+THIN = Problem("the uplink carries 3.1 Mbit/s, the stream needs 4.8", FASTER)
 WAITING = replace(WELL, frozen=67, waiting=62, spool=57_000_000)
 # What an operator may have to read at night.
 TROUBLES = {
     "bucket": replace(WAITING, delay=DENIED),
     "encoder": replace(WELL, silence=34.4, frozen=38, waiting=0, spool=0),
     "uplink": replace(WAITING, delay=THIN),
-    "address": replace(
-        WELL, unreadable=f"{FAULT.message}; {FAULT.remedy}", playing_pages=0, failing_pages=412
-    ),
+    "address": replace(WELL, unreadable=FAULT, playing_pages=0, failing_pages=412),
     "disk": replace(
-        WELL, free=1.4e9, playlist_writes="PUT of live/recordings/index.json: no answer within 10 s"
+        WELL,
+        free=1.4e9,
+        playlist_writes=Problem("PUT of live/recordings/index.json: no answer within 10 s"),
     ),
 }
 QUALITIES = ("1080p, 3.0 Mbit/s", "720p, 1.3 Mbit/s", "360p, 500 kbit/s")

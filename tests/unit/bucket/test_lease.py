@@ -68,7 +68,7 @@ async def test_by_force(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(NotLeading, match="another broadcaster leads under live/"):
         await first.ask()
     errors = [one.message for one in caplog.records if one.levelno == logging.ERROR]
-    assert errors == [first.warning]
+    assert errors == [str(first.warning)]
     assert "another broadcaster writes under live/" in errors[0]
     await bucket.goes_by(LIVE_TTL - 2, first)
     assert not first.leads

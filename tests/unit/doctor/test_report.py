@@ -136,10 +136,10 @@ def test_clock(skew: float, verdict: str) -> None:
 
 def test_storage_errors_name_their_remedy() -> None:
     """What the store says to do becomes the remedy; where it says nothing, the check does."""
-    named = from_storage(StorageRefused("PUT: NoSuchBucket: there is no such bucket; check R2_BUCKET"))
+    named = from_storage(StorageRefused("PUT: NoSuchBucket: there is no such bucket", "check R2_BUCKET"))
     assert named == failed("PUT: NoSuchBucket: there is no such bucket", "check R2_BUCKET")
     assert from_storage(StorageUnavailable("PUT: SlowDown (HTTP 503)")).remedy == "see whether it lasts"
-    both = from_storage(StorageRefused("PUT: AccessDenied; check R2_BUCKET"), "give the token rights")
+    both = from_storage(StorageRefused("PUT: AccessDenied", "check R2_BUCKET"), "give the token rights")
     assert both.remedy == "check R2_BUCKET; give the token rights"
 
 

@@ -122,7 +122,7 @@ async def pushing(folder: Path, key: str = KEY, address: str = "") -> AsyncItera
 
 async def until(fed: Fed, *, fault: str) -> None:
     """Wait until the publisher says so of its fault."""
-    await eventually(lambda: fed.publisher.fault or "", lambda found: fault in found)
+    await eventually(lambda: str(fed.publisher.fault), lambda found: fault in found)
 
 
 async def test_the_edge_has_every_version(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ async def test_a_wrong_key(tmp_path: Path) -> None:
     """The fault names a key that the edge does not know, and never shows it."""
     async with pushing(tmp_path, key="x" * 43) as fed:
         await until(fed, fault="refuses the key")
-        assert "x" * 43 not in (fed.publisher.fault or "")
+        assert "x" * 43 not in str(fed.publisher.fault)
 
 
 async def test_a_later_epoch_that_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +249,7 @@ async def test_another_version_that_still_takes_pushes(tmp_path: Path) -> None:
         fed.publish(3)
         await fed.until_same()
         await until(
-            fed, fault=f"version {VERSION + 1} of the protocol, the service {VERSION}: upgrade the service"
+            fed, fault=f"version {VERSION + 1} of the protocol, the service {VERSION}; upgrade the service"
         )
 
 

@@ -5,11 +5,16 @@ from dataclasses import replace
 
 import pytest
 
+from broadcaster.errors import Problem
+from broadcaster.guest import ViewerFault
 from broadcaster.ipc.messages import HealthReport, State
 from broadcaster.service.health import LEAST_FREE, Health, HealthInputs, evaluate_health
 
+MISSING, NO_CORS = ViewerFault("404", "make it public"), ViewerFault("no CORS", "set CORS")
 LIVE = HealthInputs(State.LIVE, 2, spool_limit=1000)
-DELAY = replace(LIVE, delay="since 12:00: no answer", waiting=62, spool=48_000_000, spool_limit=1_000_000_000)
+DELAY = replace(
+    LIVE, delay=Problem("since 12:00: no answer"), waiting=62, spool=48_000_000, spool_limit=1_000_000_000
+)
 
 TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     # How everything stands; severity, the word for viewers, and what the operator's sentence has.
@@ -75,7 +80,7 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     (replace(DELAY, state=State.OFFLINE, frozen=900), "failing", "delivery", "the bucket does not get"),
     (replace(DELAY, silence=60), "failing", "delivery", "the bucket does not get"),
     (replace(LIVE, gaps="all 9 were lost"), "failing", "delivery", "nothing but gaps can be listed (all 9"),
-    (replace(LIVE, gaps="9 were lost", delay="late"), "failing", "delivery", "the segments (late)"),
+    (replace(LIVE, gaps="9 were lost", delay=Problem("late")), "failing", "delivery", "the segments (late)"),
     (replace(LIVE, alive=False), "failing", "delivery", "ingest is stuck; restart the service"),
     (replace(LIVE, folder=False), "failing", "delivery", "the HLS folder does not answer; look at its disk"),
     (replace(LIVE, source="no rights"), "failing", "delivery", "(no rights); look at the rights of the HLS"),
@@ -92,39 +97,49 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     (replace(LIVE, spool=500), "ok", None, "LIVE: 412 viewers"),
     (replace(LIVE, spool=501), "warning", None, "50 % of the spool is used"),
     (
-        replace(LIVE, playlist_writes="denied"),
+        replace(LIVE, playlist_writes=Problem("denied")),
         "warning",
         None,
         "playlists cannot be written into the bucket: denied",
     ),
-    (replace(LIVE, owner="another one is there"), "warning", None, "another one is there"),
-    (replace(LIVE, edge="the edge is 12 s behind"), "warning", None, "the edge is 12 s behind"),
+    (replace(LIVE, owner=Problem("another one is there")), "warning", None, "another one is there"),
+    (replace(LIVE, edge=Problem("the edge is 12 s behind")), "warning", None, "the edge is 12 s behind"),
     (replace(LIVE, access="no answer"), "warning", None, "a standby does not know who may watch now: no"),
     (replace(LIVE, unconfirmed=True), "warning", None, "nobody has entered the passphrase since"),
-    (replace(LIVE, unreadable="404"), "failing", "delivery", "viewers cannot read the segments: 404"),
+    (replace(LIVE, unreadable=MISSING), "failing", "delivery", "viewers cannot read the segments: 404"),
     (
-        replace(LIVE, unreadable="404", failing_pages=3),
+        replace(LIVE, unreadable=MISSING, failing_pages=3),
         "failing",
         "delivery",
         "viewers cannot read the segments: 404",
     ),
-    (replace(LIVE, unreadable="404", playing_pages=1), "warning", None, "though 1 page has a picture: 404"),
     (
-        replace(LIVE, unreadable="no CORS", uncertain=True),
+        replace(LIVE, unreadable=MISSING, playing_pages=1),
+        "warning",
+        None,
+        "though 1 page has a picture: 404",
+    ),
+    (
+        replace(LIVE, unreadable=NO_CORS, uncertain=True),
         "warning",
         None,
         "viewers perhaps cannot read the segments",
     ),
-    (replace(LIVE, unreadable="no CORS", uncertain=True), "warning", None, "config.json, as pageUrl"),
+    (replace(LIVE, unreadable=NO_CORS, uncertain=True), "warning", None, "config.json, as pageUrl"),
     (
-        replace(LIVE, unreadable="no CORS", uncertain=True, failing_pages=1),
+        replace(LIVE, unreadable=NO_CORS, uncertain=True, failing_pages=1),
         "failing",
         "delivery",
         "cannot read the segments",
     ),
-    (replace(LIVE, unreadable="no CORS", uncertain=True, playing_pages=5), "ok", None, "LIVE: 412 viewers"),
-    (replace(LIVE, state=State.ENDED, unreadable="404", failing_pages=3), "ok", None, "the stream has ended"),
-    (replace(DELAY, unreadable="404"), "failing", "delivery", "the bucket does not get"),
+    (replace(LIVE, unreadable=NO_CORS, uncertain=True, playing_pages=5), "ok", None, "LIVE: 412 viewers"),
+    (
+        replace(LIVE, state=State.ENDED, unreadable=MISSING, failing_pages=3),
+        "ok",
+        None,
+        "the stream has ended",
+    ),
+    (replace(DELAY, unreadable=MISSING), "failing", "delivery", "the bucket does not get"),
     (
         replace(LIVE, failing_pages=1),
         "warning",
@@ -186,9 +201,9 @@ def test_the_part_that_is_not_well() -> None:
     over = replace(LIVE, silence=60, ended=True)
     assert evaluate_health(over).parts == {"encoder": "warning", "viewers": "warning"}
     assert evaluate_health(replace(LIVE, serving=False)).parts == {"viewers": "failing"}
-    assert evaluate_health(replace(LIVE, unreadable="404")).parts == {"viewers": "failing"}
+    assert evaluate_health(replace(LIVE, unreadable=MISSING)).parts == {"viewers": "failing"}
     assert evaluate_health(replace(LIVE, failing_pages=1)).parts == {"viewers": "warning"}
-    both = evaluate_health(replace(DELAY, owner="another one is there", journal="disk full"))
+    both = evaluate_health(replace(DELAY, owner=Problem("another one is there"), journal="disk full"))
     assert both.parts == {"bucket": "failing", "service": "warning", "viewers": "failing"}
 
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from broadcaster.errors import Problem
 from broadcaster.guest import ViewerFault
 from broadcaster.ipc.messages import HealthReport
 from broadcaster.service.health import (
@@ -37,7 +38,7 @@ TABLE: list[tuple[CheckFinding, str, str]] = [
     (recording_finding(timedelta()), "warning", "streams are not recorded"),
     (recording_finding(timedelta(days=30)), "ok", "kept for 30 days"),
     (recording_finding(None), "ok", "kept for ever"),
-    (recording_finding(None, "no answer"), "failed", "recordings cannot be written: no answer"),
+    (recording_finding(None, Problem("no answer")), "failed", "recordings cannot be written: no answer"),
     (doors_finding(is_private=False, are_open=True, is_live=False), "skipped", "the event is public"),
     (doors_finding(is_private=True, are_open=False, is_live=True), "ok", "only the crew"),
     (doors_finding(is_private=True, are_open=True, is_live=False), "warning", "guests see a rehearsal"),

@@ -368,7 +368,7 @@ async def test_a_bucket_that_refuses() -> None:
         for _ in range(300):
             studio.publish("0")
             await studio.time.goes_by(2)
-        assert studio.mirror.fault == "check R2_ACCESS_KEY_ID"
+        assert studio.mirror.fault == ("check R2_ACCESS_KEY_ID", "")
         assert studio.mirror.behind == 2
         assert studio.newest() == 300
         assert studio.mirror.failures == pytest.approx(2 * 600 / MAX_PAUSE, rel=0.1)

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -33,6 +34,7 @@ from broadcaster.hls import ByteRange, MediaPlaylist, parse
 from broadcaster.ipc.messages import State
 from broadcaster.stream import Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
+from broadcaster.upload.pipeline import FASTER
 from broadcaster.upload.scheduler import START
 from broadcaster.upload.spool import Spool
 from broadcaster.upload.uploader import WarmUploads
@@ -346,10 +348,13 @@ async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> 
     line = Line(tmp_path)
     async with running(line):
         assert line.pipeline.problem is None
-        line.store.failures = [StorageRefused("there is no such bucket")] * 100_000
+        line.store.failures = [StorageRefused("there is no such bucket", "check R2_BUCKET")] * 100_000
         line.discover(line.file("a.ts"))
         await line.until(lambda: line.uploader.fault)
-        assert "there is no such bucket" in str(line.pipeline.problem)
+        assert line.pipeline.problem
+        cause, remedy = line.pipeline.problem
+        assert re.fullmatch(r"since \S+: there is no such bucket", cause)
+        assert remedy == "check R2_BUCKET"
         line.store.failures.clear()
 
 
@@ -364,7 +369,7 @@ async def test_trouble_names_what_the_uplink_carries(tmp_path: Path, monkeypatch
         await line.until(lambda: line.store.puts)
         assert str(line.pipeline.problem).startswith("a segment has been on its way")
         await line.several_ticks(12)
-        assert line.pipeline.problem == "the uplink carries 0.0 Mbit/s, the stream needs 0.0"
+        assert line.pipeline.problem == ("the uplink carries 0.0 Mbit/s, the stream needs 0.0", FASTER)
         gate.set()
         await line.until(lambda: line.published() and not line.pipeline.backlog)
         assert line.pipeline.problem is None
@@ -598,7 +603,7 @@ async def test_a_folder_that_cannot_be_read_is_trouble(tmp_path: Path) -> None:
     """Whether a stream is on is not known then, so that nobody may take it for well."""
     async with running(Line(tmp_path)) as line:
         line.source.events.put_nowait(SourceFault("the folder cannot be read"))
-        await line.until(lambda: line.pipeline.problem == "the folder cannot be read")
+        await line.until(lambda: line.pipeline.problem == ("the folder cannot be read", ""))
         line.source.events.put_nowait(SourceFault(None))
         await line.until(lambda: line.pipeline.problem is None)
 

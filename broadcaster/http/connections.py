@@ -63,6 +63,7 @@ class Connections:
         # Connections with an unfinished request, and connections without a request, each the oldest first.
         self._unfinished: dict[_Connection, None] = {}
         self._idle: dict[_Connection, None] = {}
+        self.pipelined = asyncio.Lock()  # held by the next pipelined request for a turn of the event loop
         self._cut = dict.fromkeys(("full", "idle", "unfinished", "stalled"), 0)
 
     def metrics(self) -> Iterator[Metric]:
@@ -131,7 +132,8 @@ class Connections:
     def in_turn(self, handle: Handle) -> Handle:
         """``handle``, called when the client has read the earlier answers.
 
-        Pipelined requests take turns with the requests of other connections.
+        A turn of the event loop answers one pipelined request of all connections: other requests do not
+        wait for what a client, or many clients, have sent at once.
         """
 
         async def begin(request: web.BaseRequest) -> web.StreamResponse:
@@ -265,7 +267,8 @@ class _Connection(asyncio.Protocol):
     async def next_request(self) -> None:
         """Wait until the next request may be answered."""
         if not self._is_fresh:
-            await asyncio.sleep(0)
+            async with self._connections.pipelined:
+                await asyncio.sleep(0)
         await self.writable.wait()
         self._is_fresh, self._unanswered = False, 0
 

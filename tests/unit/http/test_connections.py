@@ -27,7 +27,7 @@ from broadcaster.tracker.tracker import Tracker
 from tests.support.fakes.viewer_app import ViewerApp
 from tests.support.fakes.webtorrent_clients import announce
 from tests.support.servers.edge import CONFIGURATION
-from tests.support.waiting import eventually
+from tests.support.waiting import changes, eventually
 
 SIZE = 4_000_000  # bytes: far more than the kernel takes at once
 PORTION = 200_000  # bytes: more than the kernel holds, so that some of the rest comes after
@@ -68,6 +68,8 @@ class House:
         self.registry.register(MetricsCollector(self.app[CONNECTIONS].metrics))
         self.app.on_response_prepare.append(self._on_answer)
         self.app.router.add_get("/body", self._body)
+        self.answered: list[str] = []  # what follows /asked/ in the requests
+        self.app.router.add_get("/asked/{name}", self._asked)
         self.app.router.add_static("/", folder)
 
     async def ask(self, path: str, end: str = "\r\n") -> socket.socket:
@@ -104,6 +106,10 @@ class House:
     async def _on_answer(self, request: web.Request, _: web.StreamResponse) -> None:
         self.app[CONNECTIONS].complete(request)
         self.answers.set()
+
+    async def _asked(self, request: web.Request) -> web.Response:
+        self.answered.append(request.match_info["name"])
+        return web.Response()
 
     async def _body(self, _: web.Request) -> web.Response:
         return web.Response(body=bytes(SIZE))
@@ -219,6 +225,22 @@ async def test_requests_at_once(house: House) -> None:
             read += len(piece)
             small = (small + piece)[-count * 1000 :]
         assert read > SIZE
+
+
+async def test_requests_at_once_of_many_clients(house: House) -> None:
+    """A client with one request does not wait for those that many other clients have sent at once."""
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as stack:
+        newcomer = stack.enter_context(contextlib.closing(await house.ask("/asked/first")))
+        others = [stack.enter_context(contextlib.closing(await house.ask("/asked/old"))) for _ in range(8)]
+        await eventually(lambda: len(house.answered) == 9)
+        for other in others:
+            await loop.sock_sendall(other, 50 * b"GET /asked/old HTTP/1.1\r\nHost: x\r\n\r\n")
+        await changes(house.answers, lambda: len(house.answered) >= 60)
+        before = len(house.answered)
+        await loop.sock_sendall(newcomer, b"GET /asked/new HTTP/1.1\r\nHost: x\r\n\r\n")
+        await changes(house.answers, lambda: "new" in house.answered)
+    assert house.answered.index("new") - before <= 3
 
 
 async def test_large_header_fields(house: House) -> None:

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { download } from "../public/js/downloads.js";
-import { aboutDownload, formatOf } from "../public/js/ui/download.js";
+import { choicesOf, formatOf } from "../public/js/ui/download.js";
 import { openFile } from "../public/js/saving.js";
 import { bytesOf, inOrder, segmentsOf } from "../public/js/segments.js";
 
@@ -24,7 +24,7 @@ test("maps, ranges, gaps and discontinuities of a playlist", async () => {
   assert.deepEqual([three.gap, three.discontinuity, three.seconds], [true, true, 2]);
 });
 
-test("the best variant is taken; what cannot be one file is told", async () => {
+test("the best variant is taken, or the chosen one; what cannot be one file is told", async () => {
   const variants = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlow.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=2\nhigh.m3u8\n";
   const asked = [];
   const get = async (url) => {
@@ -33,6 +33,11 @@ test("the best variant is taken; what cannot be one file is told", async () => {
   };
   assert.equal((await segmentsOf(AT, get)).length, 1);
   assert.equal(asked[1], "https://video.example/live/r/high.m3u8");
+  for (const [bitrate, name] of [[1, "low"], [3, "high"], [7, "high"]]) {
+    asked.length = 0;
+    await segmentsOf(AT, async (url) => (await get(url)).replace("BANDWIDTH=2", "AVERAGE-BANDWIDTH=3,BANDWIDTH=2"), bitrate);
+    assert.equal(asked[1], `https://video.example/live/r/${name}.m3u8`);
+  }
   await assert.rejects(read("<html>"), /no playlist/);
   await assert.rejects(read(`${HEAD}#EXT-X-KEY:METHOD=AES-128,URI="k"\n#EXTINF:4,\na.ts\n`), /encrypted/);
   await assert.rejects(read(`#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",URI="a.m3u8"\n${variants}`), /sound/);
@@ -84,12 +89,14 @@ test("who picks no file has none", async () => {
   assert.equal(await openFile({ name: "a", type: "video/mp4", extension: ".mp4", window }), null);
 });
 
-test("a download says its quality and size as far as these are known", () => {
+test("the menu of downloads has format, quality and size as far as these are known", () => {
   const levels = [{ height: 360, bitrate: 8e5 }, { height: 1080, bitrate: 6e6 }];
-  const about = (more, recording = {}) => aboutDownload({ levels, ...more }, { parts: ["a"], duration: 600, ...recording }, "en");
-  assert.equal(about({}), "1080p · ≈ 450.0 MB");
-  assert.equal(about({}, { parts: ["a", "b"] }), "1080p");
-  assert.equal(about({ levels: [{ height: 0, bitrate: 0 }] }), "");
-  assert.equal(about({ levels: [] }), "");
+  const choices = (more, recording = {}) => choicesOf({ levels, ...more }, { parts: ["a"], duration: 600, ...recording }, "en");
+  const texts = (...given) => choices(...given).map(({ text }) => text);
+  assert.deepEqual(texts({}), ["MP4 · 1080p · ≈ 450.0 MB", "MP4 · 360p · ≈ 60.0 MB", "TS · 1080p · ≈ 450.0 MB"]);
+  assert.deepEqual(choices({}).map(({ kind, bitrate }) => [kind, bitrate]), [["mp4", 6e6], ["mp4", 8e5], ["ts", 6e6]]);
+  assert.deepEqual(texts({ levels: levels.slice(1) }, { parts: ["a", "b"] }), ["MP4 1 · 1080p", "TS 1 · 1080p", "MP4 2 · 1080p", "TS 2 · 1080p"]);
+  assert.deepEqual(texts({ levels: [{ height: 0, bitrate: 0 }] }), ["MP4", "TS"]);
+  assert.deepEqual(choices({ levels: [] }).map(({ text, bitrate }) => [text, bitrate]), [["MP4", Infinity], ["TS", Infinity]]);
   assert.deepEqual(["https://a.example/x/evening.mp4?a=.ts", "https://a.example/x/evening"].map(formatOf), ["MP4", ""]);
 });

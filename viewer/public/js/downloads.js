@@ -7,16 +7,16 @@ const named = (text) => text.replace(/[\\/:*?"<>|\p{Cc}]+/gu, " ").trim().slice(
 
 /**
  * Whether it was saved; false when the viewer thinks better of it, or `signal` ends it, which leaves nothing. Rejects
- * with an Error that says why not; its cause is the name of a text, if viewers are to know. `url` is a playlist's; `onProgress` hears the share that is done, and bytes.
+ * with an Error that says why not; its cause is the name of a text, if viewers are to know. `url` is a playlist's, `bitrate` that of a variant; `onProgress` hears the share that is done, and bytes.
  */
-export async function download({ url, title, kind, signal, onProgress, window = globalThis, get = fetch }) {
+export async function download({ url, bitrate, title, kind, signal, onProgress, window = globalThis, get = fetch }) {
   const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   const bytes = (segment) => bytesOf(segment, { signal, get, sleep });
   const file = await openFile({ name: named(title), ...KINDS[kind], window });
   if (file === null) return false;
   let transmuxer = null;
   try {
-    const listed = await segmentsOf(url, async (address) => new TextDecoder().decode(await bytes({ url: address })));
+    const listed = await segmentsOf(url, async (address) => new TextDecoder().decode(await bytes({ url: address })), bitrate);
     const segments = passGaps(listed);
     if (kind === "mp4") transmuxer = (await import("./transmux.js")).createTransmuxer(file);
     else if (segments.some(({ map }) => map !== null)) throw new Error("its segments are MP4", { cause: "downloadMp4" });

@@ -82,3 +82,11 @@ export function firstVariant(text, base, bandwidth = null) {
     return null;
   }
 }
+
+/** The address of the variant with the bit rate that hls.js names: AVERAGE-BANDWIDTH, else BANDWIDTH; of the best without it. */
+export function variantWith(text, base, bitrate) {
+  const all = lines(text);
+  const rate = (line) => /[:,]AVERAGE-BANDWIDTH=(\d+)/.exec(line)?.[1] ?? /[:,]BANDWIDTH=(\d+)/.exec(line)?.[1];
+  const at = all.findIndex((line) => line.startsWith("#EXT-X-STREAM-INF:") && Number(rate(line)) === bitrate);
+  return firstVariant(all.slice(Math.max(0, at)).join("\n"), base, at < 0 ? Infinity : null);
+}

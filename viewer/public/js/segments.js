@@ -1,6 +1,6 @@
 // What a recording consists of: its segments, as its playlist has them, and their bytes, in order.
 import { backoff } from "./backoff.js";
-import { firstVariant, judgePlaylist } from "./playlist.js";
+import { judgePlaylist, variantWith } from "./playlist.js";
 
 const TRIES = 6;
 const AT_ONCE = 6; // as many as a browser opens connections to one host
@@ -17,14 +17,14 @@ const place = (url, range, ends) => {
 
 /**
  * [{url, begin, end, map (of the same form, or null), seconds, discontinuity, gap}] of a playlist, with several
- * variants of the best one. `get` answers with the text at an address. Throws an Error for what cannot be one file.
+ * variants of the best one, or the variant with so many bits per second. `get` answers with the text at an address. Throws an Error for what cannot be one file.
  */
-export async function segmentsOf(url, get) {
+export async function segmentsOf(url, get, bitrate = Infinity) {
   const text = await get(url);
   const kind = judgePlaylist(text);
   if (kind === "multivariant") {
     if (/^#EXT-X-MEDIA:.*TYPE=AUDIO.*URI=/m.test(text)) throw new Error("the sound has a playlist of its own");
-    return segmentsOf(firstVariant(text, url, Infinity), get);
+    return segmentsOf(variantWith(text, url, bitrate), get);
   }
   if (kind === "invalid") throw new Error("there is no playlist");
   const found = [];

@@ -339,6 +339,29 @@ def _invite(options: argparse.Namespace, _log_format: str) -> int:
     return 0
 
 
+def _add_blur_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("picture", type=Path, help="JPEG, PNG or WebP")
+
+
+def _blur(options: argparse.Namespace, _log_format: str) -> int:
+    """Print the setting of the page that has the picture."""
+    from base64 import b64encode
+    from shutil import which
+
+    from broadcaster.recordings.frame_grabber import Ffmpeg
+
+    name = os.environ.get("BROADCASTER_PICTURES", "ffmpeg")
+    if not (program := which(name)):
+        raise ConfigError(f"there is no {name} here: set BROADCASTER_PICTURES to the path of an ffmpeg")
+    try:
+        picture = options.picture.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{options.picture}: {error.strerror}") from None
+    blurred = asyncio.run(Ffmpeg(program).blurred(picture))
+    write(f'"posterBlur": "data:image/png;base64,{b64encode(blurred).decode()}"')
+    return 0
+
+
 def _add_doors_options(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", required=True)
     opening = commands.add_parser("open", help="let all guests in, now; they see nothing of before")
@@ -442,6 +465,7 @@ COMMANDS = {
         ("passphrase", "set the passphrase of a private event", lambda _: None, _passphrase),
         ("invite", "make a link to a private event", _add_invite_options, _invite),
         ("invitations", "list and revoke invitations", _add_invitations_options, _invitations),
+        ("blur", "make the blurred poster of the page that asks", _add_blur_options, _blur),
         ("doors", "let all guests in, or the crew alone", _add_doors_options, _doors),
         ("lead", "take the lead from another broadcaster, in good order", lambda _: None, _lead),
         ("relay", "serve another broadcaster's stream from a cache", _add_relay_options, _relay),

@@ -14,6 +14,7 @@ import hmac
 import math
 import re
 import secrets
+import struct
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -179,7 +180,10 @@ ANSWER_WITHIN, RETRY_AFTER = 8.0, 60  # seconds
 REMEMBERED = 86_400  # seconds for which a browser keeps the cookie of an access that is over, to be told so
 OPENS_WITHIN = "2"  # seconds after which a waiting guest's page is loaded again
 MAX_BYTES, MAX_PASSPHRASE = 4096, 200
-STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+INLINE = {name: re.compile(f"<{name}>(.*?)</{name}>", re.DOTALL) for name in ("style", "script")}
+# The poster in settings: a PNG of so few pixels, in each direction, that it tells no more than a blur.
+BLURRED, MAX_PIXELS, IHDR = re.compile(r"data:image/png;base64,([\w+/]{40,6000}={0,2})"), 32, slice(16, 24)
+POSTER = Template('<img class="poster" src="$poster" alt="">')
 NO_PAGE = "<!doctype html><title>$title</title><h1>$title</h1><p>$fault</p>$form<p>$advice</p>"
 FORM = Template(
     '<form method="post" action="/access"><input type="hidden" name="to" value="$to">'
@@ -245,9 +249,8 @@ class AskingPage:
         file = folder / "access.html"
         text = file.read_text() if file.is_file() else NO_PAGE
         self._page = Template(text)
-        styles = (hashlib.sha256(style.encode()).digest() for style in STYLE.findall(text))
-        hashes = " ".join(f"'sha256-{base64.b64encode(style).decode()}'" for style in styles) or "'none'"
-        self.policy = f"default-src 'none'; style-src {hashes}; form-action 'self'; base-uri 'none'"
+        inline = "; ".join(f"{name}-src {_hashes(found.findall(text))}" for name, found in INLINE.items())
+        self.policy = f"default-src 'none'; {inline}; img-src data:; form-action 'self'; base-uri 'none'"
         self._takes_passphrase = takes_passphrase
         self._settings = settings
         self._network = network
@@ -357,7 +360,8 @@ class AskingPage:
     async def page(self, language: str, fault: str, to: str) -> str:
         """The page in a language, which leads to a path; ``fault`` is of FAULTS, or empty."""
         own, text = await self._settings(), partial(text_of, language)
-        title, starts = own.get("title"), _time(language, own.get("startsAt"))
+        starts = _time(language, own.get("startsAt"))
+        title, host = ((own.get(name) or "") for name in ("title", "performer"))
         invalid = ' aria-invalid="true"' if fault == "wrong" else ""
         local = to if LOCAL.fullmatch(to) else "/"
         advice = "" if self._takes_passphrase or fault == "closed" else "gateInvited"
@@ -370,6 +374,8 @@ class AskingPage:
             lang=language,
             direction=text("direction"),
             title=escape(title if isinstance(title, str) and title.strip() else text("gateTitle")),
+            host=escape(host.strip()) if isinstance(host, str) else "",
+            poster=_poster(own.get("posterBlur")),
             starts=text("gateStarts", time=starts) if starts else "",
             kind=fault,
             fault=text(FAULTS[fault]) if fault else "",
@@ -378,13 +384,28 @@ class AskingPage:
         )
 
 
+def _hashes(texts: list[str]) -> str:
+    """The sources of a Content-Security-Policy that allow these inline elements alone."""
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
+    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+
+
+def _poster(value: object) -> str:
+    """The element of a blurred poster; nothing of a picture that would tell more."""
+    match = BLURRED.fullmatch(value.strip()) if isinstance(value, str) else None
+    with suppress(ValueError, struct.error):
+        if match and max(struct.unpack(">II", base64.b64decode(match[1])[IHDR])) <= MAX_PIXELS:
+            return POSTER.substitute(poster=match[0])
+    return ""
+
+
 def _time(language: str, value: object) -> str | None:
     """A time in words, in the zone in which the operator gave it."""
     if not isinstance(value, str):
         return None
     with suppress(ValueError):
         when = datetime.fromisoformat(value.strip())
-        zone = f"{when:%Z}"  # "UTC+01:00"; empty for a time without a zone
-        text = f"{day_of(language, when)}, {when:%H:%M} {zone}"
-        return f'<time datetime="{escape(value.strip())}">{text}</time>'
+        text = f"{day_of(language, when)}, {when:%H:%M}"
+        # The page's script puts the reader's own time in the place of "UTC+01:00".
+        return f'<time datetime="{when.isoformat()}">{text} {when:%Z}</time>' if when.tzinfo else text
     return None

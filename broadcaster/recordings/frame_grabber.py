@@ -32,6 +32,10 @@ BEGINS, ENDS = b"\xff\xd8", b"\xff\xd9"  # a JPEG
 QUIET = ("-hide_banner", "-nostats", "-v", "error", "-threads", "1", "-protocol_whitelist", "pipe")
 SEGMENTS = ("-format_whitelist", "mpegts,mov,mp4,m4a,3gp,3g2,mj2,aac,mp3,ac3,eac3")
 AS_JPEG = ("-frames:v", "1", "-q:v", "5", "-threads", "1", "-f", "image2pipe", "-c:v", "mjpeg", "pipe:1")
+PICTURES = ("-format_whitelist", "jpeg_pipe,png_pipe,webp_pipe,gif,gif_pipe,bmp_pipe,tiff_pipe")
+# So small that scaled up again it is a blur, and nothing else of the file.
+BLURRED = ("-vf", "scale=24:24:force_original_aspect_ratio=decrease:flags=area", "-map_metadata", "-1")
+AS_PNG = ("-frames:v", "1", "-pix_fmt", "rgb24", "-threads", "1", "-f", "image2pipe", "-c:v", "png", "pipe:1")
 
 
 class Ffmpeg:
@@ -69,6 +73,14 @@ class Ffmpeg:
                 self.cpu += _used() - before
             self.made += 1
             return picture
+
+    async def blurred(self, picture: bytes) -> bytes:
+        """A picture as a PNG of 24 pixels at most in each direction. Raises PictureError."""
+        command = (self._program, *QUIET, *PICTURES, "-i", "pipe:0", *BLURRED, *AS_PNG)
+        found = await self._run(command, picture)
+        if not found:
+            raise PictureError("ffmpeg knows no picture in it")
+        return found
 
     def metrics(self) -> Iterator[Metric]:
         """Frames by outcome, and the CPU time of ffmpeg."""

@@ -155,10 +155,11 @@ class Page:
         return language, {hdrs.CONTENT_LANGUAGE: language, hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
 
     async def settings(self) -> dict[str, object]:
-        """The present settings."""
+        """The present settings, without what only the page that asks shows."""
         await asyncio.to_thread(self._read_file)
         stream = {name: value for name, value in self._stream().items() if value}
-        return {**self._known, **stream, **self._from_file}
+        own = {name: value for name, value in self._from_file.items() if name != "posterBlur"}
+        return {**self._known, **stream, **own}
 
     async def operator_settings(self) -> Mapping[str, object]:
         """The settings of config.json alone."""

@@ -90,7 +90,7 @@ def judge(file: Path, made: EncodedRecording) -> None:
 
 
 async def check_keys(page: Page) -> None:
-    """The menu opens, is gone through and closed by keys, which do nothing else; axe-core finds no barrier."""
+    """Keys open the menu, go through it and close it, and do nothing else; axe-core finds no barrier."""
     button = page.get_by_role("button", name="Download", exact=True)
     await expect(page.get_by_role("menuitem")).to_have_count(0)
     await button.press("Enter")

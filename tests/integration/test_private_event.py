@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import re
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from broadcaster.cli import guest_origin
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.own_files import VIEWER_DIR
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.judges.gate_cases import UNGUESSABLE
 from tests.support.judges.timing import take_as_long
@@ -41,6 +43,19 @@ SETTINGS = {
     "BROADCASTER_RECORDINGS": "keep",
     "BROADCASTER_VIEWER_CLIPS": "true",
     "BROADCASTER_END_GRACE_SECONDS": "3",
+}
+
+POSTER = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNQUFABAADIAGXsvhdoAAAAAElFTkSuQmCC"
+EVENT = {
+    "performer": "The Trio",
+    "startsAt": "2026-12-24T20:00:00+01:00",
+    "posterBlur": f"data:image/png;base64,{POSTER}",
+}
+
+REHEARSAL = {
+    "BROADCASTER_DOORS": "closed",
+    "BROADCASTER_END_GRACE_SECONDS": "300",
+    "BROADCASTER_WINDOW_SEGMENTS": "60",
 }
 
 
@@ -336,6 +351,31 @@ async def close_again(service: Service, crew: str, guest: str, playlist: str) ->
     await eventually(lambda: read(playlist), lambda found: found[0] == 200)
 
 
+def page_in(folder: Path) -> dict[str, str]:
+    """The setting of a page for the event."""
+    page = folder / "page"
+    shutil.copytree(VIEWER_DIR, page)
+    (page / "config.json").write_text(json.dumps(EVENT))
+    return {"BROADCASTER_VIEWER_DIR": str(page)}
+
+
+async def check_asking(gates: Iterable[str], closed: str) -> None:
+    """Strangers, and guests before closed doors, see the same page at each gate, under the same policy."""
+
+    async def page_of(address: str) -> tuple[int, str, str]:
+        async with (
+            aiohttp.ClientSession(headers={"Accept": "text/html", "Accept-Language": "de"}) as session,
+            session.get(URL(address, encoded=True)) as page,
+        ):
+            return page.status, await page.text(), page.headers["Content-Security-Policy"]
+
+    for path, texts in {"/": ("<form",), closed: ("Die Türen sind noch geschlossen.",)}.items():
+        first, *others = [await page_of(gate + path) for gate in gates]
+        assert first[0] == 401
+        assert [text for text in (*EVENT.values(), *texts) if text not in first[1]] == []
+        assert others == [first] * len(others)
+
+
 async def first_found(guest: str) -> list[dict[str, object]]:
     """The recordings that the first guest finds, as soon as the doors open."""
     _, text = await eventually(lambda: read(f"{guest}recordings/newest.json"), lambda found: found[0] == 200)
@@ -346,8 +386,7 @@ async def first_found(guest: str) -> list[dict[str, object]]:
 async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Closed doors let the crew in alone; when they open, guests find nothing of the rehearsal anywhere."""
     hls, gate_file = tmp_path / "hls", tmp_path / "gate.json"
-    settings = SETTINGS | {"BROADCASTER_DOORS": "closed", "BROADCASTER_END_GRACE_SECONDS": "300"}
-    settings |= {"BROADCASTER_GATE_FILE": str(gate_file), "BROADCASTER_WINDOW_SEGMENTS": "60"}
+    settings = SETTINGS | REHEARSAL | {"BROADCASTER_GATE_FILE": str(gate_file)} | page_in(tmp_path)
     async with (
         running_worker(tmp_path) as worker,
         running_service(tmp_path, hls, bucket, **settings, **worker.settings) as service,
@@ -370,6 +409,7 @@ async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
         path_of_crew, path_of_guest = await path_of(service, "--crew"), await path_of(service)
         crew, guest = service.address + path_of_crew, service.address + path_of_guest
         assert (await read(f"{guest}live/playlist.m3u8"))[0] == 401
+        await check_asking(gates, path_of_guest)
         serial = json.loads((await read(f"{crew}live/segments/now"))[1])["serial"] - 4
         event = json.loads((await read(f"{crew}live/events/now"))[1])["serial"] - 1
         (rehearsal,) = json.loads((await read(f"{crew}recordings/newest.json"))[1])["recordings"]

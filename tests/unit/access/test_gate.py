@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import re
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -210,7 +213,7 @@ async def test_the_end_of_access(private: Site, path: str, ends: str) -> None:
 
 
 async def test_the_page_that_asks(private: Site) -> None:
-    """It has a label for its field, the operator's start time, the viewer's language, and runs no scripts."""
+    """It has a label for its field, the operator's start time, the viewer's language, and one script."""
     headers = HTML | {"Accept-Language": "fr;q=0.2, de-CH, en;q=0.9"}
     status, body, answered = await answer(
         private.address, Case("", "/watch/x", passes=False, headers=headers)
@@ -224,13 +227,45 @@ async def test_the_page_that_asks(private: Site) -> None:
         in text
     )
     assert 'name="to" value="/watch/x"' in text
-    assert "<script" not in text
-    assert "default-src 'none'; style-src 'sha256-" in answered["Content-Security-Policy"]
+    (script,) = re.findall("<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = answered["Content-Security-Policy"]
+    assert "default-src 'none'; style-src 'sha256-" in policy
+    assert f"script-src 'sha256-{digest}'; img-src data:;" in policy
+    assert "<img" not in text
     assert "$" not in text
     (private.folder / "config.json").write_text('{"language": "ja"}')
     _, body, answered = await answer(private.address, Case("", "/", passes=False, headers=headers))
     assert '<label for="passphrase">パスフレーズ</label>' in body.decode()
     assert answered["Content-Language"] == "ja"
+
+
+def png(width: int, height: int) -> str:
+    """The begin of a PNG of this size, as a setting."""
+    head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height)
+    return f"data:image/png;base64,{base64.b64encode(head.ljust(40)).decode()}"
+
+
+async def test_what_the_operator_shows_to_strangers(private: Site) -> None:
+    """Host and blurred poster beside title and start; no picture that tells more than a blur."""
+    event = {"title": "An <evening>", "performer": "The <Trio>", "startsAt": "2026-12-24T20:00"}
+
+    async def shown(poster: object) -> str:
+        settings = json.dumps(event | {"posterBlur": poster, "poster": "https://a.example/poster.jpg"})
+        (private.folder / "config.json").write_text(settings)
+        found = await answer(private.address, Case("", "/", passes=False, headers=HTML))
+        return found[1].decode()
+
+    text = await shown(png(24, 32))
+    assert "<h1>An &lt;evening&gt;</h1>" in text
+    assert '<p class="host">The &lt;Trio&gt;</p>' in text
+    assert "<p>Begins: Thursday, 24 December 2026, 20:00</p>" in text  # in no zone: as it was given
+    assert f'<img class="poster" src="{png(24, 32)}" alt="">' in text
+    others = (png(33, 18), png(24, 640), "https://a.example/poster.jpg", png(24, 32) + '" onload="', 7, None)
+    for poster in (*others, "data:image/png;base64," + "A" * 7001, "data:image/png;base64," + "A" * 41):
+        assert "<img" not in await shown(poster)
+    guest = await answer(private.address, Case("", f"/t/{VALID}/config.json", passes=True))
+    assert "posterBlur" not in json.loads(guest[1])
 
 
 @pytest.mark.parametrize("access", ["invitation", "passphrase"])

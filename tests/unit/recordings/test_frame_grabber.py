@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import struct
 import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
@@ -60,6 +61,22 @@ async def test_frames_of_a_segment(segment: bytes) -> None:
 async def test_the_beginning_is_enough(segment: bytes) -> None:
     """Of a large segment only the beginning is read."""
     assert is_like(pixel(await Ffmpeg(PROGRAM).frame(segment[: len(segment) // 2]), 20, 20), RED)
+
+
+@pytest.mark.parametrize(
+    ("codec", "size", "found"), [("mjpeg", "640x360", (24, 14)), ("png", "90x160", (14, 24))]
+)
+async def test_a_blur(codec: str, size: str, found: tuple[int, int]) -> None:
+    """Of a picture a PNG that is too small to tell more; of anything else nothing."""
+    secret = ("-metadata", "comment=swordfish", "-frames:v", "1", "-f", "image2pipe", "-c:v", codec)
+    picture = made("-f", "lavfi", "-i", f"color=red:s={size}", *secret)
+    blurred = await Ffmpeg(PROGRAM).blurred(picture)
+    assert blurred.startswith(b"\x89PNG")
+    assert struct.unpack(">II", blurred[16:24]) == found
+    assert len(blurred) < 2000
+    assert b"swordfish" not in blurred
+    with pytest.raises(PictureError):
+        await Ffmpeg(PROGRAM).blurred(b"#EXTM3U\n")
 
 
 @pytest.fixture

@@ -63,24 +63,24 @@ async def test_the_same_guests(tmp_path: Path) -> None:
 async def test_the_newer_state_holds(tmp_path: Path) -> None:
     """A state of an earlier leader, or an earlier one of this leader, replaces nothing."""
     first, folder = keeper_in(tmp_path / "a"), tmp_path / "b"
-    told = list[str]()
+    states = list[str]()
 
-    async def tell() -> None:
-        told.append(first.state())
+    async def share() -> None:
+        states.append(first.state())
 
-    first.on_share = tell
+    first.on_share = share
     await first.lead(7)
     invitation = await first.invite("Aunt Rose", NOW + 100)
     await first.revoke(invitation.grant)
     keeper_in(folder)
-    adopt(folder, told[1])
-    adopt(folder, told[0])
+    adopt(folder, states[1])
+    adopt(folder, states[0])
     assert list(keeper_in(folder).invitations) == []
     await first.lead(6)
     await first.invite("Aunt Rose", NOW + 100)
     second = keeper_in(folder)
     await second.lead(8)
-    adopt(folder, told[2])
+    adopt(folder, states[2])
     assert list(keeper_in(folder).invitations) == []
     with pytest.raises(ValueError, match="version"):
         adopt(folder, "{}")
@@ -114,27 +114,27 @@ async def test_the_passphrase_is_recognised(tmp_path: Path) -> None:
     await first.set_passphrase(WORDS)
     file = tmp_path / "a" / "access-passphrase"
     file.write_text(file.read_text().partition("\n")[0])
-    first, told = keeper_in(tmp_path / "a"), list[str]()
+    first, states = keeper_in(tmp_path / "a"), list[str]()
     keeper_in(folder)
     adopt(folder, first.state())
     assert keeper_in(folder).is_unconfirmed
 
-    async def tell() -> None:
-        told.append(first.state())
+    async def share() -> None:
+        states.append(first.state())
 
-    first.on_share = tell
+    first.on_share = share
     computing = asyncio.create_task(first.run())
     first(PassphraseTry("1", WORDS), lambda _: None)
-    await eventually(lambda: told)
+    await eventually(lambda: states)
     computing.cancel()
-    adopt(folder, told[0])
+    adopt(folder, states[0])
     second = keeper_in(folder)
     assert (second.version, second.is_unconfirmed) == ((7, 1), False)
     for number in range(1000):
         assert tried(second, f"wrong {number}") is None
     assert tried(second, WORDS)
     assert second.computed == 0
-    assert WORDS not in told[0]
+    assert WORDS not in states[0]
     assert keeper_in(folder, b"another key").is_unconfirmed
 
 

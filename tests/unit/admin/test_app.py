@@ -54,7 +54,7 @@ async def test_answers_are_for_nobody_else(tmp_path: Path, aiohttp_client: Aioht
 
 
 async def test_a_standby_manages_nothing(aiohttp_client: AiohttpClient) -> None:
-    """Whoever has the token is told where commands for recordings and guests are given."""
+    """The answer to a holder of the token says where commands for recordings and guests are given."""
     wanted = list[bool]()
     report = HealthReport("offline", 0, None)
     app = make_operator_app(

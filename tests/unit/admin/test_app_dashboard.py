@@ -92,7 +92,7 @@ def test_each_variant_has_its_figures() -> None:
     assert table.row("1") == nothing
 
 
-async def test_what_the_operator_alone_is_told(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+async def test_the_path_of_the_token(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """The path of the token is in the dashboard's data, which the viewers' listener does not have."""
     site = ViewerApp(tmp_path)
     (tmp_path / "dashboard").mkdir()
@@ -100,8 +100,8 @@ async def test_what_the_operator_alone_is_told(tmp_path: Path, aiohttp_client: A
     own = replace(dashboard, own=lambda _: {"tokenFile": "/state/operator-token"})
     app = make_operator_app(site.reported, site.registry, own)
     path = "/dashboard/data.json"
-    told = await (await (await aiohttp_client(app)).get(path)).json()
-    assert told["tokenFile"] == "/state/operator-token"
+    data = await (await (await aiohttp_client(app)).get(path)).json()
+    assert data["tokenFile"] == "/state/operator-token"
     public = ViewerServer(Setup(tmp_path / "viewer")).app
     assert (await (await aiohttp_client(public)).get(path)).status == 404
 
@@ -141,7 +141,7 @@ async def test_it_is_the_operators_alone(fixture: DashboardFixture, aiohttp_clie
     assert (await client.get("/dashboard")).status == 404
 
 
-async def test_the_world_is_not_told_why(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+async def test_viewers_health_names_no_account(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """The viewers' /health names neither the bucket nor the account."""
     audience = ViewerServer(Setup(tmp_path))
     report = HealthReport("live", 3, "bucket b-1 denies access", "account a-1 is nearly full")

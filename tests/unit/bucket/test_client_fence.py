@@ -56,7 +56,7 @@ class NoClient:
     """A client that has no methods: a request would be an AttributeError."""
 
 
-def test_each_method_is_told_of() -> None:
+def test_each_method_is_classified() -> None:
     """Each public method of the client only reads, or is in the table of writes, in the order of the code."""
     methods = [name for name, _ in inspect.getmembers(ObjectStore, callable) if not name.startswith("_")]
     assert set(methods) == READS | KEYS | WRITES.keys()

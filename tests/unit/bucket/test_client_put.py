@@ -224,7 +224,7 @@ async def test_settings_of_other_programs_change_nothing(
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (TypeError("a secret"), "our own code fails (TypeError); please report this"),
         (AttributeError("a secret"), "our own code fails (AttributeError); please report this"),
@@ -235,13 +235,13 @@ async def test_settings_of_other_programs_change_nothing(
         (ConnectionResetError(), "cannot be reached (ConnectionResetError)"),
     ],
 )
-def test_whose_fault_it_is(error: Exception, told: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_whose_fault_it_is(error: Exception, message: str, caplog: pytest.LogCaptureFixture) -> None:
     """A defect of our own is not called the network's; the log says where it is, without what it quotes."""
     try:
         raise error
     except Exception as caught:  # noqa: BLE001 - each of them
         failure = classify_error("GET to http://b", caught, 10)
     assert isinstance(failure, StorageUnavailable)
-    assert str(failure) == f"GET to http://b: {told}"
+    assert str(failure) == f"GET to http://b: {message}"
     assert "a secret" not in caplog.text
-    assert ("in our own code" in caplog.text) is told.startswith("our own")
+    assert ("in our own code" in caplog.text) is message.startswith("our own")

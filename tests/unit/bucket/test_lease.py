@@ -58,7 +58,7 @@ async def test_writes(ttl: float, seconds: int, most: int) -> None:
 
 
 async def test_by_force(caplog: pytest.LogCaptureFixture) -> None:
-    """The second of two that are no standbys leads; the first is told, in one line, until that has gone."""
+    """The second of two that are no standbys leads; the first logs one line until the second is gone."""
     bucket = LeaseBucket()
     first, second = bucket.owner("a"), bucket.owner("b")
     await bucket.goes_by(5, first)
@@ -67,7 +67,7 @@ async def test_by_force(caplog: pytest.LogCaptureFixture) -> None:
     assert first.warning
     with pytest.raises(NotLeading, match="another broadcaster leads under live/"):
         await first.ask()
-    errors = [one.message for one in caplog.records if one.levelno == logging.ERROR]
+    errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
     assert errors == [str(first.warning)]
     assert "another broadcaster writes under live/" in errors[0]
     await bucket.goes_by(LIVE_TTL - 2, first)
@@ -200,7 +200,7 @@ async def test_the_ask_sees_another_at_once() -> None:
 
 
 async def test_an_answer_that_is_lost_or_wrong() -> None:
-    """What we wrote ourselves, without having been told that it arrived, is not of another one."""
+    """A lease that we wrote, and whose write was not answered, is not taken for another broadcaster's."""
     bucket = LeaseBucket()
     owner = bucket.owner("a")
     await owner.renew()

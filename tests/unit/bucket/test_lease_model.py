@@ -115,7 +115,7 @@ class Model(RuleBasedStateMachine):
         process = self.processes[number]
         thing, fate = data.draw(st.sampled_from(self.things)), data.draw(st.sampled_from(self.fates))
         if thing == "deletion" and not self.are_standbys and fate == "slow after":
-            return  # who is told by the answer of a while ago may delete what it might have deleted then
+            return  # a late answer allows the deletion that was allowed when the bucket answered
         while process.answer is None and (request := self.request(process, thing)):
             is_slow = fate.startswith("slow")
             self.send(process, request, fate if process.writes or is_slow else "done")
@@ -149,19 +149,19 @@ class Model(RuleBasedStateMachine):
     def send(
         self, process: Process, request: tuple[Callable[[], Any], Callable[[Any], None]], fate: str
     ) -> None:
-        apply, told = request
+        apply, on_answer = request
         match fate:
             case "done":
-                told(apply())
+                on_answer(apply())
             case "unanswered":
                 apply()
             case "late":
                 self.late.append(apply)
             case "slow before":
-                process.answer = lambda: told(apply())
+                process.answer = lambda: on_answer(apply())
             case "slow after":
                 found = apply()
-                process.answer = lambda: told(found)
+                process.answer = lambda: on_answer(found)
 
     def request(self, process: Process, thing: str) -> tuple[Callable[[], Any], Callable[[Any], None]] | None:
         """What it sends now: what that does, and what it makes of the answer; None if nothing is due."""
@@ -200,14 +200,14 @@ class Model(RuleBasedStateMachine):
             return lambda: self.write(record, etag), lambda stored: election.note_write(sent, stored)
         if step is Step.LOOK:
 
-            def told(found: tuple[str | None, LeaseRecord | None]) -> None:
+            def on_answer(found: tuple[str | None, LeaseRecord | None]) -> None:
                 election.note_version(sent, self.now, *found)
                 if not self.waits:
                     election._may_take = election.epoch is None  # noqa: SLF001
                 if deletes and election.epoch and self.leads(process):
                     self.delete(election.epoch)
 
-            return lambda: (self.etag, self.record), told
+            return lambda: (self.etag, self.record), on_answer
         return None
 
     def write(self, record: LeaseRecord, etag: str | None) -> str | None:
@@ -322,7 +322,7 @@ def test_no_needless_takeover(latency: float, refused: float, failed: float) -> 
                         times = model.now + takes * chance.random(), model.now + takes
                         waiting[number] = (*times, *request)
                     continue
-                applied, answered, apply, told = waiting[number]
+                applied, answered, apply, on_answer = waiting[number]
                 if model.now >= applied and number not in answers:
                     is_refused = process.writes and chance.random() < refused
                     answers[number] = None if is_refused else apply()
@@ -330,6 +330,6 @@ def test_no_needless_takeover(latency: float, refused: float, failed: float) -> 
                     del waiting[number]
                     found = answers.pop(number)
                     if chance.random() >= failed:
-                        told(found)
+                        on_answer(found)
         assert len(set(model.leases.epochs)) == 1
         assert sum(process.election.epoch is not None for process in model.processes) == 1

@@ -356,7 +356,7 @@ def twice(number: int) -> list[PlaylistUpdate]:
     return [replace(listing(number), added=2 * list(listing(number).added))]
 
 
-async def test_each_caller_is_told_of_its_own_transaction(book: Book) -> None:
+async def test_each_caller_has_the_outcome_of_its_own_transaction(book: Book) -> None:
     """Of three that wait together the one in the middle fails: it alone raises, and it alone is not shown."""
     shown = list[int]()
     async with hanging_disk(book) as disk:

@@ -79,7 +79,7 @@ async def test_pages(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "verdict", "message"),
+    ("address_in", "verdict", "message"),
     [
         (lambda _: "8.8.8.8", "ok", "here 8.8.8.8"),
         (lambda _: "2606:4700:1:2::/64", "ok", "here 2606:4700:1:2::/64"),
@@ -90,11 +90,13 @@ async def test_pages(path: str) -> None:
         (lambda _: None, "skipped", "does not show"),
     ],
 )
-async def test_addresses(told: Callable[[Mapping[str, str]], str | None], verdict: str, message: str) -> None:
+async def test_addresses(
+    address_in: Callable[[Mapping[str, str]], str | None], verdict: str, message: str
+) -> None:
     """The check finds that viewers cannot be distinguished, or can pretend to be another."""
 
     async def handler(request: web.Request) -> web.Response:
-        address = told(request.headers)
+        address = address_in(request.headers)
         return web.Response(headers={"X-Client-Address": address} if address else {})
 
     async with listening(handler) as address, open_browser(address) as browser:

@@ -214,7 +214,7 @@ async def test_measuring_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_measuring_a_line_that_breaks() -> None:
-    """What got through is measured; when nothing does, the fault is the bucket's to tell."""
+    """What got through is measured; when nothing does, the error of the bucket is raised."""
     assert (await measure(Line(1e6, breaks_at=65_536))).size == 16_384
     with pytest.raises(StorageUnavailable):
         await measure(Line(1e6, breaks_at=1))

@@ -273,9 +273,9 @@ async def test_without_a_disk(
     async with fetching(disk=tmp_path / "two") as fetcher:
         shutil.rmtree(tmp_path / "two")
         await all_of_them(fetcher, server)
-    first, second_told = (record.getMessage() for record in caplog.records)
-    assert first.endswith(": another process uses the folder; continuing without the cache on disk")
-    assert second_told.endswith(": No such file or directory; continuing without the cache on disk")
+    in_use, missing = (record.getMessage() for record in caplog.records)
+    assert in_use.endswith(": another process uses the folder; continuing without the cache on disk")
+    assert missing.endswith(": No such file or directory; continuing without the cache on disk")
 
 
 async def test_a_disk_that_cannot_be_read(

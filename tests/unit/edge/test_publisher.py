@@ -287,8 +287,8 @@ async def test_each_push_has_the_share_of_reports(tmp_path: Path) -> None:
         await fed.until_same()
         assert fed.edge.pushes[-1]["sampling"].items() >= {"share": 0.9, "every": 30.0}.items()
         fed.pong = Pong((), share=0.2, every=400.0)
-        told = ["reports", {"share": 0.2, "every": 400.0}]
-        await changes(fed.edge.changed, lambda: told in fed.edge.pushes[-1]["events"])
+        event = ["reports", {"share": 0.2, "every": 400.0}]
+        await changes(fed.edge.changed, lambda: event in fed.edge.pushes[-1]["events"])
         assert fed.edge.pushes[-1]["sampling"].items() >= {"share": 0.2, "every": 400.0}.items()
 
 

@@ -129,8 +129,8 @@ async def test_variants(variant: str, kind: str, expected: list[str]) -> None:
 async def test_a_page() -> None:
     """A page names the playlists of the recording, one for each part."""
     parts = [f"{HOST}/live/r/playlist.m3u8", f"{HOST}/live/r/part-2/playlist.m3u8"]
-    told = json.dumps({"recording": {"parts": parts}}).replace("<", "\\u003c")
-    page = f'<html><script id="config" type="application/json">{told}</script>'
+    settings = json.dumps({"recording": {"parts": parts}}).replace("<", "\\u003c")
+    page = f'<html><script id="config" type="application/json">{settings}</script>'
     texts = {"https://a.example.com/watch/x": page, parts[0]: segments("a"), parts[1]: segments("b")}
     first = await planned(texts, address="https://a.example.com/watch/x")
     second = await planned(texts, address="https://a.example.com/watch/x", part=2)

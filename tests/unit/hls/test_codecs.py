@@ -63,15 +63,15 @@ def test_codecs_are_those_of_the_media(media: Path, name: str) -> None:
     header = folder / "init.mp4"
     found = find_codecs(first.read_bytes(), header.read_bytes() if header.exists() else b"")
     assert ",".join(found) == expected
-    told = re.search(r'CODECS="(.*)"', (folder / "main.m3u8").read_text())
-    assert told is None or told[1] == expected
+    codecs = re.search(r'CODECS="(.*)"', (folder / "main.m3u8").read_text())
+    assert codecs is None or codecs[1] == expected
     probe = [ffmpeg()[0], "-hide_banner", "-i", str(folder / "stream.m3u8")]
     text = subprocess.run(probe, check=False, capture_output=True, text=True).stderr
     assert all(f": {codec}" in text for codec in read.split(", "))
 
 
-def test_what_cannot_be_read_is_not_told(media: Path) -> None:
-    """Of media with something unknown no codec is told: half of CODECS would be wrong."""
+def test_unreadable_media_has_no_codecs(media: Path) -> None:
+    """Media with an unknown codec has no CODECS at all: half of CODECS would be wrong."""
     header = (media / "hev1" / "init.mp4").read_bytes()
     whole = find_codecs(b"", header)
     assert {find_codecs(b"", header[:length]) for length in range(len(header))} == {(), whole[:1], whole}

@@ -55,7 +55,7 @@ def test_the_first_picture_of_a_fragment(tmp_path: Path, codec: str) -> None:
 
 
 def test_a_fragment_for_each_picture(tmp_path: Path) -> None:
-    """A key frame in a fragment of its own (CMAF chunks) is told from sound by the next fragments."""
+    """The next fragments distinguish a key frame in a fragment of its own (CMAF chunks) from sound."""
     dash = ("-f", "dash", "-seg_duration", "0.5", "-streaming", "1", "-ldash", "1", tmp_path / "main.mpd")
     run("-f", "lavfi", "-i", FILM, *PICTURES, "-g", "5", *SOUND, *dash)
     names = ("init-stream0.m4s", "chunk-stream0-00001.m4s")
@@ -104,7 +104,7 @@ def test_only_the_map_says_which_samples_are_key_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [SOUND, (*PICTURES, "-g", "1")], ids=["sound", "key frames alone"])
-def test_no_picture_is_told_from_sound(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_no_key_frame_where_all_samples_stand_alone(tmp_path: Path, options: tuple[str, ...]) -> None:
     """Where all samples stand alone, nothing shows which are pictures; nor in a fragment without any."""
     assert find_iframe(fragments(tmp_path / "media", *options)[1]) is None
     assert find_iframe(mp4_fragment(0.0)) is None

@@ -152,7 +152,7 @@ def test_without_a_key_frame_a_gap(missing: dict[str, bool | None]) -> None:
     assert "#EXT-X-GAP" not in replace(playlist, segments=(first,)).render()
 
 
-def test_how_it_is_told_of() -> None:
+def test_the_entry_of_the_multivariant_playlist() -> None:
     """The multivariant playlist names the I-frame playlist, with the most that a key frame takes."""
     iframes = Variant("0/iframes.m3u8", PLAYLIST.iframe_bandwidth, codecs="avc1", resolution=(64, 36))
     text = MultivariantPlaylist((Variant("0/playlist.m3u8", 500_000),), iframes=iframes).render()

@@ -69,7 +69,7 @@ def playlists(draw: st.DrawFn) -> list[MediaPlaylist]:
 @given(st.dictionaries(st.sampled_from("abc"), playlists()), st.booleans())
 def test_deltas_make_the_view(stories: dict[str, list[MediaPlaylist]], several: bool) -> None:  # noqa: FBT001
     """The viewer server has each new view from deltas alone."""
-    ours, told = View(), View()
+    ours, theirs = View(), View()
     for step in range(6):
         versions = {name: story[step] for name, story in stories.items() if step < len(story)}
         listed = {
@@ -83,8 +83,8 @@ def test_deltas_make_the_view(stories: dict[str, list[MediaPlaylist]], several: 
         now = View(State.LIVE, 4, ("a", "b"), listed, main)
         message = decode(encode(view_delta(ours, now))[LENGTH.size :])
         assert isinstance(message, ViewDelta)
-        ours, told = now, message.apply_to(told)
-        assert told == now
+        ours, theirs = now, message.apply_to(theirs)
+        assert theirs == now
 
 
 def test_a_delta_has_new_segments_only() -> None:

@@ -34,7 +34,7 @@ class Office:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.studio = CatalogFixture(folder / "studio")
-        self.told = 0
+        self.notifications = 0
         self.swept: list[bool] = []
         self.page: str | None = "https://live.example.com/"
         studio = self.studio
@@ -42,12 +42,12 @@ class Office:
         self.admin = RecordingsAdmin(
             own_token(folder),
             studio.catalog,
-            self.tell,
+            self.notify,
             self.sweep,
             self.rebuild,
             lambda: newest(studio.channel.view),
             self.find_page,
-            Uploads(self.store, studio.catalog, "live", self.tell),
+            Uploads(self.store, studio.catalog, "live", self.notify),
             "https://video.example.com/live/recordings/",
         )
         self.report = HealthReport("offline", 0, None)
@@ -59,13 +59,13 @@ class Office:
             lead=Lead(self.admin.token, self.want_lead),
         )
 
-    def tell(self) -> None:
-        self.told += 1
+    def notify(self) -> None:
+        self.notifications += 1
 
     def want_lead(self) -> None:
         if not self.stands_by:
             raise NotPossible("this broadcaster serves viewers")
-        self.told += 1
+        self.notifications += 1
 
     async def sweep(self, dry_run: bool) -> dict[str, Any]:  # noqa: FBT001
         self.swept.append(dry_run)
@@ -90,9 +90,9 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
 async def test_the_lead_is_asked_for(office: Office, ask: Ask) -> None:
     """With the token alone, and of a broadcaster that stands by."""
     assert (await ask("POST", "lead", headers={}))[0] == 401
-    assert office.told == 0
+    assert office.notifications == 0
     assert await ask("POST", "lead") == (202, {})
-    assert office.told == 1
+    assert office.notifications == 1
     office.stands_by = False
     assert await ask("POST", "lead") == (409, {"error": "this broadcaster serves viewers"})
 
@@ -144,7 +144,7 @@ async def test_changes(office: Office, ask: Ask) -> None:
     assert await ask("GET", path) == (200, recording)
     status, _ = await ask("PATCH", path, json={"title": "Größe", "keepDays": 30, "visibility": "unlisted"})
     changed = await only(ask)
-    assert (status, office.told) == (200, 1)
+    assert (status, office.notifications) == (200, 1)
     assert (changed["title"], changed["visibility"]) == ("Größe", "unlisted")
     assert datetime.fromisoformat(changed["keepUntil"]) == office.studio.now + timedelta(days=30)
     assert changed["address"] == f"https://live.example.com/watch/{changed['playlist'].partition('/')[0]}"
@@ -156,7 +156,7 @@ async def test_changes(office: Office, ask: Ask) -> None:
     assert (await ask("PATCH", path, json={"open": True}))[0] == 409  # the event is public
     assert hidden["playlist"] != recording["playlist"]
     (status, _) = await ask("DELETE", path)
-    assert (status, office.told) == (202, 3)
+    assert (status, office.notifications) == (202, 3)
     (binned,) = await office.studio.catalog.recordings.bin()
     assert binned.id == recording["id"]
 
@@ -185,8 +185,8 @@ async def test_a_file(office: Office, ask: Ask) -> None:
     assert (await ask("POST", f"{path}/upload/complete", json=whole))[0] == 200
     status, found = await ask("GET", path)
     assert (found["upload"], found["file"]["etag"]) == (None, etag)
-    told = (await only(ask))["file"]
-    assert told == {"url": f"../files/{upload['key'].rpartition('/')[2]}", "size": 5, "type": "video/mp4"}
+    file = (await only(ask))["file"]
+    assert file == {"url": f"../files/{upload['key'].rpartition('/')[2]}", "size": 5, "type": "video/mp4"}
     await ask("POST", f"{path}/upload", json={"name": "a.mp4", "size": 7})
     assert (await ask("DELETE", f"{path}/upload"))[0] == 200
     assert (await ask("GET", path))[1]["upload"] is None
@@ -194,7 +194,7 @@ async def test_a_file(office: Office, ask: Ask) -> None:
     assert (await only(ask))["file"] is None
     (binned,) = (await ask("GET", "bin"))[1]["files"]
     assert (await ask("POST", f"bin/{binned['id']}/restore"))[0] == 202
-    assert (await only(ask))["file"] == told
+    assert (await only(ask))["file"] == file
     assert (await ask("DELETE", f"{path}?now=1"))[0] == 200
     assert (await ask("GET", "bin"))[1]["files"] == []
 
@@ -217,7 +217,7 @@ async def test_what_makes_no_sense(office: Office, ask: Ask, body: str) -> None:
     recording = await only(ask)
     status, found = await ask("PATCH", f"recordings/{recording['id']}", data=body)
     assert (status, found["error"].endswith("makes no sense")) == (400, True)
-    assert (await only(ask), office.told) == (recording, 0)
+    assert (await only(ask), office.notifications) == (recording, 0)
     assert await ask("PATCH", "recordings/x", data=body) == (404, None)
 
 
@@ -235,7 +235,7 @@ async def test_clips(office: Office, ask: Ask) -> None:
     """They are of what is there, from five seconds to an hour."""
     begin, end = "2026-01-01T12:00:05Z", "2026-01-01T12:00:12Z"
     status, clip = await ask("POST", "clips", json={"begin": begin, "end": end, "title": "A goal"})
-    assert (status, clip["title"], office.told) == (201, "A goal", 1)
+    assert (status, clip["title"], office.notifications) == (201, "A goal", 1)
     assert (await ask("GET", "clips"))[1] == {"clips": [clip]}
     for wrong, expected in (
         ({"begin": begin, "end": "2026-01-01T12:00:09Z"}, 409),
@@ -294,7 +294,7 @@ async def test_where_they_are_watched(office: Office, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told", "expected"),
+    ("settings", "config", "expected"),
     [
         ("keep", '{"pageUrl": "https://live.example.com/"}', "https://live.example.com/"),
         ("keep", '{"pageUrl": "javascript:alert(1)"}', "http://127.0.0.1:3000"),
@@ -303,10 +303,10 @@ async def test_where_they_are_watched(office: Office, ask: Ask) -> None:
         ("off", None, None),
     ],
 )
-def test_where_the_page_is(tmp_path: Path, settings: str, told: str | None, expected: str | None) -> None:
+def test_where_the_page_is(tmp_path: Path, settings: str, config: str | None, expected: str | None) -> None:
     """It is what the operator says in the page's own file, else where viewers are served."""
-    if told:
-        (tmp_path / "config.json").write_text(told)
+    if config:
+        (tmp_path / "config.json").write_text(config)
     made = load(
         _env_file=None,
         BROADCASTER_HLS_DIR=tmp_path / "hls",

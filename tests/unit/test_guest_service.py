@@ -129,10 +129,10 @@ TABLE: list[tuple[Callable[[], web.Response], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "told"), TABLE)
+@pytest.mark.parametrize(("answer", "message"), TABLE)
 async def test_what_viewers_cannot_read(
     answer: Callable[[], web.Response],
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -140,11 +140,11 @@ async def test_what_viewers_cannot_read(
     caplog.set_level(logging.INFO)
     async with room(monkeypatch) as on:
         on.answer = answer
-        assert told in (await on.checked(on.segment()) or "")
+        assert message in (await on.checked(on.segment()) or "")
         assert len(on.asked) == 2  # it was confirmed
         on.now += EVERY_IN_FAULT
-        assert told in (await on.checked(on.segment(1)) or "")
-        assert caplog.text.count(told) == 1
+        assert message in (await on.checked(on.segment(1)) or "")
+        assert caplog.text.count(message) == 1
         on.answer = lambda: web.Response(body=BODY, headers={"Access-Control-Allow-Origin": PAGE})
         on.now += EVERY_IN_FAULT
         assert await on.checked(on.segment(2)) is None
@@ -209,8 +209,8 @@ async def test_whose_origin(monkeypatch: pytest.MonkeyPatch) -> None:
     async with room(monkeypatch) as on:
         on.page = lambda: None
         on.answer = lambda: web.Response(body=BODY)
-        told = await on.checked(on.segment())
-        assert told == "pages of http://127.0.0.1:3000 may not read: no Access-Control-Allow-Origin"
+        fault = await on.checked(on.segment())
+        assert fault == "pages of http://127.0.0.1:3000 may not read: no Access-Control-Allow-Origin"
         assert on.check.uncertain
         on.answer = lambda: web.Response(status=404)
         await on.checked(on.segment(0, run=1))
@@ -230,18 +230,18 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def test_where_the_page_is(tmp_path: Path, settings: Settings) -> None:
     """As its config.json says, if that can be read."""
-    for text, told in (
+    for text, page in (
         ("{", None),
         ("[]", None),
         ('{"pageUrl": 1}', None),
         (f'{{"pageUrl": "{PAGE}/"}}', PAGE),
     ):
         (tmp_path / "config.json").write_text(text)
-        assert configured_page(settings) == (told and f"{told}/")
+        assert configured_page(settings) == (page and f"{page}/")
 
 
 @pytest.mark.parametrize(
-    ("url", "told", "certain"),
+    ("url", "message", "certain"),
     [
         ("https://0123.r2.cloudflarestorage.com/live", "is the S3 endpoint", True),
         ("https://0123.eu.r2.cloudflarestorage.com", "is the S3 endpoint", True),
@@ -252,7 +252,7 @@ def test_where_the_page_is(tmp_path: Path, settings: Settings) -> None:
 )
 def test_addresses_that_are_none_for_viewers(
     url: str,
-    told: str | None,
+    message: str | None,
     certain: bool,  # noqa: FBT001
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
@@ -260,13 +260,13 @@ def test_addresses_that_are_none_for_viewers(
     """What is wrong by its name alone is said at the start, and by the doctor."""
     warn_of_address(settings.model_copy(update={"public_url": url}))
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert [level for level, _ in said] == ([] if told is None else ["ERROR" if certain else "WARNING"])
-    assert all(str(told) in text and text.startswith("R2_PUBLIC_URL: ") for _, text in said)
+    assert [level for level, _ in said] == ([] if message is None else ["ERROR" if certain else "WARNING"])
+    assert all(str(message) in text and text.startswith("R2_PUBLIC_URL: ") for _, text in said)
     private = settings.model_copy(update={"public_url": url, "urls": "presigned"})
     warn_of_address(private)
     assert len(caplog.records) == len(said)
     fault = why_not_public(url)
-    assert (fault is None) == (told is None)
+    assert (fault is None) == (message is None)
     if fault:
-        assert str(told) in fault.message
+        assert str(message) in fault.message
         assert fault.certain == certain

@@ -79,8 +79,8 @@ async def test_a_file_takes_the_place_of_another(office: Office) -> None:
     """The index and the page have the newest; the one before is deleted, and so is what is removed."""
     first = await office.bring("a")
     await office.recorder.write()
-    (told,) = office.index()["recordings"]
-    assert told["file"] == {"url": f"../files/{first.rpartition('/')[2]}", "size": SIZE, "type": "video/mp4"}
+    (entry,) = office.index()["recordings"]
+    assert entry["file"] == {"url": f"../files/{first.rpartition('/')[2]}", "size": SIZE, "type": "video/mp4"}
     second = await office.bring("b")
     await office.sweeper.sweep()
     assert first in office.store.objects_  # the index names it

@@ -125,13 +125,13 @@ async def test_no_program() -> None:
         await Ffmpeg("/nowhere/ffmpeg").frame(b"")
 
 
-async def test_it_is_told_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our environment is not its business."""
+async def test_the_program_has_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of the program has no secrets of the service."""
     monkeypatch.setenv("R2_SECRET_ACCESS_KEY", "swordfish")
     program = program_in(tmp_path, "printf '\\377\\330'; env; printf '\\377\\331'")
-    told = await program.frame(b"")
-    assert b"PATH=" in told
-    assert b"swordfish" not in told
+    environment = await program.frame(b"")
+    assert b"PATH=" in environment
+    assert b"swordfish" not in environment
 
 
 async def test_it_writes_no_files(tmp_path: Path, segment: bytes) -> None:
@@ -146,12 +146,12 @@ async def test_bounds_hold_from_the_first_instruction(tmp_path: Path) -> None:
     """A program that looks at once finds all its limits, hard ones too, and the last place in the queue."""
     shown = "cat /proc/self/limits; cut -d' ' -f19 /proc/self/stat"
     program = program_in(tmp_path, f"printf '\\377\\330'; {shown}; printf '\\377\\331'")
-    told = (await program.frame(b""))[2:-2].decode().splitlines()
-    limits = {line[:26].strip(): line[26:].split()[:2] for line in told}
+    lines = (await program.frame(b""))[2:-2].decode().splitlines()
+    limits = {line[:26].strip(): line[26:].split()[:2] for line in lines}
     assert limits["Max cpu time"] == ["10", "10"]
     assert limits["Max address space"] == [str(2**30)] * 2
     assert limits["Max file size"] == limits["Max core file size"] == ["0", "0"]
-    assert told[-1] == str(min(19, os.nice(0) + 19))
+    assert lines[-1] == str(min(19, os.nice(0) + 19))
 
 
 @pytest.mark.parametrize("kind", ["concat", "hls", "sdp", "subtitles"])

@@ -94,7 +94,7 @@ async def test_a_recording_gets_its_pictures(place: Place) -> None:
     assert place.room.store.writes == []
 
 
-async def test_what_viewers_are_told(place: Place) -> None:
+async def test_posters_for_viewers(place: Place) -> None:
     """The list, and each page, have the poster's whole address; of a bucket that is private now, none."""
     place.record()
     place.room.studio.channel.end()
@@ -136,8 +136,8 @@ async def test_a_clip_begins_with_its_poster(place: Place) -> None:
     place.record()
     clip = await place.room.studio.catalog.clips.make("", START + 7 * SECOND, START + 20 * SECOND)
     await place.work()
-    told = json.loads(place.room.text(f"{clip.id}/clip.json", "clips"))
-    assert told["poster"] == f"../clips/{clip.id}/poster.jpg"
+    record = json.loads(place.room.text(f"{clip.id}/clip.json", "clips"))
+    assert record["poster"] == f"../clips/{clip.id}/poster.jpg"
     assert place.room.text(f"{clip.id}/poster.jpg", "clips") == "1000 bytes at 0:00:01"
     place.room.studio.catalog.clips.delete(clip.id)
     await place.work()

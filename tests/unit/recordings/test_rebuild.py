@@ -220,8 +220,8 @@ async def test_what_makes_no_sense(room: RecorderFixture, name: str, value: obje
     room.studio.channel.end()
     await room.recorder.write()
     (key,) = [key for key in room.store.objects_ if key.endswith("recording.json")]
-    told = json.loads(room.store.objects_[key])
-    room.store.objects_[key] = json.dumps({**told, name: value}).encode()
+    record = json.loads(room.store.objects_[key])
+    room.store.objects_[key] = json.dumps({**record, name: value}).encode()
     lose_the_state(room)
     found = await rebuild(room.store, room.studio.catalog, "live")
     assert (found["recordings"], found["failed"]) == (0, 1)

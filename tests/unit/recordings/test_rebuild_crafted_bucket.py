@@ -175,15 +175,15 @@ def crafted(draw: st.DrawFn) -> dict[str, bytes]:
     name = draw(
         st.sampled_from(["2", "2026-01-01-1200-abcd", "2026-01-01-1200-abcd", "2026-01-01-1200-abcd-12ab"])
     )
-    kind, record = draw(st.sampled_from([("recordings", "recording.json"), ("clips", "clip.json")]))
-    told: dict[str, Any] = {"id": name[:20], "title": "", "visibility": "listed", "keepUntil": None}
+    kind, file_name = draw(st.sampled_from([("recordings", "recording.json"), ("clips", "clip.json")]))
+    record: dict[str, Any] = {"id": name[:20], "title": "", "visibility": "listed", "keepUntil": None}
     moments = ("started", "ended", "made", "begin")
-    told |= dict.fromkeys(moments, "2026-01-01T12:00:00+00:00")
-    told |= {"end": "2026-01-01T12:00:20+00:00", "duration": 8, "size": 8000, "file": None, "poster": None}
+    record |= dict.fromkeys(moments, "2026-01-01T12:00:00+00:00")
+    record |= {"end": "2026-01-01T12:00:20+00:00", "duration": 8, "size": 8000, "file": None, "poster": None}
     for field in draw(st.lists(st.sampled_from(sorted(CHANGES)), max_size=3, unique=True)):
-        told[field] = draw(CHANGES[field] | ANYTHING)
+        record[field] = draw(CHANGES[field] | ANYTHING)
     body = draw(
-        st.sampled_from([json.dumps(told).encode()] * 6 + [b"[" * 100_000, b"{", b"\xff", b"null", b""])
+        st.sampled_from([json.dumps(record).encode()] * 6 + [b"[" * 100_000, b"{", b"\xff", b"null", b""])
         | st.binary(max_size=40)
         | ANYTHING.map(lambda value: json.dumps(value).encode())
     )
@@ -193,7 +193,10 @@ def crafted(draw: st.DrawFn) -> dict[str, bytes]:
     main = f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH={bandwidth}\n{uri}\n".encode()
     time = draw(st.sampled_from(["2026-01-01T12:00:01Z"] * 5 + ["0001-01-01T00:00:00+14:00"]))
     folder = f"live/{kind}/{name}"
-    found = {f"{folder}/{record}": body, f"{folder}/playlist.m3u8": draw(st.sampled_from([main, main, b"x"]))}
+    found = {
+        f"{folder}/{file_name}": body,
+        f"{folder}/playlist.m3u8": draw(st.sampled_from([main, main, b"x"])),
+    }
     listed = media(draw(SEGMENTS), draw(st.none() | KEYS), time)
     found[f"{folder}/{variant}/playlist.m3u8"] = draw(st.sampled_from([listed, listed, main, b"\x1f\x8b"]))
     if draw(st.booleans()):
@@ -264,8 +267,10 @@ async def test_one_that_lists_what_is_anothers(tmp_path: Path) -> None:
     name = "2026-01-01-1100-abcd"  # it comes first
     store = room.store.objects_
     listed = [("../../../r0/0/0.ts", "2.0", False), ("../../../r1/0/4.ts", "2.0", False)]
-    told = {"id": name, "title": "", "visibility": "listed", "started": START.isoformat(), "duration": 4}
-    store[f"live/recordings/{name}/recording.json"] = json.dumps({**told, "ended": None, "size": 1}).encode()
+    record = {"id": name, "title": "", "visibility": "listed", "started": START.isoformat(), "duration": 4}
+    store[f"live/recordings/{name}/recording.json"] = json.dumps(
+        {**record, "ended": None, "size": 1}
+    ).encode()
     store[f"live/recordings/{name}/playlist.m3u8"] = (
         b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n0/playlist.m3u8\n"
     )

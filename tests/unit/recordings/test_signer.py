@@ -81,11 +81,11 @@ class Desk(ObjectStore):
     def __init__(self) -> None:
         self.now = START
         self.read: list[str] = []
-        self.told: list[SignedPlaylist] = []
+        self.signed: list[SignedPlaylist] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrived = asyncio.Event()
-        self.signing = Signing(self, self.signer, "live", self.tell, lambda: self.now)
+        self.signing = Signing(self, self.signer, "live", self.take, lambda: self.now)
 
     async def get(self, key: str, *, deadline: float) -> bytes:
         assert deadline > 0
@@ -98,14 +98,14 @@ class Desk(ObjectStore):
     def signer(self, when: datetime) -> Callable[[str], str]:
         return lambda key: f"https://b/{key}?{when:%H%M%S}"
 
-    def tell(self, message: SignedPlaylist) -> None:
+    def take(self, message: SignedPlaylist) -> None:
         decoded = decode(encode(message)[LENGTH.size :])
         assert isinstance(decoded, SignedPlaylist)
-        self.told.append(decoded)
+        self.signed.append(decoded)
         self.arrived.set()
 
-    async def until_told(self, count: int) -> None:
-        await changes(self.arrived, lambda: len(self.told) >= count)
+    async def until_signed(self, count: int) -> None:
+        await changes(self.arrived, lambda: len(self.signed) >= count)
 
 
 async def test_one_text_in_an_hour() -> None:
@@ -113,16 +113,16 @@ async def test_one_text_in_an_hour() -> None:
     desk = Desk()
     task = asyncio.create_task(desk.signing.run())
     desk.signing.want([MEDIA])
-    await desk.until_told(1)
-    (told,) = desk.told
-    assert (told.path, told.max_age) == (MEDIA, 47 * 60 + 30)
-    assert told.gzipped
-    text = gzip.decompress(base64.b64decode(told.gzipped)).decode()
+    await desk.until_signed(1)
+    (playlist,) = desk.signed
+    assert (playlist.path, playlist.max_age) == (MEDIA, 47 * 60 + 30)
+    assert playlist.gzipped
+    text = gzip.decompress(base64.b64decode(playlist.gzipped)).decode()
     assert "https://b/live/r1/0/a b.ts?090000" in text
     desk.signing.want([MEDIA])  # of one who had not read the answer yet
     desk.signing.want(["recordings/none/playlist.m3u8"])
-    await desk.until_told(2)
-    assert (desk.told[1].path, desk.told[1].gzipped) == ("recordings/none/playlist.m3u8", None)
+    await desk.until_signed(2)
+    assert (desk.signed[1].path, desk.signed[1].gzipped) == ("recordings/none/playlist.m3u8", None)
     task.cancel()
 
 
@@ -132,13 +132,13 @@ async def test_strangers_cannot_ask_for_much() -> None:
     desk.gate.clear()
     task = asyncio.create_task(desk.signing.run())
     desk.signing.want(NONE)
-    assert [(item.path, item.gzipped) for item in desk.told] == [(path, None) for path in NONE]
-    desk.told.clear()
+    assert [(item.path, item.gzipped) for item in desk.signed] == [(path, None) for path in NONE]
+    desk.signed.clear()
     desk.signing.want(f"recordings/{number}/playlist.m3u8" for number in range(100))
     await asyncio.sleep(0)
     assert desk.read == ["live/recordings/0/playlist.m3u8"]
     desk.gate.set()
-    await desk.until_told(MOST)
+    await desk.until_signed(MOST)
     assert desk.read == [f"live/recordings/{number}/playlist.m3u8" for number in range(MOST)]
     task.cancel()
 

@@ -428,12 +428,14 @@ async def test_another_prefix(room: RecorderFixture) -> None:
 
 async def test_what_the_bucket_has_is_shown(room: RecorderFixture) -> None:
     """After each write, also where there was nothing to write; hidden ones are not for viewers."""
-    told: list[dict[str, PublicRecording]] = []
+    shown: list[dict[str, PublicRecording]] = []
 
     def show(
         recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip]
     ) -> None:
-        told.append(public_recordings(recordings, parts, clips, "https://video.example.com/live/recordings/"))
+        shown.append(
+            public_recordings(recordings, parts, clips, "https://video.example.com/live/recordings/")
+        )
 
     room.studio.publish(count=4)
     room.studio.channel.end()
@@ -444,21 +446,21 @@ async def test_what_the_bucket_has_is_shown(room: RecorderFixture) -> None:
     await recorder.write()
     (recording,) = await room.studio.recordings()
     base = "https://video.example.com/live"
-    assert set(told[-1]) == {f"/watch/{recording.id}", f"/c/{clip.id}"}
-    assert told[-1][f"/watch/{recording.id}"].playlists == (
+    assert set(shown[-1]) == {f"/watch/{recording.id}", f"/c/{clip.id}"}
+    assert shown[-1][f"/watch/{recording.id}"].playlists == (
         f"{base}/recordings/{recording.id}/playlist.m3u8",
     )
-    assert told[-1][f"/c/{clip.id}"].playlists == (f"{base}/clips/{clip.id}/playlist.m3u8",)
-    assert told[-1][f"/watch/{recording.id}"].listed
-    assert not told[-1][f"/c/{clip.id}"].listed
+    assert shown[-1][f"/c/{clip.id}"].playlists == (f"{base}/clips/{clip.id}/playlist.m3u8",)
+    assert shown[-1][f"/watch/{recording.id}"].listed
+    assert not shown[-1][f"/c/{clip.id}"].listed
     for visibility, paths in (("unlisted", 2), ("hidden", 1)):
         room.studio.catalog.recordings.change(recording.id, visibility=visibility)
         await recorder.write()
-        assert len(told[-1]) == paths
+        assert len(shown[-1]) == paths
     room.studio.catalog.recordings.change(recording.id, visibility="listed")
     room.store.faults = [StorageUnavailable("no answer")] * 100
     await recorder.show()
-    assert len(told[-1]) == 2
+    assert len(shown[-1]) == 2
 
 
 async def test_kept_at_the_last_moment(room: RecorderFixture) -> None:

@@ -28,8 +28,8 @@ async def test_two_streams_of_hours(tmp_path: Path) -> None:
     for number in range(1, rounds + 1):
         room.studio.publish("01", seconds=SEGMENT, count=ROUND, size=SIZE)
         await room.recorder.write()
-        for told in (room.studio.events, room.studio.times, room.studio.published):
-            told.clear()
+        for log in (room.studio.events, room.studio.times, room.studio.published):
+            log.clear()
         if number % 20 == 0:  # as the sweeper does
             await room.studio.catalog.deleted(await room.studio.catalog.due(1000))
         if number % (3600 // ROUND) == 0:

@@ -34,7 +34,7 @@ def made(url_map: UrlMap | None = None) -> tuple[OriginEvents, list[Any]]:
 def test_a_segment_is_announced_once_with_our_path() -> None:
     """A segment is announced once, with the relay's paths and the origin's encoder offset."""
     words, fresh = made()
-    told = {
+    fields = {
         "variant": "0",
         "sequence": 7,
         "run": "r",
@@ -45,8 +45,8 @@ def test_a_segment_is_announced_once_with_our_path() -> None:
         "published": 1e12,
         "gap": False,
     }
-    words.receive("segment", told)
-    words.receive("state", {"state": "live", "trouble": "encoder", "segments": [told], "run": "r"})
+    words.receive("segment", fields)
+    words.receive("state", {"state": "live", "trouble": "encoder", "segments": [fields], "run": "r"})
     assert words.trouble == "encoder"
     assert [segment.name for segment in fresh] == ["7.ts"]
     assert words.waiting.qsize() == 1
@@ -61,8 +61,8 @@ def test_a_segment_is_announced_once_with_our_path() -> None:
 def test_a_segment_of_another_relay() -> None:
     """The paths of a segment of another relay are resolved against that relay."""
     words, fresh = made()
-    told = {"variant": "0", "sequence": 7, "run": "r", "duration": 2.0, "published": 1e12}
-    words.receive("segment", {**told, "url": "/segments/a/7.ts", "mapUrl": "/segments/b/init.mp4"})
+    fields = {"variant": "0", "sequence": 7, "run": "r", "duration": 2.0, "published": 1e12}
+    words.receive("segment", {**fields, "url": "/segments/a/7.ts", "mapUrl": "/segments/b/init.mp4"})
     assert [segment.url for segment in fresh] == [
         f"https://live.example.com/segments/{path}" for path in ("b/init.mp4", "a/7.ts")
     ]
@@ -72,11 +72,17 @@ def test_a_segment_of_another_relay() -> None:
 def test_missed_events() -> None:
     """An end and a start during an interruption are announced once, after the reconnection."""
     words, _ = made()
-    told: dict[str, object] = {"trouble": None, "segments": [], "run": "r", "targetDuration": 2, "now": 1e12}
+    fields: dict[str, object] = {
+        "trouble": None,
+        "segments": [],
+        "run": "r",
+        "targetDuration": 2,
+        "now": 1e12,
+    }
     for state in ("live", "live", "ended", "ended", "live"):
-        words.receive("state", {**told, "state": state, "goingOn": False})
+        words.receive("state", {**fields, "state": state, "goingOn": False})
     words.receive("ended", {"now": 1e12, "goingOn": True})
-    words.receive("state", {**told, "state": "ended", "goingOn": False})
+    words.receive("state", {**fields, "state": "ended", "goingOn": False})
     kinds = [words.waiting.get_nowait().message.kind for _ in range(words.waiting.qsize())]
     assert kinds == ["ended", "started", "ended"]
 

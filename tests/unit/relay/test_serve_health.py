@@ -26,13 +26,13 @@ def standing(
 ) -> RelayHealth:
     """The health of a relay with parts in these states."""
     follower = SimpleNamespace(view=View(state, target_duration=2), silence=silence)
-    told = cast("ViewerProblem | None", trouble)
+    problem = cast("ViewerProblem | None", trouble)
     return RelayHealth(
         origin,
         cast("OriginFollower", follower),
         cast("SegmentHandler", SimpleNamespace(fault=media)),
         list,
-        lambda: told,
+        lambda: problem,
     )
 
 

@@ -121,7 +121,7 @@ def test_the_live_edge() -> None:
     coming = url_map.note("0", names[10], BASE, sha256="0" * 64)
     assert url_map.is_at_the_edge(coming)
     _, new = url_map.take("0", playlist(9, *names[9:]), BASE)
-    assert new[0].sha256 == "0" * 64  # as was told
+    assert new[0].sha256 == "0" * 64  # as announced
     assert not any(url_map.is_at_the_edge(segment) for segment in [*first, coming])
 
 

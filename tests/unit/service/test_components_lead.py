@@ -47,7 +47,7 @@ def test_how_long_the_stream_is_shown(
         (0.0, None, None),
     ],
 )
-def test_what_the_edge_is_told(until: float | None, epoch: int | None, expected: int | None) -> None:
+def test_the_epoch_of_the_edge(until: float | None, epoch: int | None, expected: int | None) -> None:
     """The edge shows what the former leader has pushed until there are new playlists."""
     found: Any = SimpleNamespace(leads_until=lambda: until, lease=SimpleNamespace(epoch=epoch))
     assert Components.edge_epoch(cast("Components", found)) == expected

@@ -90,10 +90,10 @@ async def test_the_next_leader_recognises_the_passphrase(tmp_path: Path) -> None
         assert await SharedAccess(shelf, theirs).adopt()
     found = Keeper(theirs.state_dir, peppers=peppers_of(theirs))
     assert not found.is_unconfirmed
-    told = list[PassphraseAnswer]()
+    answers = list[PassphraseAnswer]()
     for text in ("wrong words", words):
-        found(PassphraseTry("1", text), told.append)
-    assert [answer.token is not None for answer in told] == [False, True]
+        found(PassphraseTry("1", text), answers.append)
+    assert [answer.token is not None for answer in answers] == [False, True]
     alone = settings_of(tmp_path / "b", **given, BROADCASTER_STANDBY="", BROADCASTER_ACCESS_SECRET="")
     ((_, body),) = shelf.objects_.items()
     for settings in (ours, theirs):

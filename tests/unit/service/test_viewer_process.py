@@ -85,7 +85,7 @@ def _fails(*_: object) -> NoReturn:
         lambda patch, _: patch.setattr(audience, "encode", _fails),
         lambda patch, process: patch.setattr(process, "_keep_counts", _fails),
     ],
-    ids=["while it is told what there is", "while its counts are kept"],
+    ids=["while it gets the view", "while its counts are kept"],
 )
 async def test_a_failure_of_our_own_leaves_no_process(
     monkeypatch: pytest.MonkeyPatch, break_it: Callable[[pytest.MonkeyPatch, ViewerProcess], None]
@@ -123,7 +123,7 @@ async def test_a_failure_of_our_own_leaves_no_process(
     ],
     ids=["of the stream", "of recordings"],
 )
-async def test_who_was_not_told_a_change_is_replaced(
+async def test_a_viewer_server_that_missed_a_change_is_replaced(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[ViewerProcess], None]
 ) -> None:
     """The next change would be of something else, and what was deleted would be shown for ever."""

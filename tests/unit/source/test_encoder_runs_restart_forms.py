@@ -1,4 +1,4 @@
-"""Encoders that start over, and playlists that only look so: files and the media's clock tell them apart."""
+"""Encoders that start over, and playlists that only look so: files and the media's clock distinguish them."""
 
 import math
 import os
@@ -149,7 +149,7 @@ class Reader:
         self.now += after
         self.reported += [segment for segment in self.scanner.scan(self.now) if isinstance(segment, Segment)]
 
-    def told(self) -> list[tuple[str, int]]:
+    def runs(self) -> list[tuple[str, int]]:
         return [(segment.name, segment.run.number) for segment in self.reported]
 
 
@@ -171,7 +171,7 @@ def test_an_encoder_that_starts_over(tmp_path: Path, form: str, kind: str, sees:
         if sees == "each" or number >= 2:
             reader.look()
     reader.look(10.0)
-    assert reader.told() == [(name, int(number >= 12)) for number, name in enumerate(encoder.written)]
+    assert reader.runs() == [(name, int(number >= 12)) for number, name in enumerate(encoder.written)]
     assert not [segment for segment in reader.reported if segment.fault]
 
 
@@ -190,7 +190,7 @@ def test_an_encoder_that_starts_over_after_the_clock_was_set_back(
         if not encoder.run:
             encoder.begin_run()
     reader.look(10.0)
-    assert reader.told() == [(name, int(number >= 12)) for number, name in enumerate(encoder.written)]
+    assert reader.runs() == [(name, int(number >= 12)) for number, name in enumerate(encoder.written)]
 
 
 UNEVEN = (3, 6, 4, 3, 9, 6.5, 3.1, 4.9, 6.2, 5.1, 3.3, 8.8)  # seconds: a source with key frames as it likes
@@ -213,7 +213,7 @@ def test_durations_that_are_not_true_break_nothing(
         encoder.list(encoder.lines[-5:])
         reader.look()
     reader.look(30.0)
-    assert reader.told() == [(name, 0) for name in encoder.written]
+    assert reader.runs() == [(name, 0) for name in encoder.written]
 
 
 @pytest.mark.parametrize("kind", [".ts", ".m4s"])
@@ -225,7 +225,7 @@ def test_time_stamps_that_begin_anew_in_each_segment(tmp_path: Path, kind: str) 
         encoder.write()
         reader.look()
     reader.look(10.0)
-    assert reader.told() == [(name, 0) for name in encoder.written]
+    assert reader.runs() == [(name, 0) for name in encoder.written]
 
 
 @pytest.mark.parametrize("kind", [".ts", ".m4s"])
@@ -247,7 +247,7 @@ def test_a_restart_of_ours_amid_uneven_segments(tmp_path: Path, kind: str, resta
             reader.look(20.0)
             reader.start_process()
     reader.look(30.0)
-    assert reader.told() == [(name, 0) for name in encoder.written]
+    assert reader.runs() == [(name, 0) for name in encoder.written]
 
 
 def test_a_time_stamp_at_the_end_of_all_time(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_time_stamp_at_the_end_of_all_time(tmp_path: Path) -> None:
         encoder.write()
         reader.look()
     reader.look(10.0)
-    assert reader.told() == [(name, 0) for name in encoder.written]
+    assert reader.runs() == [(name, 0) for name in encoder.written]
 
 
 @pytest.mark.parametrize("kind", [".ts", ".m4s"])
@@ -466,10 +466,10 @@ def test_all_variants_agree_on_the_runs(tmp_path: Path, form: str, kind: str) ->
         for encoder in encoders if run == 0 else []:
             encoder.begin_run()
     for variant, encoder in zip("01", encoders, strict=True):
-        told = [
+        runs = [
             (segment.name, segment.run.number) for segment in reader.reported if segment.variant == variant
         ]
-        assert told == [(name, int(number >= 7)) for number, name in enumerate(encoder.written)]
+        assert runs == [(name, int(number >= 7)) for number, name in enumerate(encoder.written)]
 
 
 @pytest.mark.parametrize("kind", [".ts", ".m4s"])
@@ -494,4 +494,4 @@ def test_names_that_are_listed_before_they_are_written_again(tmp_path: Path, nam
         new.write_bytes(content)
         os.utime(new, ns=(status.st_mtime_ns, status.st_mtime_ns))
         reader.look()
-    assert reader.told() == [(name, int(number > 3)) for number, name in enumerate(encoder.written)]
+    assert reader.runs() == [(name, int(number > 3)) for number, name in enumerate(encoder.written)]

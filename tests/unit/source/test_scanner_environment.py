@@ -158,7 +158,7 @@ def test_a_file_with_a_fault_of_its_own_is_a_gap_in_the_end(folder: Folder) -> N
         assert taken(folder.scan(1, times=5))["0"] == [(3, True), (4, False)]
 
 
-def test_a_fault_that_lasts_is_told_once(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_that_lasts_is_logged_once(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever is asked how the service is says so; the log has a line at its beginning and one at its end."""
     caplog.set_level(logging.INFO)
     folder.write(range(5))

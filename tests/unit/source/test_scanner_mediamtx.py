@@ -53,8 +53,10 @@ class Follower:
         assert {name: self.bytes.get(name) for name in self.life.listed} == self.life.listed
         assert set(names) == set(self.life.listed), "nothing that is not whole is reported"
         runs = dict.fromkeys((segment.run.number, encoder_id(segment.uri)) for segment in self.segments)
-        heard = [one for one in self.life.publishers if any(one in name for name in names)]
-        assert [encoder for _, encoder in runs] == heard
+        publishers = [
+            publisher for publisher in self.life.publishers if any(publisher in name for name in names)
+        ]
+        assert [encoder for _, encoder in runs] == publishers
         assert [number for number, _ in runs] == sorted({number for number, _ in runs})
         for before, after in zip(self.segments, self.segments[1:], strict=False):
             assert before.run != after.run or before.sequence < after.sequence

@@ -422,15 +422,15 @@ def _comes_back(folder: Path, segments: list[Segment]) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1, 4, 10])
-def test_what_cannot_be_followed_is_told_by_its_cause(reader: Reader, seconds: int) -> None:
+def test_what_cannot_be_followed_is_reported_with_its_cause(reader: Reader, seconds: int) -> None:
     """An encrypted playlist is reported after some seconds, however often it changes, and when it is over."""
-    told: list[SourceEvent] = []
+    events: list[SourceEvent] = []
     for number in range(20 // seconds):
         text = f"#EXTM3U\n#EXT-X-TARGETDURATION:{seconds}\n#EXT-X-MEDIA-SEQUENCE:{number}\n"
         entry = f'#EXT-X-KEY:METHOD=AES-128,URI="k{number}"\n#EXTINF:{seconds},\ns{number % 4}.ts\n'
         write(reader, text + entry)
-        told += reader.events(waits=seconds - 0.6)
-    (refused,) = [entry.message for entry in told if isinstance(entry, SourceRefused)]
+        events += reader.events(waits=seconds - 0.6)
+    (refused,) = [entry.message for entry in events if isinstance(entry, SourceRefused)]
     assert refused
     assert "0/stream.m3u8 " in refused
     assert "encrypted with AES-128" in refused

@@ -114,7 +114,7 @@ def test_a_file_open_for_writing_is_not_complete(folder: Folder) -> None:
 
 
 def test_without_leases_a_quiet_time_decides(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel does not tell who writes, size and time have to stay the same for a while."""
+    """Where the kernel does not say who writes, size and time have to stay the same for a while."""
     monkeypatch.setattr("broadcaster.source.file_checks.is_open_for_writing", lambda _: None)
     folder.writer.write(range(1))
     assert folder.names() == []
@@ -754,7 +754,7 @@ def test_multivariant_playlist_names_variants(folder: Folder) -> None:
     assert found == [("0", 1000), ("1", 500)]
 
 
-def test_places_in_the_folder_are_told(folder: Folder) -> None:
+def test_variants_in_the_folder(folder: Folder) -> None:
     """A folder that is still empty will be a variant's; what never holds media is none."""
     HlsWriter(folder.root / "1", "old").playlist(range(2), ended=True)
     (folder.root / "2").mkdir()
@@ -802,14 +802,14 @@ def test_the_idle_clips_multivariant_playlist_describes_no_stream(folder: Folder
     shutil.rmtree(folder.root)
     folder.writer.folder.mkdir(parents=True)
     folder.look()
-    told = []
+    reported = []
     for bandwidth in (7, 1000, 7, 1001):
         folder.writer.write(range(1))
         root.write_text(described.format(bandwidth))
-        told += [
+        reported += [
             segment.playlist.variants for segment in folder.look() if isinstance(segment, VariantsListed)
         ]
-    assert [variant.bandwidth for variants in told for variant in variants] == [7, 1000, 1001]
+    assert [variant.bandwidth for variants in reported for variant in variants] == [7, 1000, 1001]
 
 
 def test_the_idle_clips_playlists_leave_no_variant_out(folder: Folder) -> None:
@@ -1038,7 +1038,7 @@ def test_what_no_library_can_read_stops_nothing(folder: Folder, line: str, kind:
     assert {f"{segment.variant}/{segment.name}" for segment in segments if segment.file} >= expected
 
 
-def test_a_defect_is_told_as_long_as_it_lasts(
+def test_a_defect_is_reported_as_long_as_it_lasts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A playlist that our own code fails at is named until that is over; others bring their segments."""

@@ -18,8 +18,8 @@ SOON = 0.02  # seconds
 
 
 @asynccontextmanager
-async def told(way: Way, folder: Path, seconds: float = SOON) -> AsyncIterator[AsyncGenerator[bool, None]]:
-    """What comes of a folder, after the word that there may have been something before."""
+async def watched(way: Way, folder: Path, seconds: float = SOON) -> AsyncIterator[AsyncGenerator[bool, None]]:
+    """The notifications of a folder, after the first, which is for changes before the watch."""
     with OwnThread("test") as thread:
         async with aclosing(way(folder, thread, seconds)) as found, asyncio.timeout(PATIENCE):
             await anext(found)
@@ -31,17 +31,17 @@ async def until_quiet(found: AsyncGenerator[bool, None]) -> None:
         """More of the same."""
 
 
-async def until_told(found: AsyncGenerator[bool, None]) -> None:
+async def until_notified(found: AsyncGenerator[bool, None]) -> None:
     while not await anext(found):
         """Not yet."""
 
 
 @pytest.mark.parametrize("way", [by_inotify, by_watchfiles])
-async def test_each_change_is_told(way: Way, tmp_path: Path) -> None:
+async def test_each_change_is_notified(way: Way, tmp_path: Path) -> None:
     """In the folder and in those in it, also in one that comes later; and then there is nothing."""
     inside = tmp_path / "0"
     inside.mkdir()
-    async with told(way, tmp_path) as found:
+    async with watched(way, tmp_path) as found:
         await until_quiet(found)
         for change in (
             lambda: (tmp_path / "stream.m3u8").write_text("x"),
@@ -54,27 +54,27 @@ async def test_each_change_is_told(way: Way, tmp_path: Path) -> None:
             (tmp_path / "2" / "stream.m3u8").unlink,
         ):
             change()
-            await until_told(found)
+            await until_notified(found)
             await until_quiet(found)
 
 
-async def test_a_segment_is_told_when_it_is_whole(tmp_path: Path) -> None:
+async def test_a_segment_is_notified_when_it_is_whole(tmp_path: Path) -> None:
     """Not at each write, of which an encoder makes dozens, and not before it has its name."""
-    async with told(by_inotify, tmp_path) as found:
+    async with watched(by_inotify, tmp_path) as found:
         with (tmp_path / "1.ts").open("wb", buffering=0) as file:
             await until_quiet(found)
             for _ in range(50):
                 file.write(b"packet")
             assert not await anext(found)
-        await until_told(found)
+        await until_notified(found)
         await until_quiet(found)
         (tmp_path / "2.ts.tmp").write_bytes(b"packet")
         assert not await anext(found)
         (tmp_path / "2.ts.tmp").rename(tmp_path / "2.ts")
-        await until_told(found)
+        await until_notified(found)
 
 
-async def test_what_came_before_is_told(tmp_path: Path) -> None:
+async def test_a_change_before_the_watch_is_notified(tmp_path: Path) -> None:
     """Between the last look and the first watch something may have changed."""
     with OwnThread("test") as thread:
         async with aclosing(by_inotify(tmp_path, thread, PATIENCE)) as found:
@@ -89,7 +89,7 @@ async def test_limits_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(INotify, "add_watch", full)
     with pytest.raises(OSError, match=r"see fs\.inotify\.max_user_watches"):
-        async with told(by_inotify, tmp_path):
+        async with watched(by_inotify, tmp_path):
             raise AssertionError("it can watch")
 
 
@@ -107,15 +107,15 @@ async def test_what_may_not_be_read_is_left_out(tmp_path: Path, monkeypatch: pyt
         return int(real(inotify, path, mask))
 
     monkeypatch.setattr(INotify, "add_watch", add_watch)
-    async with told(by_inotify, tmp_path) as found:
+    async with watched(by_inotify, tmp_path) as found:
         for name in ("1", "2"):
             await until_quiet(found)
             (tmp_path / name).mkdir()  # all are watched anew
-            await until_told(found)
+            await until_notified(found)
         await until_quiet(found)
         assert left_out == []
         (tmp_path / "0" / "stream.m3u8").write_text("x")
-        await until_told(found)
+        await until_notified(found)
 
 
 async def test_a_folder_that_comes_before_the_first_watch(
@@ -129,10 +129,10 @@ async def test_a_folder_that_comes_before_the_first_watch(
         return int(real(inotify, path, mask))
 
     monkeypatch.setattr(INotify, "add_watch", add_watch)
-    async with told(by_inotify, tmp_path) as found:
+    async with watched(by_inotify, tmp_path) as found:
         await until_quiet(found)
         (late / "stream.m3u8").write_text("x")
-        await until_told(found)
+        await until_notified(found)
 
 
 async def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ async def test_a_link_is_not_followed(tmp_path: Path) -> None:
     folder.mkdir()
     elsewhere.mkdir()
     (folder / "0").symlink_to(elsewhere)
-    async with told(by_inotify, folder) as found:
+    async with watched(by_inotify, folder) as found:
         await until_quiet(found)
         (elsewhere / "stream.m3u8").write_text("x")
         assert [await anext(found) for _ in range(3)] == [False] * 3

@@ -145,7 +145,7 @@ def test_bandwidth_is_never_less_than_what_was_listed() -> None:
         assert isinstance(main, MultivariantPlaylist)
         assert all(variant.average_bandwidth is None for variant in main.variants)
         bandwidths.append([variant.bandwidth for variant in main.variants])
-    # In steps of a quarter of an octave, and never the same twice: players tell variants apart by it.
+    # In steps of a quarter of an octave, and never the same twice: players distinguish variants by it.
     assert bandwidths == [[2**20, 2**20 + 1], [2**20, 2**20 + 1], [1_246_975, 1_246_976]]
     stage.publish("0", 3, size=50_000, seconds=0.04)  # the last of a run: one picture
     assert stage.main() == main
@@ -165,7 +165,7 @@ def test_waits_for_what_is_on_its_way() -> None:
     assert stage.channel.state is State.LIVE
 
 
-def test_what_is_told_of_some_variants_alone_is_not_told() -> None:
+def test_codecs_that_some_variants_lack_are_left_out() -> None:
     """Players would take a variant without CODECS, beside others with, for sound alone."""
     stage = Stage()
     stage.describe("0", present="01")
@@ -556,7 +556,7 @@ def test_sound_with_a_playlist_of_its_own() -> None:
     assert isinstance(stage.media("sound"), MediaPlaylist)
 
 
-def test_what_is_told_of_variants_is_no_news_of_their_playlists() -> None:
+def test_a_change_of_the_multivariant_playlist_wakes_no_reader_of_media_playlists() -> None:
     """Who waits for a segment is not woken by another bit rate in the multivariant playlist."""
     stage = Stage()
     stage.describe("0", "1")

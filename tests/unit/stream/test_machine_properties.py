@@ -66,7 +66,7 @@ DEFECTS = {
     "TARGETDURATION is constant": Defect(rollover, "is_too_long", lambda *_: False),
     "a stream begins with all variants": Defect(rollover.StartupBarrier, "opens", lambda *_: True),
     "times never go back": Defect(Timeline, "place", lambda _, segment, *__: segment),
-    "an end is told": Defect(ManifestGenerator, "end", lambda _: None),
+    "an end is listed": Defect(ManifestGenerator, "end", lambda _: None),
 }
 
 

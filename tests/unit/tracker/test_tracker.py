@@ -21,8 +21,8 @@ from tests.support.fakes.webtorrent_clients import (
 FULL = Variant("0", 2_500_000, None, "avc1.64001f,mp4a.40.2", (1280, 720), 30.0)
 
 
-def failure_of(told: dict[str, list[dict[str, Any]]], name: str) -> str:
-    (reply,) = told[name]
+def failure_of(replies: dict[str, list[dict[str, Any]]], name: str) -> str:
+    (reply,) = replies[name]
     assert reply["action"] == "announce"
     return str(reply["failure reason"])
 
@@ -74,8 +74,8 @@ def test_offers_go_to_others() -> None:
     crowd.connect(*names)
     for name in names:
         crowd.say(name, announce(name))
-    told = crowd.say("peer0", announce("peer0", 5))
-    offers = {name: messages for name, messages in told.items() if name != "peer0"}
+    sent = crowd.say("peer0", announce("peer0", 5))
+    offers = {name: messages for name, messages in sent.items() if name != "peer0"}
     assert len(offers) == 5
     for number, (message,) in enumerate(offers.values()):
         assert message == {
@@ -493,8 +493,8 @@ def test_unknown_fields_are_not_passed_on() -> None:
     strange = "\xe9\u20ac\ud800\x00"
     offer = {"type": "offer", "sdp": strange, "more": 1}
     offers = [{"offer": offer, "offer_id": "\xff" * 20, "x": 2}]
-    told = crowd.say("a", announce("a", offers=offers, interval=1, answer_to="b"))
-    (message,) = told["b"]
+    sent = crowd.say("a", announce("a", offers=offers, interval=1, answer_to="b"))
+    (message,) = sent["b"]
     assert message.keys() == {"action", "info_hash", "peer_id", "offer", "offer_id"}
     assert message["offer"] == {"type": "offer", "sdp": strange}
     assert message["offer_id"] == "\xff" * 20

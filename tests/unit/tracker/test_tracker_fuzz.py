@@ -75,8 +75,8 @@ def test_near_misses(crowd: Crowd, changes: dict[str, Any], *, answers: bool) ->
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
     valid = json.loads(answer("a", "b", "b-0") if answers else announce("a", 2))
-    told = crowd.say("a", json.dumps({**valid, **changes}))
-    assert all(message["action"] == "announce" for messages in told.values() for message in messages)
+    sent = crowd.say("a", json.dumps({**valid, **changes}))
+    assert all(message["action"] == "announce" for messages in sent.values() for message in messages)
     closed = crowd.gone.pop("a", None)
     assert closed in (None, "malformed")
     if not closed:
@@ -154,8 +154,8 @@ class Traffic(RuleBasedStateMachine):
         for offer in sorted(self.offers.keys() - before):
             for time in range(answers):
                 answering = self.members.get((swarm, offer.to))
-                told = self._answer(offer, offer.to, answering[0]) if answering else []
-                assert len(told) == (time == 0) or offer.to not in self.open
+                sent = self._answer(offer, offer.to, answering[0]) if answering else []
+                assert len(sent) == (time == 0) or offer.to not in self.open
 
     def _announce(self, number: int, peer: str, swarm: str, offers: int) -> None:
         names = [f"o{self.made + offset}" for offset in range(offers)]
@@ -166,10 +166,10 @@ class Traffic(RuleBasedStateMachine):
                 self._leave(swarm, number)
             self.members[swarm, number] = (peer, self.now)
         others = {other for joined, other in self.members if joined == swarm} - {number}
-        told = [action for action in actions if isinstance(action, Send) and action.connection != number]
+        sent = [action for action in actions if isinstance(action, Send) and action.connection != number]
         expected = min(offers, 10, len(others)) if (swarm, number) in self.members and len(actions) > 1 else 0
-        assert len({action.connection for action in told} & others) == len(told) == expected
-        for action in told:
+        assert len({action.connection for action in sent} & others) == len(sent) == expected
+        for action in sent:
             message = json.loads(action.text)
             assert (message["info_hash"], message["peer_id"]) == (swarm, identifier(peer))
             offer = message["offer_id"].rstrip("-")

@@ -99,7 +99,7 @@ class LockedBucket:
         return {"Errors": [{"Key": key, "Code": code} for key, code in answers]}
 
 
-async def test_what_the_bucket_kept_is_told() -> None:
+async def test_keys_that_the_bucket_kept_are_named() -> None:
     """Of one request the keys that were not deleted are named; one that was not there was."""
     client: Any = LockedBucket()
     store = ObjectStore(client, Bucket("https://s3.example", "b", "id", "secret", None), lambda: START)

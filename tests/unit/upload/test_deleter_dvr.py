@@ -206,7 +206,7 @@ def test_where_it_is_off_nothing_is_kept(tmp_path: Path) -> None:
     studio.catalog.close()
 
 
-def test_it_is_told_to_the_process_that_serves_viewers(studio: CatalogFixture) -> None:
+def test_the_viewer_server_has_the_dvr_playlist(studio: CatalogFixture) -> None:
     """Step by step, or all at once to a new one; its multivariant playlist leads to its own."""
     studio.furthest = 60
     stream, before = ServedStream(studio.clock), View()

@@ -343,7 +343,7 @@ async def test_failures_are_tried_again_without_end(tmp_path: Path) -> None:
     assert line.store.objects_
 
 
-async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> None:
+async def test_a_permanent_fault_is_reported_while_it_lasts(tmp_path: Path) -> None:
     """With a stream on and a refusing bucket, the reason is known at once; without a stream there is none."""
     line = Line(tmp_path)
     async with running(line):

@@ -73,6 +73,6 @@ def test_a_variant_that_is_not_known(tmp_path: Path, number: int, sequence: int,
         "elsewhere/0/a.ts",
     ],
 )
-def test_what_cannot_be_told(tmp_path: Path, key: str) -> None:
+def test_files_that_cannot_be_identified(tmp_path: Path, key: str) -> None:
     """What lies before the known ones, has no number or needs a map, or is of a run without a name."""
     assert adopt(tmp_path, key) == []

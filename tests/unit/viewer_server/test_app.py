@@ -147,9 +147,9 @@ async def test_health(
         "torrents": 0,
         "signaling": False,
     }
-    told = await public.get("/health")
-    assert told.status == status
-    assert await told.json() == {**body, "reason": reason}
+    health = await public.get("/health")
+    assert health.status == status
+    assert await health.json() == {**body, "reason": reason}
 
 
 async def test_metrics(site: ViewerApp, client: Client, aiohttp_client: AiohttpClient) -> None:

@@ -52,14 +52,14 @@ class Ingest:
         self.audience = audience
         self.studio = studio
         self.now = 0.0
-        self.told = 0
+        self.notifications = 0
         self.is_up, self.is_hidden = True, False
         self.makes = ViewerClips(
-            studio.catalog.clips, self._tell, bounds, lambda: self.now, lambda: self.is_hidden
+            studio.catalog.clips, self._notify, bounds, lambda: self.now, lambda: self.is_hidden
         )
 
-    def _tell(self) -> None:
-        self.told += 1
+    def _notify(self) -> None:
+        self.notifications += 1
 
     async def run(self) -> None:
         """Ping, show new clips, and take requests, until cancelled."""
@@ -126,7 +126,7 @@ async def test_a_clip_is_made_and_has_a_page(tmp_path: Path, aiohttp_client: Aio
     async with running(tmp_path, aiohttp_client) as (client, ingest):
         status, found = await ask(client, **{"Sec-Fetch-Site": "same-origin"})
         (clip,) = await ingest.studio.catalog.clips.all()
-        assert (status, found["path"], ingest.told) == (201, f"/c/{clip.id}", 1)
+        assert (status, found["path"], ingest.notifications) == (201, f"/c/{clip.id}", 1)
         assert (clip.begin, clip.end, clip.viewer) == (START, START + 6 * SECOND, True)
         assert (await client.get(found["path"])).status == 200
         assert (await (await client.get("/recordings/newest.json")).json())["recordings"] == []
@@ -239,7 +239,7 @@ async def test_ingest_does_not_answer(
         status, found = await ask(client)
         assert (status, found["after"]) == (503, "5")
         assert await sent(ingest.audience) == ()
-        # Told in time, and answered too late: nobody would ever find it.
+        # Ingest has the wish in time and answers too late: nobody would ever find the clip.
         answers: list[ClipAnswer] = []
         wish = ClipRequest("1", START, START + 6 * SECOND)
         ingest.now = PATIENCE

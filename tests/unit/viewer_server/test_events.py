@@ -36,7 +36,7 @@ async def next_event(stream: ClientResponse) -> tuple[dict[str, str], Any]:
     return fields, data
 
 
-async def test_a_page_is_told_of_what_happens(site: ViewerApp, client: Client) -> None:
+async def test_a_page_gets_each_event(site: ViewerApp, client: Client) -> None:
     """First how things stand, then each event as it comes, with ids that rise."""
     stream = await client.get("/live/events")
     assert stream.headers["Content-Type"].startswith("text/event-stream")
@@ -67,7 +67,7 @@ async def test_a_page_is_told_of_what_happens(site: ViewerApp, client: Client) -
 
 
 async def test_new_playlists_follow_at_once(site: ViewerApp, client: Client) -> None:
-    """A page can tell such an end from that of the stream, whether it was there or comes meanwhile."""
+    """A page can distinguish such an end from that of the stream, whether it was there or comes meanwhile."""
     stream = await client.get("/live/events")
     assert (await next_event(stream))[1]["goingOn"] is False
     site.audience.handle(Ended(site.now, going_on=True))
@@ -81,16 +81,16 @@ async def test_new_playlists_follow_at_once(site: ViewerApp, client: Client) -> 
     assert site.audience.event_stream.state()["goingOn"] is False
 
 
-async def test_trouble_is_told_when_it_changes(site: ViewerApp, client: Client) -> None:
+async def test_a_viewer_problem_is_sent_when_it_changes(site: ViewerApp, client: Client) -> None:
     """Once for each change, in the words that the world may know, and to whoever comes meanwhile."""
     stream = await client.get("/live/events")
     assert (await next_event(stream))[1]["trouble"] is None
     site.report(HealthReport("live", 0, None))
     site.report(HealthReport("live", 3, "bucket b-1 denies access", trouble="delivery"))
     site.report(HealthReport("live", 4, "bucket b-1 denies access", trouble="delivery"))
-    fields, told = await next_event(stream)
+    fields, data = await next_event(stream)
     assert fields["event"] == "trouble"
-    assert told == {"now": site.now.timestamp() * 1000, "trouble": "delivery"}
+    assert data == {"now": site.now.timestamp() * 1000, "trouble": "delivery"}
     assert site.audience.event_stream.state()["trouble"] == "delivery"
     site.report(HealthReport("live", 0, None, trouble="encoder"))
     assert (await next_event(stream))[1]["trouble"] == "encoder"
@@ -170,7 +170,7 @@ async def test_a_page_that_falls_behind_gets_the_newest_state(site: ViewerApp, c
     assert state["segments"][-1]["sequence"] == 2 * REMEMBERED_MESSAGES + 1
 
 
-async def test_only_so_many_are_told(site: ViewerApp, client: Client) -> None:
+async def test_the_limit_of_event_streams(site: ViewerApp, client: Client) -> None:
     """One more than there are places is turned away; one that leaves makes room."""
     stream = await client.get("/live/events")
     await next_event(stream)

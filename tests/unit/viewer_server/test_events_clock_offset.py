@@ -13,7 +13,7 @@ from tests.support.fakes.pipeline_parts import START, stored_segment
 LENGTH = timedelta(seconds=3)
 
 
-def published(  # noqa: PLR0913 - what a segment is told by
+def published(  # noqa: PLR0913 - the fields of a segment
     number: int,
     ahead: float,
     *,
@@ -59,8 +59,8 @@ def test_each_run_has_its_own() -> None:
     assert offsets.note(published(7, 40, run="b")) == timedelta(seconds=40)
 
 
-def test_what_tells_nothing_changes_nothing() -> None:
-    """A gap has no file, and some writers tell no times."""
+def test_segments_without_times_change_nothing() -> None:
+    """A gap has no file, and some writers give no times."""
     offsets = EncoderClockOffset()
     assert offsets.note(published(0, 1.6, gap=True)) is None
     assert offsets.note(published(1, 1.6, time=None)) is None

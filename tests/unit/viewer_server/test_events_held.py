@@ -58,7 +58,7 @@ async def test_events_come_as_they_happen(site: ViewerApp, client: Client) -> No
     assert (name, ended) == ("ended", {"now": site.now.timestamp() * 1000, "goingOn": False})
 
 
-async def test_segments_are_told_to_those_who_ask(site: ViewerApp, client: Client) -> None:
+async def test_segments_are_sent_to_pages_that_ask(site: ViewerApp, client: Client) -> None:
     """A new segment is no event; those of all variants that come at once wake a page once."""
     site.go_live("0", "1")
     serial = (await read(client, "/live/events/now"))["serial"]

@@ -53,7 +53,7 @@ class Site:
         assert response.status == 200, path
         return await response.text()
 
-    async def told(self, path: str) -> Any:  # noqa: ANN401 - JSON
+    async def settings(self, path: str) -> Any:  # noqa: ANN401 - JSON
         """The settings inside the page."""
         inside = (await self.text(path)).partition(BLOCK)[2]
         return json.loads(inside.partition("<")[0])
@@ -98,8 +98,8 @@ async def test_a_file_to_download(tmp_path: Path, aiohttp_client: AiohttpClient)
     message = recordings_delta({}, {entry.path: entry for entry in found})
     assert decode(encode(message)[LENGTH.size :]) == message
     there = await site(tmp_path, aiohttp_client, found)
-    told = [(await there.told(entry.path))["recording"]["file"] for entry in found]
-    assert told == [{"url": file.url, "size": 5, "type": "video/mp4"}, None]
+    files = [(await there.settings(entry.path))["recording"]["file"] for entry in found]
+    assert files == [{"url": file.url, "size": 5, "type": "video/mp4"}, None]
 
 
 async def test_link_previews(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
@@ -138,13 +138,13 @@ async def test_other_sites_learn_how_to_embed(tmp_path: Path, aiohttp_client: Ai
     assert f'src="https://live.example.com{entry.path}?embed=1" width="320"' in answer["html"]
     for wrong in ("", "?url=https://other.example/watch/x", f"?url=https://other.example{entry.path}"):
         assert (await on.client.get(f"/oembed{wrong}")).status == 404
-    for is_private in (False, True):  # an edge is told it with the recording, unless strangers cannot have it
-        _, (told,) = await PageTexts({}, tmp_path, is_private=is_private).texts({}, {entry.path: entry})
-        found = re.findall(r'json\+oembed" href="([^"]+)"', str(told["tags"]))
+    for is_private in (False, True):  # an edge has it with the recording, unless strangers cannot have it
+        _, (page,) = await PageTexts({}, tmp_path, is_private=is_private).texts({}, {entry.path: entry})
+        found = re.findall(r'json\+oembed" href="([^"]+)"', str(page["tags"]))
         assert found == ([] if is_private else [f"https://live.example.com/oembed{entry.path}"])
-        assert ("oembed" in told) is not is_private
+        assert ("oembed" in page) is not is_private
         whole = json.loads(await on.text(link.removeprefix("https://live.example.com")))
-        assert is_private or told["oembed"] == whole
+        assert is_private or page["oembed"] == whole
 
 
 async def test_nothing_of_a_title_is_html(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
@@ -156,7 +156,7 @@ async def test_nothing_of_a_title_is_html(tmp_path: Path, aiohttp_client: Aiohtt
         assert html.count("<script") == 2, "the page's own"
         assert "<!--" not in html
     assert tags(await on.text(entry.path))["og:title"].startswith("&quot;&gt;&lt;script&gt;")
-    assert (await on.told(entry.path))["recording"]["title"] == EVIL
+    assert (await on.settings(entry.path))["recording"]["title"] == EVIL
 
 
 async def test_files_are_found_from_another_folder(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
@@ -174,7 +174,7 @@ async def test_which_recordings_are_found(tmp_path: Path, aiohttp_client: Aiohtt
     on = await site(tmp_path, aiohttp_client, [listed, unlisted, clip])
     assert await on.statuses(listed.path, unlisted.path, clip.path) == [200, 200, 200]
     assert await on.statuses(f"/watch/{clip.id}", f"/c/{listed.id}", "/watch/none", "/watch/") == [404] * 4
-    found = (await on.told("/recordings"))["page"]["recordings"]
+    found = (await on.settings("/recordings"))["page"]["recordings"]
     assert [entry["id"] for entry in found] == [listed.id]
     assert "<title>Recording of 23 November 2026</title>" in await on.text(unlisted.path)
     assert "<title>Clip of 24 November 2026</title>" in await on.text(clip.path)
@@ -182,11 +182,11 @@ async def test_which_recordings_are_found(tmp_path: Path, aiohttp_client: Aiohtt
     assert "<title>Clip vom 24. November 2026</title>" in await on.text(clip.path)
     assert "<title>Aufzeichnungen: Livestream</title>" in await on.text("/recordings")
     (tmp_path / "config.json").write_text("{}")
-    told = (await on.told(clip.path))["recording"]
-    assert told["parts"] == [f"{BASE}/{clip.id}/playlist.m3u8"]
+    settings = (await on.settings(clip.path))["recording"]
+    assert settings["parts"] == [f"{BASE}/{clip.id}/playlist.m3u8"]
     on.audience.handle(RecordingsDelta((replace(listed, listed=False),), (unlisted.path,)))
     assert await on.statuses(listed.path, unlisted.path) == [200, 404]
-    assert (await on.told("/recordings"))["page"]["recordings"] == []
+    assert (await on.settings("/recordings"))["page"]["recordings"] == []
     assert json.loads(await on.text("/recordings/newest.json"))["recordings"] == []
 
 
@@ -215,7 +215,7 @@ async def test_a_long_list_has_pages(tmp_path: Path, aiohttp_client: AiohttpClie
     """Each of a thousand recordings is in the list once, newest first, some dozens at a time."""
     found = [recording(number) for number in range(1000)]
     on = await site(tmp_path, aiohttp_client, found)
-    page = (await on.told("/recordings"))["page"]
+    page = (await on.settings("/recordings"))["page"]
     ids = [entry["id"] for entry in page["recordings"]]
     assert len(ids) == PAGE
     while page["older"]:

@@ -193,7 +193,7 @@ async def test_reports_that_are_none(site: ViewerApp, client: Client, said: str)
     assert 'broadcaster_viewers{variant="unknown"} 0.0' in site.metrics()
 
 
-async def test_pages_are_told_how_many_watch(
+async def test_pages_get_the_number_of_viewers(
     site: ViewerApp, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So is the operator; whenever it changes, but not too often: each time wakes everybody up."""

@@ -359,10 +359,11 @@ def list_or_revoke_invitations(options: argparse.Namespace) -> None:
     if options.json:
         write(printable_json(json.dumps(found, indent=2, ensure_ascii=False)))
         return
-    for one in found["invitations"]:
-        counts = f"opened {one['opened']}, watching {one['watching']}"
-        crew = "  crew" if one["crew"] else ""
-        write(printable(f"{one['id']}  until {one['until'][:16]}  {counts}{crew}  {one['name']}"))
+    for invitation in found["invitations"]:
+        counts = f"opened {invitation['opened']}, watching {invitation['watching']}"
+        crew = "  crew" if invitation["crew"] else ""
+        until = invitation["until"][:16]
+        write(printable(f"{invitation['id']}  until {until}  {counts}{crew}  {invitation['name']}"))
 
 
 def set_doors(options: argparse.Namespace) -> None:

@@ -177,7 +177,7 @@ TRIES = 5  # of a client network at once, and as many more in a minute
 UNKNOWN_FACTOR = 6  # times as many, where networks are not known
 MAX_NETWORKS, MAX_WAITING = 10_000, 500
 ANSWER_WITHIN, RETRY_AFTER = 8.0, 60  # seconds
-REMEMBERED = 86_400  # seconds for which a browser keeps the cookie of an access that is over, to be told so
+REMEMBERED = 86_400  # seconds for which a browser keeps the cookie of an access that is over, to show that
 OPENS_WITHIN = "2"  # seconds after which a waiting guest's page is loaded again
 MAX_BYTES, MAX_PASSPHRASE = 4096, 200
 INLINE = {name: re.compile(f"<{name}>(.*?)</{name}>", re.DOTALL) for name in ("style", "script")}
@@ -313,18 +313,18 @@ class AskingPage:
         return self._entered(request, answer.token, int(answer.token.partition(".")[0], 16), to)
 
     async def _answer(self, text: str) -> PassphraseAnswer:
-        one = PassphraseTry(secrets.token_hex(8), text)
-        self._unsent[one.id] = one
-        self._answers[one.id] = answer = asyncio.get_running_loop().create_future()
+        attempt = PassphraseTry(secrets.token_hex(8), text)
+        self._unsent[attempt.id] = attempt
+        self._answers[attempt.id] = answer = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 found: PassphraseAnswer = await answer
                 return found
         except TimeoutError:
-            return PassphraseAnswer(one.id, busy=True)
+            return PassphraseAnswer(attempt.id, busy=True)
         finally:
-            self._unsent.pop(one.id, None)
-            del self._answers[one.id]
+            self._unsent.pop(attempt.id, None)
+            del self._answers[attempt.id]
 
     def _entered(self, request: web.Request, token: str, expires: int, to: str) -> web.Response:
         if "application/json" in request.headers.get(hdrs.ACCEPT, ""):

@@ -199,18 +199,18 @@ class Access:
         is_known = isinstance(page, str) and page.startswith(("http://", "https://"))
         return urljoin(page if isinstance(page, str) and is_known else self.address, path)
 
-    def described(self, one: Invitation, event: Mapping[str, object]) -> dict[str, Any]:
+    def described(self, invitation: Invitation, event: Mapping[str, object]) -> dict[str, Any]:
         """An invitation as JSON."""
         keeper = self.its_keeper
-        path = keeper.path_of(one)
+        path = keeper.path_of(invitation)
         return {
-            "id": one.grant,
-            "name": one.name,
-            "created": datetime.fromtimestamp(one.created, UTC).isoformat(),
-            "until": datetime.fromtimestamp(one.until, UTC).isoformat(),
-            "crew": one.crew,
-            "opened": one.opened,
-            "watching": keeper.watching.get(one.grant, 0),
+            "id": invitation.grant,
+            "name": invitation.name,
+            "created": datetime.fromtimestamp(invitation.created, UTC).isoformat(),
+            "until": datetime.fromtimestamp(invitation.until, UTC).isoformat(),
+            "crew": invitation.crew,
+            "opened": invitation.opened,
+            "watching": keeper.watching.get(invitation.grant, 0),
             "path": path,
             "link": self.link(path, event),
         }
@@ -245,24 +245,24 @@ async def _set_doors(access: Access, _: RecordingsAdmin, request: web.Request) -
 
 async def _invitations(access: Access, _: RecordingsAdmin, __: web.Request) -> web.Response:
     event = await asyncio.to_thread(access.event)
-    found = [access.described(one, event) for one in access.its_keeper.invitations]
+    found = [access.described(invitation, event) for invitation in access.its_keeper.invitations]
     return web.json_response({"invitations": found}, headers=NO_STORE)
 
 
 async def _invite(access: Access, _: RecordingsAdmin, request: web.Request) -> web.Response:
     wanted = NewInvitation.model_validate_json(await request.read())
-    one = await access.its_keeper.invite(wanted.name, int(wanted.until.timestamp()), crew=wanted.crew)
+    invitation = await access.its_keeper.invite(wanted.name, int(wanted.until.timestamp()), crew=wanted.crew)
     event = await asyncio.to_thread(access.event)
-    return web.json_response(access.described(one, event), status=201, headers=NO_STORE)
+    return web.json_response(access.described(invitation, event), status=201, headers=NO_STORE)
 
 
 async def _card(access: Access, _: RecordingsAdmin, request: web.Request) -> web.Response:
     """An invitation, with its link as a QR code and the date for calendars."""
-    one = _invitation(access.its_keeper, request)
+    invitation = _invitation(access.its_keeper, request)
     event = await asyncio.to_thread(access.event)
-    link = access.link(access.its_keeper.path_of(one), event)
-    found = await asyncio.to_thread(card, one, link, event, datetime.now(UTC))
-    return web.json_response(access.described(one, event) | found, headers=NO_STORE)
+    link = access.link(access.its_keeper.path_of(invitation), event)
+    found = await asyncio.to_thread(card, invitation, link, event, datetime.now(UTC))
+    return web.json_response(access.described(invitation, event) | found, headers=NO_STORE)
 
 
 async def _revoke(access: Access, _: RecordingsAdmin, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""The lease of a prefix: which of several broadcasters leads, told by one object in the bucket.
+"""The lease of a prefix: one object in the bucket says which of several broadcasters leads.
 
 Whoever leads renews the object by compare-and-swap, and writes its epoch with all that it changes in the
 bucket. The epoch rises with each taking and never falls. No clocks are compared: another broadcaster takes

@@ -25,7 +25,7 @@ LARGEST = 256 * 2**20  # bytes of a segment: the limit of relays and exports; an
 class Numbers:
     """What playlists have reached: the highest next media sequence number, and the highest discontinuity.
 
-    ``end`` is that of the newest segment, as viewers are told the time. ``variants`` are those of the stream
+    ``end`` is that of the newest segment, in the time that viewers see. ``variants`` are those of the stream
     that is on, none after its end; None of a broadcaster that has listed nothing yet.
     """
 

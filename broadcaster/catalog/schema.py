@@ -195,7 +195,7 @@ MIGRATIONS = (
     ALTER TABLE entries ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE removals ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
     """,
-    # Without the time of the multivariant playlist, which had told nothing.
+    # Without the time of the multivariant playlist, which had no use.
     "UPDATE facts SET value = json_extract(value, '$[1]') WHERE name = 'variants';",
     """
     ALTER TABLE entries ADD COLUMN availability INTEGER NOT NULL DEFAULT 0;

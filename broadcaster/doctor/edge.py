@@ -172,7 +172,7 @@ class EdgeChecks:
             answer = await self._browser.fetch(f"{self._admin}/metrics")
         except (aiohttp.ClientError, OSError):
             return None
-        return sum(float(one["count"]) for one in REQUESTS.finditer(answer.body.decode(errors="replace")))
+        return sum(float(match["count"]) for match in REQUESTS.finditer(answer.body.decode(errors="replace")))
 
 
 def _text(number: int) -> bytes:

@@ -53,10 +53,10 @@ logger = logging.getLogger(__name__)
 
 LEASE_EVERY = 0.1  # seconds between two looks whether this broadcaster leads
 LOOK_EVERY = 1.0  # seconds between two looks at viewers and health
-HEARTBEAT = 10.0  # seconds without a push after which the edge is told that the service lives
+HEARTBEAT = 10.0  # seconds without a push after which an empty push says that the service lives
 ASKED_EVERY = 1.5  # seconds without a push, where strangers wait to hear of their passphrase
 TOGETHER = 0.02  # seconds in which changes go into one push
-VIEWERS_EVERY = 20.0  # seconds, at most so often pages are told how many watch
+VIEWERS_EVERY = 20.0  # seconds, at most so often pages get the number of viewers
 FIRST_PAUSE, LONGEST_PAUSE = (
     0.5,
     15.0,
@@ -102,11 +102,11 @@ def texts_of(stream: ServedStream) -> dict[str, EdgeText]:
 def _playlist_texts(
     folder: str, snapshot: Snapshot | None, kept: Snapshot | None
 ) -> Iterator[tuple[str, EdgeText]]:
-    for name, one in (("playlist", snapshot), ("kept", kept)):
-        if one:
-            yield f"{folder}/{name}.m3u8", EdgeText(one.version, one.playlist.render, _about(one))
-        if one and isinstance(one.playlist, MediaPlaylist) and one.playlist.skippable:
-            yield f"{folder}/{name}.m3u8{DELTA}", EdgeText(one.version, one.playlist.render_delta)
+    for name, media in (("playlist", snapshot), ("kept", kept)):
+        if media:
+            yield f"{folder}/{name}.m3u8", EdgeText(media.version, media.playlist.render, _about(media))
+        if media and isinstance(media.playlist, MediaPlaylist) and media.playlist.skippable:
+            yield f"{folder}/{name}.m3u8{DELTA}", EdgeText(media.version, media.playlist.render_delta)
     if snapshot and isinstance(snapshot.playlist, MediaPlaylist) and snapshot.playlist.has_iframes:
         about = {key: value for key, value in _about(snapshot).items() if key != "last"}
         yield f"{folder}/iframes.m3u8", EdgeText(snapshot.version, snapshot.playlist.render_iframes, about)
@@ -143,9 +143,9 @@ def splice(before: str, now: str) -> list[str | list[int]]:
     return [piece for piece in pieces if piece]
 
 
-def _longest(one: int, other: int, fits: Callable[[int], bool]) -> int:
+def _longest(first: int, second: int, fits: Callable[[int], bool]) -> int:
     """The largest size that fits; with each size, all that are less fit."""
-    low, high = 0, min(one, other)
+    low, high = 0, min(first, second)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
@@ -278,7 +278,7 @@ class EdgePublisher:
         self._lease_epoch, self._outbid = epoch, outbid
         self._epoch = 0  # of the latest push
         self._serial = 0
-        self._known: int | None = None  # the serial that the edge surely has; None: it is told everything
+        self._known: int | None = None  # the serial that the edge surely has; None: push everything
         self._forget = False  # the next push says everything, so that the edge forgets segments
         self._sent: dict[str, EdgeText] = {}
         self._texts: dict[str, str] = {}
@@ -311,7 +311,7 @@ class EdgePublisher:
         if isinstance(message, Listed):
             if not self._view.playlists:
                 return
-            if not self._events.segments:  # the edge forgets earlier ones when it is told everything
+            if not self._events.segments:  # the edge forgets earlier ones with a push of everything
                 self._known = None
         self._events(message)
         self._change()
@@ -401,7 +401,7 @@ class EdgePublisher:
                 self._took(push, changes, len(body), answer)
                 return True
             self._refused(answer)
-        self._known = None  # whether the edge has it is not known: it is told everything
+        self._known = None  # whether the edge has it is not known: the next push has everything
         return False
 
     async def _prepared(self, events: list[list[object]], segments: list[dict[str, Any]]) -> _Push:
@@ -479,8 +479,8 @@ class EdgePublisher:
             self._on_reports([(*report, grant) for report, grant in zip(reports, grants, strict=False)])
         if answer.status.opened:
             self._on_opened(answer.status.opened)
-        for one in answer.status.tries:
-            self._try(*one)
+        for attempt in answer.status.tries:
+            self._try(*attempt)
 
     def _try(self, name: str, address: str, text: str) -> None:
         """Have a stranger's passphrase answered, unless there were too many of that client network."""

@@ -377,8 +377,8 @@ class ViewerProcess:
                 self.ready.set()
                 self._pong_received.notify()
                 if self._passphrase:
-                    for one in self.pong.passphrases:
-                        self._passphrase(one, self.send)
+                    for attempt in self.pong.passphrases:
+                        self._passphrase(attempt, self.send)
                 self.on_guests(self.pong.guests)
                 if self._clip:
                     for request in self.pong.clip_requests:

@@ -360,7 +360,7 @@ def state_fields(
 
 
 def segment_fields(segment: Listed, offset: timedelta | None) -> dict[str, Any]:
-    """A segment as pages are told of it; ``offset`` is how far its run is ahead of the clock."""
+    """A segment as pages get it; ``offset`` is how far its run is ahead of the clock."""
     return {
         "variant": segment.variant,
         "sequence": segment.sequence,
@@ -381,7 +381,7 @@ def segment_fields(segment: Listed, offset: timedelta | None) -> dict[str, Any]:
 
 
 def milliseconds(time: datetime | None) -> float | None:
-    """A time as pages are told it; None where it is not known."""
+    """A time as pages get it; None where it is not known."""
     return None if time is None else round(time.timestamp() * 1000, 1)
 
 

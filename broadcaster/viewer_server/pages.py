@@ -389,8 +389,9 @@ class PageTexts:
         if self._is_private:
             settings = _with_prefixes(settings, IN_ANY, IN_PATH)
         if self._rendered is None or self._rendered[0] != (settings, recordings):
-            newest = sorted(recordings.values(), key=lambda one: one.started, reverse=True)
-            self._rendered = (settings, recordings), [self._recording(one, settings) for one in newest]
+            newest = sorted(recordings.values(), key=lambda recording: recording.started, reverse=True)
+            entries = [self._recording(recording, settings) for recording in newest]
+            self._rendered = (settings, recordings), entries
         listed = self._tags(_preview("/recordings", settings, _known_list(settings)))
         page: dict[str, object] = {"settings": settings, "tags": self._tags(settings), "list": listed}
         if self._is_private:
@@ -418,13 +419,13 @@ class PageTexts:
     def _recording(self, found: PublicRecording, settings: Mapping[str, object]) -> dict[str, object]:
         known = _known(found, settings)
         tags = self._tags(_preview(found.path, settings, known))
-        told: dict[str, object] = {"path": found.path, "listed": found.listed, "told": _fields(found)}
+        entry: dict[str, object] = {"path": found.path, "listed": found.listed, "told": _fields(found)}
         if self._is_private:
-            told["told"] = _with_prefixes(_fields(found), IN_ANY, IN_PATH)
+            entry["told"] = _with_prefixes(_fields(found), IN_ANY, IN_PATH)
         elif url := _page_url(settings, found.path):
             tags = _with_oembed(tags, urljoin(url, f"/oembed{found.path}"))
-            told["oembed"] = _oembed(url, known["title"])
-        return {**told, "tags": tags}
+            entry["oembed"] = _oembed(url, known["title"])
+        return {**entry, "tags": tags}
 
     def _tags(self, settings: Mapping[str, object]) -> str:
         return with_opengraph(translated(self._title, _language(settings)), settings)
@@ -471,8 +472,8 @@ def _oembed(
     """The player of the page at an address for other sites, within a size in pixels."""
     width, height = min(most_width, most_height * 16 // 9), min(most_height, most_width * 9 // 16)
     frame = f'<iframe src="{escape(url)}?embed=1" width="{width}" height="{height}" allowfullscreen></iframe>'
-    told = {"version": "1.0", "type": "video", "title": title, "html": frame}
-    return {**told, "width": width, "height": height}
+    player = {"version": "1.0", "type": "video", "title": title, "html": frame}
+    return {**player, "width": width, "height": height}
 
 
 def _limit(request: web.Request, name: str, most: int) -> int:

@@ -126,8 +126,8 @@ class ReportSampling:
         return self._replaced
 
 
-def _factor(one: float, other: float) -> float:
-    return max(one / other, other / one)
+def _factor(first: float, second: float) -> float:
+    return max(first / second, second / first)
 
 
 STARTUP_SECONDS = (0.5, 1, 1.5, 2, 3, 4, 6, 10, 20, 60)

@@ -90,14 +90,14 @@ async def serve_sockets(port: int, places: str) -> None:
     async def pass_on(socket: web.WebSocketResponse, fields: dict[str, Any]) -> None:
         name, about = fields["peer_id"], {"action": "announce", "info_hash": fields["info_hash"]}
         if "answer" in fields:
-            told = {**about, "answer": fields["answer"], "offer_id": fields["offer_id"], "peer_id": name}
-            await peers[fields["to_peer_id"]].send_str(json.dumps(told))
+            message = {**about, "answer": fields["answer"], "offer_id": fields["offer_id"], "peer_id": name}
+            await peers[fields["to_peer_id"]].send_str(json.dumps(message))
             return
         peers[name] = socket
         await socket.send_str(json.dumps({**about, "interval": 20, "incomplete": len(peers)}))
         for field in fields["offers"]:
-            told = {**about, "offer": field["offer"], "offer_id": field["offer_id"], "peer_id": name}
-            await chance.choice(list(peers.values())).send_str(json.dumps(told))
+            message = {**about, "offer": field["offer"], "offer_id": field["offer_id"], "peer_id": name}
+            await chance.choice(list(peers.values())).send_str(json.dumps(message))
 
     async def talk(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_MESSAGE_BYTES)

@@ -62,18 +62,18 @@ class Viewer:
             await socket.send_str(text)
             await asyncio.sleep(INTERVAL)
 
-    async def _hear(self, socket: aiohttp.ClientWebSocketResponse, told: dict[str, str]) -> None:
-        if "interval" in told:
+    async def _hear(self, socket: aiohttp.ClientWebSocketResponse, message: dict[str, str]) -> None:
+        if "interval" in message:
             self.replies.append(time.monotonic() - self._asked)
             self.joined.set()
-        elif "offer" in told:
-            offering, offer = told["peer_id"].rstrip("-"), told["offer_id"].rstrip("-")
+        elif "offer" in message:
+            offering, offer = message["peer_id"].rstrip("-"), message["offer_id"].rstrip("-")
             sdp = {"type": "answer", "sdp": SDP}
             await socket.send_str(answer(self._name, offering, offer, answer=sdp))
-        elif "answer" in told:
+        elif "answer" in message:
             self.answered += 1
         else:
-            raise RuntimeError(f"the tracker refuses: {told}")
+            raise RuntimeError(f"the tracker refuses: {message}")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Mode:
     """What kind of stream, and what becomes of it."""
 
     name: str
-    with_ids: bool = True  # names tell the encoder's run
+    with_ids: bool = True  # names have the encoder's run
     copied: bool = False  # the state folder is on another file system
     segments: int = 3  # of each run in each variant
     deleted: bool = False  # what leaves the window
@@ -236,7 +236,7 @@ class Episode:
                 seen, since = listed, loop.time()
             if busy:
                 return False
-            # Numbers do not tell: what perished on the disks may have been shown before the cut.
+            # Numbers decide nothing: what perished on the disks may have been shown before the cut.
             evidence = await self._evidence(watcher)
             is_seen = all(watcher.last(variant) >= number for variant, number in numbers)
             return loop.time() - since > QUIET or (is_seen and not evidence.lost(deleted=self._mode.deleted))

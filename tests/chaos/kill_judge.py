@@ -16,7 +16,7 @@ from tests.support.servers.end_to_end import VARIANTS, object_keys
 
 # What a stream that began in the instants that a disk forgot, and has to begin again, looks like.
 BEGUN_AGAIN = (" is gone", "shorter than 3 target durations (6.2.2)", "tags rolled off (6.2.2)")
-NUMBER = re.compile(r"^\d+-")  # before names that tell no run
+NUMBER = re.compile(r"^\d+-")  # before names without a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ class Evidence:
         return seen | {fact["listed"] for fact in self._listed() if not fact["gap"]}
 
     def _numbers(self) -> dict[tuple[str, int], str]:
-        told = {(fact["variant"], fact["number"]): fact["listed"] for fact in self._listed()}
-        return told | self.watcher.listed
+        urls = {(fact["variant"], fact["number"]): fact["listed"] for fact in self._listed()}
+        return urls | self.watcher.listed
 
     def _renumbered(self) -> Iterator[str]:
         """A number means one URL for ever."""

@@ -166,7 +166,7 @@ async def iframes_are_key_frames(subject: Subject) -> None:
             require(answer.status == 206, f"{entry.uri}: 206 expected for a range, {answer.status} seen")
             require(len(answer.body) == length, f"{entry.uri}: {len(answer.body)} of {length} bytes")
             body, packet = answer.body, 188
-            if body[4:8] == b"moof":  # the picture's data follows: its codec is told in the map
+            if body[4:8] == b"moof":  # the picture's data follows: its codec is in the map
                 after = int.from_bytes(body[:4])
                 require(body[after + 4 : after + 8] == b"mdat", f"{entry.uri}: no media in the range")
                 continue

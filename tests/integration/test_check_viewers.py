@@ -237,7 +237,7 @@ async def test_tls(
 async def test_a_token_without_the_rights(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """The service's usual token may not change a bucket: ``--fix`` says which may, and what to paste.
 
-    SeaweedFS does not tell these rights apart, so a proxy answers for R2.
+    SeaweedFS does not distinguish these rights, so a proxy answers for R2.
     """
     async with aiohttp.ClientSession(auto_decompress=False) as session:
 

@@ -278,5 +278,5 @@ async def test_an_encoder_that_publishes_to_mediamtx(tmp_path: Path, monkeypatch
         settings = json.loads((tmp_path / "mediamtx.yml").read_text())
         assert stream.mediamtx_url == f"http://{settings['apiAddress']}/live"
         await eventually(lambda: [*stream.folder.glob("main_stream*.ts")])
-    told = parse_config(json.dumps(settings | {"hlsCDNSecret": ""}).encode())
-    assert [*mistakes(told, stream.folder, "live", None)] == []
+    config = parse_config(json.dumps(settings | {"hlsCDNSecret": ""}).encode())
+    assert [*mistakes(config, stream.folder, "live", None)] == []

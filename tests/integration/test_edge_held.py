@@ -97,16 +97,16 @@ async def test_events_come_through_the_edge_soon(tmp_path: Path) -> None:
                 waiting = [asyncio.create_task(ask()) for _ in range(20)]
                 await eventually(lambda: log.waiting)
                 await asyncio.sleep(0.1 + 0.07 * number)  # nginx looks every half second
-                told = loop.time()
+                sent = loop.time()
                 site.audience.event_stream.send_starting(site.now)
-                times[address] += [at - told for at in await asyncio.gather(*waiting)]
+                times[address] += [at - sent for at in await asyncio.gather(*waiting)]
     medians = {address: statistics.median(found) for address, found in times.items()}
     print(medians)
     assert medians[direct] <= 0.1 or not SOAK
     assert medians[front.edge.address] <= (0.8 if SOAK else 0.8 + 10 * medians[direct])
 
 
-async def test_a_service_that_dies_is_told_to_all_that_wait(tmp_path: Path) -> None:
+async def test_a_service_that_dies_answers_all_that_wait(tmp_path: Path) -> None:
     """They hear of it together; what comes after a serial is there as soon as the service is back."""
     site, (port,) = ViewerApp(tmp_path), free_ports(1)
     async with (

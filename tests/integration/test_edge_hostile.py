@@ -24,7 +24,7 @@ EXAMPLES = (
     "limit_req_status ",
 )
 STRANGER = "127.0.0.2"  # the file believes 127.0.0.1, where cloudflared is
-TOLD = ("X-Forwarded-For", "CF-Connecting-IP")
+ADDRESS_HEADERS = ("X-Forwarded-For", "CF-Connecting-IP")
 OWN = ("/live/events", "/live/tracker", "/live/beacon", "/live/clips")
 SHARED = ("/live/playlist.m3u8", f"{MEDIA}?_HLS_msn=1", "/", "/config.json")
 
@@ -108,11 +108,11 @@ async def test_one_address_can_be_bounded(tmp_path: Path) -> None:
         assert (await front.get(MEDIA, **{"CF-Connecting-IP": "192.0.2.4"}))[0] == 200
 
 
-async def test_the_service_is_told_who_asks_and_by_nobody_else(tmp_path: Path) -> None:
+async def test_the_service_has_the_address_of_a_viewer_from_nginx_alone(tmp_path: Path) -> None:
     """What is one viewer's own has the address that nginx sees; what is shared has nothing of a viewer."""
 
     async def echo(request: web.Request) -> web.Response:
-        return web.json_response({name: request.headers.get(name) for name in TOLD})
+        return web.json_response({name: request.headers.get(name) for name in ADDRESS_HEADERS})
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", echo)

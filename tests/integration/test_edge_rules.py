@@ -84,7 +84,7 @@ async def test_a_long_wait_is_shared(front: Front) -> None:
     assert front.asked() == 1
 
 
-async def test_a_pause_of_the_encoder_is_told_to_all_together(tmp_path: Path) -> None:
+async def test_a_pause_of_the_encoder_is_answered_to_all_together(tmp_path: Path) -> None:
     """Viewers who wait in vain get their answers together, not each after three more target durations."""
     site = ViewerApp(tmp_path)
     site.channel.list_variants(variants_listed("0"))
@@ -97,9 +97,9 @@ async def test_a_pause_of_the_encoder_is_told_to_all_together(tmp_path: Path) ->
             return loop.time()
 
         async with asyncio.timeout(PATIENCE):
-            told = await asyncio.gather(*(wait_in_vain() for _ in range(20)))
-        print(f"20 were told within {max(told) - min(told):.2f} s")
-        assert max(told) - min(told) < seconds(3, 30)  # one after another would take a minute
+            times = await asyncio.gather(*(wait_in_vain() for _ in range(20)))
+        print(f"20 were answered within {max(times) - min(times):.2f} s")
+        assert max(times) - min(times) < seconds(3, 30)  # one after another would take a minute
         assert front.asked(503) == 1
         site.publish(seconds=1)
         # The 503 is kept for a second, or two by nginx's clock.

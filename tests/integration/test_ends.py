@@ -106,8 +106,8 @@ async def test_a_longer_latency_level_and_fewer_variants(tmp_path: Path, bucket:
         await on.watcher.until(lambda: any(last_of_run in url for url in on.watcher.segments("main")))
         assert on.watcher.violations == []
         assert on.watcher.missing == []
-        told = [line for line in on.service.log.read_text().splitlines() if "new ones begin at once" in line]
-        assert len(told) == 2
+        lines = [line for line in on.service.log.read_text().splitlines() if "new ones begin at once" in line]
+        assert len(lines) == 2
 
 
 def ends(versions: list[MediaPlaylist]) -> int:

@@ -133,8 +133,8 @@ async def test_the_stream_goes_on(
         streaming = group.create_task(writer.go_on(8))
         await eventually(lambda: all(calls[kind, method] > FAILURES for _, kind, method in broken))
         health = await service.until_health(http=200)
-        told = dict(re.findall(r"([a-z' ]+) has failed (once|\d+ times),", str(health["warning"])))
-        assert set(expected) == {name.strip() for name in told}
+        failures = dict(re.findall(r"([a-z' ]+) has failed (once|\d+ times),", str(health["warning"])))
+        assert set(expected) == {name.strip() for name in failures}
         assert "is broken): the stream goes on" in str(health["warning"])
         metrics = await read(f"{service.admin_address}/metrics")
         counted = dict(re.findall(r'broadcaster_part_failures_total{part="([^"]+)"} (\d+)', metrics))

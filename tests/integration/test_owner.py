@@ -29,7 +29,7 @@ async def shared(service: Service) -> bool:
 async def test_two_broadcasters(
     tmp_path: Path, bucket: SeaweedBucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Log, ``/health``, metric and doctor tell of the other one while it leads, and not of ourselves."""
+    """Log, ``/health``, metric and doctor name the other broadcaster while it leads, and not this one."""
     monkeypatch.setattr("broadcaster.service.components.IDLE_TTL", 2.0)
     (tmp_path / "hls").mkdir()
     service = Service(tmp_path, tmp_path / "hls", bucket)

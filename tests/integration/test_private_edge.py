@@ -138,22 +138,22 @@ async def test_guests_are_one(front: Front) -> None:
     now = int(time.time())
     tokens = [token(now=now, seconds=seconds) for seconds in (600, 700)]
     shared = ("/live/playlist.m3u8", "/live/0/playlist.m3u8", "/live/events/now")
-    for one, other in (tokens, tokens[::-1]):
-        cookie = {"Cookie": f"broadcaster_access={one}"}
+    for own, other in (tokens, tokens[::-1]):
+        cookie = {"Cookie": f"broadcaster_access={own}"}
         for path in (*shared, "/config.json", "/", "/recordings"):
-            for target, headers in ((f"/t/{one}{path}", {}), (path, cookie)):
+            for target, headers in ((f"/t/{own}{path}", {}), (path, cookie)):
                 status, body, answered = await front.get(target, **headers)
                 assert status == 200, path
                 assert other.encode() not in body
                 assert b"/t/-/" not in body
-                assert (one.encode() in body) is (path not in shared), path
-                assert one is tokens[0] or answered["X-Cache"] == "HIT", path
-        _, body, _ = await front.get(f"/t/{one}/config.json")
-        assert json.loads(body)["eventsUrl"] == f"/t/{one}/live/events"
+                assert (own.encode() in body) is (path not in shared), path
+                assert own is tokens[0] or answered["X-Cache"] == "HIT", path
+        _, body, _ = await front.get(f"/t/{own}/config.json")
+        assert json.loads(body)["eventsUrl"] == f"/t/{own}/live/events"
         found = json.loads((await front.get("/config.json", **cookie))[1])
-        assert (found["eventsUrl"], found["playlistUrl"]) == ("/live/events", f"/t/{one}/live/playlist.m3u8")
-        leaky = {"Referer": f"http://x/t/{one}/"} | cookie
-        for target in (f"/t/{one}/live/events/1?t={one}", f"/t/{one}0/no", f"/t/{one}/live/clips"):
+        assert (found["eventsUrl"], found["playlistUrl"]) == ("/live/events", f"/t/{own}/live/playlist.m3u8")
+        leaky = {"Referer": f"http://x/t/{own}/"} | cookie
+        for target in (f"/t/{own}/live/events/1?t={own}", f"/t/{own}0/no", f"/t/{own}/live/clips"):
             await front.get(target, **leaky)
     await front.edge.stop()
     files = [file.read_bytes() for file in front.edge.folder.rglob("*") if file.is_file()]
@@ -196,8 +196,8 @@ async def test_from_the_page_that_asks(front: Front) -> None:
     given = token(now=int(time.time()))
 
     async def decided() -> bool:
-        for one in front.site.server.pong().passphrases:
-            front.site.server.handle(PassphraseAnswer(one.id, given))
+        for passphrase in front.site.server.pong().passphrases:
+            front.site.server.handle(PassphraseAnswer(passphrase.id, given))
             return True
         return False
 
@@ -252,7 +252,7 @@ async def test_guests_cost_what_the_public_does(tmp_path: Path) -> None:
                     await asyncio.sleep(1)
             assert pages.figures.requests() > SECONDS * VIEWERS
         log = front.edge.log()
-        passed = sum(one.from_origin for one in log)
+        passed = sum(request.from_origin for request in log)
         ratios[access] = 1 - passed / len(log)
         print(f"{access}: {len(log)} requests, {passed} at the service, hit ratio {ratios[access]:.4f}")
         assert {status for (_, status) in pages.figures.answers} <= {200, 204, 404, 0}

@@ -95,7 +95,7 @@ async def set_passphrase(service: Service, text: str) -> str:
 async def keys(bucket: SeaweedBucket) -> list[str]:
     async with client_of(bucket) as client:
         found = await client.list_objects_v2(Bucket=bucket.bucket)
-        return [one["Key"] for one in found.get("Contents", [])]
+        return [entry["Key"] for entry in found.get("Contents", [])]
 
 
 async def open_and_close(service: Service, name: str) -> None:
@@ -125,8 +125,8 @@ async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: Seaw
         await eventually(gate_file.is_file)
         assert grants() == []
         assert gate_file.stat().st_mode & 0o777 == 0o640
-        for one in variants:
-            one.write(range(6))
+        for writer in variants:
+            writer.write(range(6))
         await service.until_health(manifestChunks=12)
         assert await enter(service.address) is None
         assert "is set" in await set_passphrase(service, WORDS)
@@ -137,7 +137,7 @@ async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: Seaw
         base = f"{service.address}{path}live/"
         main = parse((await read(f"{base}playlist.m3u8"))[1])
         names = (
-            [one.uri for one in main.variants]
+            [variant.uri for variant in main.variants]
             if isinstance(main, MultivariantPlaylist)
             else ["playlist.m3u8"]
         )
@@ -159,7 +159,7 @@ async def test_from_the_passphrase_to_the_recording(tmp_path: Path, bucket: Seaw
         assert status == 200
         assert bucket.public_url in text
         assert (await read(f"{service.address}/recordings/newest.json"))[0] == 401
-        (name,) = [one["id"] for one in json.loads(text)["recordings"]]
+        (name,) = [entry["id"] for entry in json.loads(text)["recordings"]]
         await open_and_close(service, name)
         found = await keys(bucket)
         assert len(found) >= 15
@@ -488,7 +488,9 @@ async def check_flood(address: str, header: str, *, at_once: int) -> None:
     ):
         strangers, guest = Strangers(address, header, session), Strangers(address, header, own)
         many = networks(tries)
-        flood = asyncio.gather(*(strangers.give(f"wrong {number}", one) for number, one in enumerate(many)))
+        flood = asyncio.gather(
+            *(strangers.give(f"wrong {number}", network) for number, network in enumerate(many))
+        )
         times = [await guest.enter()]
         while not flood.done():
             times.append(await guest.enter())
@@ -496,9 +498,9 @@ async def check_flood(address: str, header: str, *, at_once: int) -> None:
         looked_at = Counter(status for status, _ in await flood)
         assert set(looked_at) <= {401, 429}
         begun = time.monotonic()
-        one = asyncio.gather(*(strangers.give("wrong", "10.3.0.1") for _ in many))
+        guesses = asyncio.gather(*(strangers.give("wrong", "10.3.0.1") for _ in many))
         times.append(await guest.enter())
-        found = Counter(status for status, _ in await one)
+        found = Counter(status for status, _ in await guesses)
         minutes = (time.monotonic() - begun) / 60
         assert 5 <= found[401] <= 5 + 5 * math.ceil(minutes)
         assert set(found) == {401, 429}

@@ -53,19 +53,19 @@ async def test_each_is_named(tmp_path: Path, bucket: SeaweedBucket) -> None:
         streaming = asyncio.create_task(writer.go_on(3))
 
         async def judged(name: str) -> None:
-            service, (_, told) = services[name], cases[name]
+            service, (_, fault) = services[name], cases[name]
             await eventually(lambda: checks(session, service))
             verdict = (await dashboard(session, service))["verdict"]
             health = await service.health()
             assert time.monotonic() - began < NAMED_WITHIN or not SOAK
-            expected = ("failing", 503) if told else ("ok", 200)
+            expected = ("failing", 503) if fault else ("ok", 200)
             assert (verdict["parts"]["viewers"], health["http"]) == expected, (name, health)
             failing = await metric(session, service, "broadcaster_guest_check_failing")
-            assert failing == bool(told)
-            if told:
-                assert told in verdict["sentence"]
-                assert told in str(health["reason"])
-                assert told in service.log.read_text()
+            assert failing == bool(fault)
+            if fault:
+                assert fault in verdict["sentence"]
+                assert fault in str(health["reason"])
+                assert fault in service.log.read_text()
             assert await metric(session, service, 'broadcaster_segments_lost_total{variant="0"}') == 0
 
         await asyncio.gather(*map(judged, cases))

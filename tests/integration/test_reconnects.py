@@ -107,7 +107,7 @@ async def test_ends_as_another_user(tmp_path: Path, bucket: SeaweedBucket, outpu
 @pytest.mark.takes(20)
 @pytest.mark.parametrize("fragments", [False, True])
 async def test_a_shorter_latency_level(tmp_path: Path, bucket: SeaweedBucket, *, fragments: bool) -> None:
-    """Shorter segments fit into what players were told: the same playlists go on, twice."""
+    """Shorter segments fit into the target duration that players know: the same playlists go on, twice."""
     folders = tmp_path / "hls", tmp_path / "owncast"
     owncast = SimulatedOwncast(*folders, segment_seconds=3, fragments=fragments)
     async with end_to_end(tmp_path, bucket, owncast=owncast, BROADCASTER_WINDOW_SEGMENTS=ROOMY) as on:

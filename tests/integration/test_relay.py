@@ -51,7 +51,7 @@ async def test_the_uplink_is_away_and_comes_back(origin: SmallOrigin) -> None:
         for segment in before.segments:
             await relayed.get(segment.uri)
         await origin.proxy.switch(Fault.REFUSE)
-        await relayed.heard("state", "trouble", trouble="delivery")
+        await relayed.until_event("state", "trouble", trouble="delivery")
         health = await relayed.health()
         assert health["http"] == 503
         assert "reconnecting" in health["reason"]
@@ -69,7 +69,7 @@ async def test_the_uplink_is_away_and_comes_back(origin: SmallOrigin) -> None:
         versions.append(await relayed.until_last(6))
         assert [segment.gap for segment in versions[1].segments] == [False] * 6
         assert violations(versions[0], versions[1]) == []
-        await relayed.heard("state", "trouble", trouble=None)
+        await relayed.until_event("state", "trouble", trouble=None)
         assert (await relayed.health())["http"] == 200
         response, body = await relayed.get(versions[1].segments[-1].uri)
         assert body == origin.body(origin.path("0", 5))
@@ -83,9 +83,9 @@ async def test_a_stream_that_starts_again(origin: SmallOrigin) -> None:
         second = await relayed.until_last(4)
         assert second.segments[-1].discontinuity
         assert violations(first, second) == []
-        ended = asyncio.create_task(relayed.heard("ended"))
+        ended = asyncio.create_task(relayed.until_event("ended"))
         waiting = asyncio.create_task(relayed.media("0", "?_HLS_msn=5"))
-        await relayed.heard("state", state="live")
+        await relayed.until_event("state", state="live")
         origin.end()
         assert (await waiting).ended
         await ended
@@ -93,7 +93,7 @@ async def test_a_stream_that_starts_again(origin: SmallOrigin) -> None:
         third = await relayed.until_last(6)
         assert violations(await waiting, third) == []
         assert not third.ended
-        await relayed.heard("state", state="live", run="r2")
+        await relayed.until_event("state", state="live", run="r2")
 
 
 async def test_a_stream_with_other_variants(origin: SmallOrigin) -> None:
@@ -133,16 +133,16 @@ async def test_an_origin_that_has_forgotten_everything(origin: SmallOrigin) -> N
 async def test_viewers_of_a_relay_meet_at_its_own_tracker(origin: SmallOrigin) -> None:
     """It serves the swarms of the run that the origin tells of, and no others."""
     async with relaying(origin.public) as relayed:
-        await relayed.heard("state", run="r0")
+        await relayed.until_event("state", run="r0")
         await relayed.until_last(3)
         main = parse((await relayed.get("/live/playlist.m3u8"))[1].decode())
         assert isinstance(main, MultivariantPlaylist)
         index = stream_index(main.variants[0])
         swarms = {info_hash("r0", index): "interval", info_hash("other", index): "failure reason"}
         async with relayed.session.ws_connect(f"{relayed.address}/live/tracker") as socket:
-            for swarm, told in swarms.items():
+            for swarm, key in swarms.items():
                 await socket.send_str(announce("ada", swarm=swarm))
-                assert told in await socket.receive_json(timeout=PATIENCE)
+                assert key in await socket.receive_json(timeout=PATIENCE)
 
 
 async def test_an_only_variant_is_the_main_playlist() -> None:
@@ -151,7 +151,7 @@ async def test_an_only_variant_is_the_main_playlist() -> None:
     async with origin.running():
         origin.publish(3)
         async with relaying(origin.public) as relayed:
-            await relayed.heard("state", run="r0")
+            await relayed.until_event("state", run="r0")
             listed = await relayed.until_last(3, "720p")
             response, body = await relayed.get("/live/playlist.m3u8")
             assert listed.render() == body.decode()
@@ -199,5 +199,5 @@ async def test_no_rule_is_broken(origin: SmallOrigin) -> None:
         if SOAK:
             assert await judge(State.PAUSED) > 20
             origin.end()
-            await relayed.heard("state", "ended")
+            await relayed.until_event("state", "ended")
             assert await judge(State.ENDED) > 10

@@ -157,7 +157,7 @@ async def test_a_captive_portal(
 
 
 async def test_what_nobody_vouches_for(origin: SmallOrigin, tmp_path: Path) -> None:
-    """A segment whose sum the origin does not tell is kept for a while only, here and by browsers."""
+    """A segment whose sum the origin does not give is kept for a while only, here and by browsers."""
     origin.tells_sums = False
     origin.publish()
     async with relaying(origin.public, cache=tmp_path / "cache") as relayed:

@@ -163,7 +163,7 @@ async def test_put_does_not_wait_for_100_continue(moto: Bucket, caplog: pytest.L
     assert "100-continue" not in caplog.text
 
 
-async def test_faults_are_told_apart(bucket: SeaweedBucket) -> None:
+async def test_faults_are_distinguished(bucket: SeaweedBucket) -> None:
     """Wrong key, secret and bucket are permanent and name the setting; nothing shows a secret."""
     good = bucket_of(bucket)
     async with open_store(good) as store:

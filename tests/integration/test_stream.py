@@ -78,12 +78,12 @@ async def test_bad_input_beside_a_stream(tmp_path: Path, bucket: SeaweedBucket) 
             (folder / "stream.m3u8").write_text(text)
         (hls / b"n\xffme".decode(errors="surrogateescape")).mkdir()
         (hls / b"n\xffme/stream.m3u8".decode(errors="surrogateescape")).write_text(playlist_of("a.ts"))
-        told = {name: f" {name}/stream.m3u8 " for name in (*bad, "n\\udcffme")}
-        await eventually(on.service.log.read_text, lambda log: all(text in log for text in told.values()))
+        texts = {name: f" {name}/stream.m3u8 " for name in (*bad, "n\\udcffme")}
+        await eventually(on.service.log.read_text, lambda log: all(text in log for text in texts.values()))
         await on.owncast.wait_for_segments(8)
         await on.check_bucket()
         lines = on.service.log.read_text().splitlines()
-        for name, text in told.items():
+        for name, text in texts.items():
             assert sum(text in line for line in lines) == 1, name
         assert set(on.watcher.versions) == {"0", "1"}
 

@@ -138,7 +138,7 @@ def systemd(tmp_path: Path) -> Iterator[Ears]:
     ears.close()
 
 
-async def test_systemd_is_told(tmp_path: Path, nowhere: SeaweedBucket, systemd: Ears) -> None:
+async def test_systemd_is_notified(tmp_path: Path, nowhere: SeaweedBucket, systemd: Ears) -> None:
     """Ready once the address is served, a sign of life again and again, stopping at the end.
 
     It asks for as much time as it may need to drain, which may be more than the unit's TimeoutStopSec.

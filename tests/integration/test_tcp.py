@@ -35,7 +35,7 @@ def is_over(client: socket.socket) -> bool:
 def sockets_at(port: int) -> set[int]:
     """Return this process's descriptors of connections to the port, and of those from it."""
     found = psutil.Process().net_connections("tcp")
-    return {one.fd for one in found if port in (one.laddr[1], *one.raddr[1:2])}
+    return {connection.fd for connection in found if port in (connection.laddr[1], *connection.raddr[1:2])}
 
 
 @pytest.mark.parametrize("turns", range(6))

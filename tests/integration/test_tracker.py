@@ -35,7 +35,7 @@ class Viewer:
         command = ["node", *flags, str(VIEWER), name, service.address, tracker, run]
         return cls(await Child.start(name, command, folder / f"{name}.log"))
 
-    async def told(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    async def message(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until the viewer says what is wanted."""
         found = eventually(lambda: [line for line in self.lines() if wanted(line)])
         return (await self._child.until(found, within=PATIENCE))[0]
@@ -80,12 +80,12 @@ async def test_viewers_meet(tmp_path: Path, bucket: SeaweedBucket, variants: int
         await service.until_health(peers=1, torrents=1, signaling=True)
         bob = await Viewer.join("bob", tmp_path, service, run)
         stack.push_async_callback(bob.leave)
-        offer = await ada.told(lambda line: line["type"] == "offer")
-        answer = await bob.told(lambda line: line["type"] == "answer")
+        offer = await ada.message(lambda line: line["type"] == "offer")
+        answer = await bob.message(lambda line: line["type"] == "answer")
         assert offer["sdp"].endswith(" of bob")
         assert answer["sdp"] == f"answer of ada to {offer['sdp']}"
         for viewer in (ada, bob):
-            loaded = await viewer.told(lambda line: line["type"] == "loaded")
+            loaded = await viewer.message(lambda line: line["type"] == "loaded")
             assert loaded["bytes"] == len(PACKET * 3)
         await service.until_health(peers=2)
         await bob.leave()
@@ -100,7 +100,7 @@ async def test_another_swarm(tmp_path: Path, bucket: SeaweedBucket) -> None:
     async with live(tmp_path, bucket, 1) as (service, _), AsyncExitStack() as stack:
         stranger = await Viewer.join("stranger", tmp_path, service, "20200101T000000Z-0-abcdef")
         stack.push_async_callback(stranger.leave)
-        warning = await stranger.told(lambda line: line["type"] == "onTrackerWarning")
+        warning = await stranger.message(lambda line: line["type"] == "onTrackerWarning")
         assert warning["message"] == "this tracker does not serve that swarm"
         await service.until_health(peers=0, torrents=0)
 

@@ -231,9 +231,9 @@ async def test_a_link_too_thin_for_the_stream(
     ):
         await room.until(lambda: str(room.pipeline.problem).startswith("the uplink"))
         assert room.pipeline.problem
-        told, remedy = room.pipeline.problem
-    carries, needs = map(float, re.findall(r"\d+\.\d", told))
-    assert told == f"the uplink carries {carries} Mbit/s, the stream needs {needs}"
+        message, remedy = room.pipeline.problem
+    carries, needs = map(float, re.findall(r"\d+\.\d", message))
+    assert message == f"the uplink carries {carries} Mbit/s, the stream needs {needs}"
     assert remedy.startswith("lower the bit rate")
     assert (0.5 if SOAK else 0.1) * case.link < carries < 1.3 * case.link
     assert 5.5 < needs < 6.5

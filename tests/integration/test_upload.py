@@ -132,12 +132,12 @@ async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:
     """A wrong token, no such recording, nobody there, and an upload that was cancelled have their errors."""
     path = tmp_path / "best.mp4"
     make_file(path, SMALLEST)
-    for address, token, recording, told in (
+    for address, token, recording, message in (
         (desk.address, "x", desk.recording, "the operator's token is needed"),
         (desk.address, desk.token, "x", "there is no such recording"),
         ("http://127.0.0.1:9", desk.token, desk.recording, "does not answer at http://127.0.0.1:9"),
     ):
-        with pytest.raises(AdminError, match=told):
+        with pytest.raises(AdminError, match=message):
             await upload_recording_file(address, token, recording, path)
     desk.front.faults[1] = [Fault.ERROR] * 100
     sending = asyncio.create_task(

@@ -77,11 +77,11 @@ async def seen(worker: Worker) -> list[object]:
         found: list[object] = []
         for path in (PLAYLIST, "live/events/now", "live/segments/now"):
             async with session.get(f"{worker.address}/{path}") as response:
-                told = await response.text() if path == PLAYLIST else await response.json()
-            if isinstance(told, dict):
-                told = {name: value for name, value in told.items() if name not in {"now", "serial"}}
-                told.pop("state", {}).pop("now", None)
-            found.append(told)
+                content = await response.text() if path == PLAYLIST else await response.json()
+            if isinstance(content, dict):
+                content = {name: value for name, value in content.items() if name not in {"now", "serial"}}
+                content.pop("state", {}).pop("now", None)
+            found.append(content)
         status = (await client.status()).status
         return [*found, status.epoch, status.serial]
 
@@ -121,7 +121,7 @@ async def test_what_is_no_push_changes_nothing(worker: Worker) -> None:
     """Replays, old epochs, falling numbers, large bodies, bombs: refused, not stored, nobody wakes."""
     before = await seen(worker)
     async with worker.client() as client, aiohttp.ClientSession() as session:
-        listening = asyncio.create_task(told_until(session, worker.address, LAST + 1))
+        listening = asyncio.create_task(events_until(session, worker.address, LAST + 1))
         playing = asyncio.create_task(played(session, worker.address, LAST + 1))
         await eventually(client.status, lambda found: found.status.held == 2)
         for what, (push, status) in REFUSED.items():
@@ -135,15 +135,15 @@ async def test_what_is_no_push_changes_nothing(worker: Worker) -> None:
         assert await playing == playlist(LAST + 1)
 
 
-async def told_until(session: aiohttp.ClientSession, address: str, number: int) -> list[list[Any]]:
+async def events_until(session: aiohttp.ClientSession, address: str, number: int) -> list[list[Any]]:
     """All events for a page, without times, until the event of a number."""
     events: list[list[Any]] = []
     serial: object = "now"
     while ["title", {"title": f"number {number}"}] not in events:
         status, text = await get(session, f"{address}/live/events/{serial}")
         assert status == 200
-        serial = (told := json.loads(text))["serial"]
-        events += [event for event in told["events"] if event[0] != "time"]
+        serial = (answer := json.loads(text))["serial"]
+        events += [event for event in answer["events"] if event[0] != "time"]
     return events
 
 
@@ -167,16 +167,16 @@ async def test_a_wrong_key_changes_nothing(worker: Worker) -> None:
     key = worker.key
     wrong = ("", "Bearer", "Bearer ", f"Bearer {key[:-1]}", f"Bearer {key}x", f"Basic {key}", key)
     async with aiohttp.ClientSession() as session:
-        for number, told in enumerate((*wrong, f"Bearer {'k' * 43}", f"Bearer {key.lower()}")):
+        for number, authorization in enumerate((*wrong, f"Bearer {'k' * 43}", f"Bearer {key.lower()}")):
             for body in (encode(push_of(NEXT, LAST + 1)), b"x" * 10 * MEBIBYTE):
-                headers = {**PACKED, **({"Authorization": told} if number else {})}
+                headers = {**PACKED, **({"Authorization": authorization} if number else {})}
                 url = f"{worker.address}{PUSHED}"
                 async with session.put(url, data=io.BytesIO(body), headers=headers) as response:
-                    assert response.status == 401, told
+                    assert response.status == 401, authorization
             for method, path in (("GET", ""), ("GET", "/health"), ("DELETE", "")):
                 url = f"{worker.address}{PUSHED}{path}"
-                async with session.request(method, url, headers={"Authorization": told}) as response:
-                    assert (response.status, await response.read()) == (401, b""), told
+                async with session.request(method, url, headers={"Authorization": authorization}) as response:
+                    assert (response.status, await response.read()) == (401, b""), authorization
     assert await seen(worker) == before
     async with worker.client(key[::-1]) as client:
         assert (await client.push(encode(push_of(NEXT, LAST + 1)))).is_taken

@@ -41,7 +41,7 @@ class Watchers:
         self.polled: Counter[int] = Counter()  # of those who do not wait
         self.older: list[str] = []
         self.failed: list[str] = []
-        self.told: list[list[object]] = []  # events, but the time
+        self.events: list[list[object]] = []  # events, but the time
         self.newest = 0
         self._worker = worker
         self._session = session
@@ -81,7 +81,7 @@ class Watchers:
                 if isinstance(serial, int) and found["serial"] <= serial:
                     self.older.append(f"events: {found['serial']} after {serial}")
                 serial = found["serial"]
-                self.told += [event for event in found["events"] if event[0] != "time"]
+                self.events += [event for event in found["events"] if event[0] != "time"]
             else:
                 await asyncio.sleep(PAUSE)
 
@@ -154,7 +154,7 @@ async def test_the_service_is_dead(tmp_path: Path, bucket: SeaweedBucket) -> Non
             times = await disturb(watchers, worker, session)
             assert watchers.polled.total() > polled
             if DEAD > 2 * SILENT - 1:
-                assert watchers.told[-1][0] == "trouble"
+                assert watchers.events[-1][0] == "trouble"
             await service.start()
             await eventually(lambda: watchers.newest > before + 3)
             await eventually(lambda: state(session, worker), lambda found: found["trouble"] is None)

@@ -118,9 +118,9 @@ async def report_all(address: str) -> None:
 
 
 class ReportingPages(SimulatedPages):
-    """Simulated pages; ``told`` is the sum of their reports."""
+    """Simulated pages; ``sums`` are the sums of their reports."""
 
-    told: Counter[str]
+    sums: Counter[str]
 
     async def request(
         self, method: str, path: str, headers: dict[str, str], data: str | None = None
@@ -128,7 +128,7 @@ class ReportingPages(SimulatedPages):
         """As the pages ask; a report that is taken counts."""
         answer = await super().request(method, path, headers, data)
         if data and answer[0] == 204:
-            self.told.update({name: json.loads(data)[name] for name in ("httpBytes", "stalls", "seconds")})
+            self.sums.update({name: json.loads(data)[name] for name in ("httpBytes", "stalls", "seconds")})
         return answer
 
 
@@ -176,7 +176,7 @@ async def test_pages_cost_the_service_nothing(tmp_path: Path, bucket: SeaweedBuc
         AsyncExitStack() as stack,
     ):
         loop, pages = asyncio.get_running_loop(), ReportingPages(address, playout.published)
-        pages.told = Counter()
+        pages.sums = Counter()
         async with pages.open(SIMULATED, join_within=JOIN):
             real = await real_pages(stack, address, REAL)
             await eventually(lambda: all(page.last >= 0 for page in pages.pages))
@@ -195,7 +195,7 @@ async def test_pages_cost_the_service_nothing(tmp_path: Path, bucket: SeaweedBuc
             states = [await seen(page) for page in real]
         for page in real:
             await page.goto("about:blank")  # its last report
-        told = pages.told + Counter(
+        sums = pages.sums + Counter(
             httpBytes=sum(state["bytes"]["bucket"] for state in states),
             stalls=sum(s["stalls"] for s in states),
         )
@@ -204,8 +204,8 @@ async def test_pages_cost_the_service_nothing(tmp_path: Path, bucket: SeaweedBuc
         reported = await eventually(
             lambda: metrics(service, "viewer_bytes", "viewer_stalls", "requests"),
             lambda found: (
-                abs(of(found, "viewer_bytes") / told["httpBytes"] - 1) <= 0.02
-                and of(found, "viewer_stalls") == told["stalls"]
+                abs(of(found, "viewer_bytes") / sums["httpBytes"] - 1) <= 0.02
+                and of(found, "viewer_stalls") == sums["stalls"]
             ),
         )
     figures = pages.figures

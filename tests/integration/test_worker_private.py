@@ -71,13 +71,13 @@ PATHS = (
 
 def recording(name: str) -> dict[str, object]:
     """An entry of the list."""
-    told = {"id": name, "parts": [f"https://v.example/{name}.m3u8"]}
-    return {"path": f"/watch/{name}", "listed": True, "tags": f"<title>Recorded {name}</title>", "told": told}
+    page = {"id": name, "parts": [f"https://v.example/{name}.m3u8"]}
+    return {"path": f"/watch/{name}", "listed": True, "tags": f"<title>Recorded {name}</title>", "told": page}
 
 
 def texts(*grants: str, opened: Sequence[str] = ()) -> dict[str, object]:
-    """What the Worker is told of a private event besides its playlists."""
-    told = {"id": "x", "playlist": "/t/-/recordings/x.m3u8"}
+    """What the Worker has of a private event besides its playlists."""
+    settings = {"id": "x", "playlist": "/t/-/recordings/x.m3u8"}
     pages = {
         name: [f"<title>{name}</title>{fault}" for fault in ("", *FAULTS.values())] for name in ("en", "de")
     }
@@ -95,7 +95,7 @@ def texts(*grants: str, opened: Sequence[str] = ()) -> dict[str, object]:
             "opened": {"recordings": None, "eventsUrl": None},
         },
         "recordings": [
-            *[{"path": "/watch/x", "listed": True, "tags": "<title>x</title>", "told": told}] * 50,
+            *[{"path": "/watch/x", "listed": True, "tags": "<title>x</title>", "told": settings}] * 50,
             *map(recording, (OPENED, OTHER_RECORDING)),
         ],
         "health": {"status": "ok", "stream": "live", "reason": None},
@@ -115,11 +115,11 @@ def texts(*grants: str, opened: Sequence[str] = ()) -> dict[str, object]:
 async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
     """A Worker with a private event that is live."""
     async with running_worker(tmp_path) as worker:
-        await tell(worker, 1, GRANT, OTHER)
+        await push_grants(worker, 1, GRANT, OTHER)
         yield worker
 
 
-async def tell(worker: Worker, serial: int, *grants: str, opened: Sequence[str] = ()) -> None:
+async def push_grants(worker: Worker, serial: int, *grants: str, opened: Sequence[str] = ()) -> None:
     """Push a view whose guests have these grants."""
     push = push_of(serial, serial, base=None)
     # The main playlist as well, which cases of the table ask for.
@@ -138,12 +138,12 @@ async def test_the_table(worker: Worker) -> None:
 async def test_a_recording_that_is_opened(worker: Worker) -> None:
     """Strangers watch it, and nothing else, until it is closed again."""
     now = int(time.time())
-    await tell(worker, 2, GRANT, opened=[OPENED])
+    await push_grants(worker, 2, GRANT, opened=[OPENED])
     await check_table(worker.address, [*opened_cases(now, signs=False), *page_cases(now)], LEAKS)
     await check_opened(worker.address)
     _, body, _ = await answer(worker.address, Case("", f"/t/{token(now=now)}/watch/{OPENED}", passes=True))
     assert b"/live/playlist.m3u8" in body
-    await tell(worker, 3, GRANT)
+    await push_grants(worker, 3, GRANT)
     assert (await answer(worker.address, Case("", f"/watch/{OPENED}", passes=False)))[0] == 401
     await check_table(worker.address, [case for case in opened_cases(now) if not case.passes], LEAKS)
 
@@ -188,30 +188,30 @@ async def test_what_a_guest_gets(worker: Worker) -> None:
     """Pages have the guest's own token in the paths that a player hands on, and a link becomes a cookie."""
     now = int(time.time())
     for seconds in (600, 700):
-        one = token(now=now, seconds=seconds)
-        cookie = {"Cookie": f"broadcaster_access={one}"}
+        own = token(now=now, seconds=seconds)
+        cookie = {"Cookie": f"broadcaster_access={own}"}
         for target, headers, events in (
-            (f"/t/{one}/", {}, f"/t/{one}/live/events"),
+            (f"/t/{own}/", {}, f"/t/{own}/live/events"),
             ("/", cookie, "/live/events"),
         ):
             _, body, _ = await answer(worker.address, Case("", f"{target}config.json", True, headers=headers))
             found = json.loads(body)
-            assert (found["eventsUrl"], found["playlistUrl"]) == (events, f"/t/{one}/live/playlist.m3u8")
+            assert (found["eventsUrl"], found["playlistUrl"]) == (events, f"/t/{own}/live/playlist.m3u8")
             for page in ("", "recordings", "watch/x", "watch/missing", "recordings/x.json"):
                 _, body, _ = await answer(worker.address, Case("", target + page, True, headers=headers))
-                assert one.encode() in body, page
+                assert own.encode() in body, page
                 assert b"/t/-" not in body
                 assert b"/t/+" not in body
-        opened = Case("", f"/t/{one}/watch/x?a=1", passes=True, headers=HTML)
+        opened = Case("", f"/t/{own}/watch/x?a=1", passes=True, headers=HTML)
         status, _, headers = await answer(worker.address, opened)
         assert (status, headers["Location"]) == (303, "/watch/x")
         assert {"HttpOnly", "Path=/", "SameSite=Lax"} <= set(headers["Set-Cookie"].split("; "))
-        assert f"broadcaster_access={one};" in headers["Set-Cookie"]
+        assert f"broadcaster_access={own};" in headers["Set-Cookie"]
         kept = int(headers["Set-Cookie"].partition("Max-Age=")[2].partition(";")[0])
         assert 86_400 < kept <= 86_400 + seconds  # the page can say that the access is over
         async with (
             aiohttp.ClientSession() as session,
-            session.post(f"{worker.address}/t/{one}/live/beacon", json={"seconds": seconds}) as response,
+            session.post(f"{worker.address}/t/{own}/live/beacon", json={"seconds": seconds}) as response,
         ):
             assert response.status == 204
     async with worker.client() as client:
@@ -247,7 +247,7 @@ async def test_revocation(worker: Worker) -> None:
         assert (await read(f"{worker.address}{gone}/live/playlist.m3u8"))[0] == 200
         loop = asyncio.get_running_loop()
         began = loop.time()
-        telling = asyncio.create_task(tell(worker, 2, OTHER))
+        pushing = asyncio.create_task(push_grants(worker, 2, OTHER))
         await eventually(
             lambda: read(f"{worker.address}{gone}/live/playlist.m3u8"), lambda found: found[0] == 401
         )
@@ -256,7 +256,7 @@ async def test_revocation(worker: Worker) -> None:
         assert took < REVOKED_WITHIN or not SOAK
         message = await socket.receive(timeout=PATIENCE)
         assert message.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
-        await telling
+        await pushing
         assert (await read(f"{worker.address}{stays}/live/playlist.m3u8"))[0] == 200
         assert not other.closed
     push = push_of(3, 3, base=None)
@@ -296,7 +296,7 @@ async def test_what_was_known_long_ago_lets_nobody_in(tmp_path: Path) -> None:
     """Of requests at a time, one asks who may watch; the others do not go by what was so before a pause."""
     async with running_worker(tmp_path) as worker:
         assert (await attempt(worker, passphrase="x"))[0] == 405, "the Worker knows of no private event"
-        await tell(worker, 1, GRANT)
+        await push_grants(worker, 1, GRANT)
         await asyncio.sleep(1)  # and of nothing that is two seconds old
         found = await asyncio.gather(*(attempt(worker, passphrase="x") for _ in range(20)))
     assert {status for status, _, _ in found} == {401}
@@ -312,11 +312,11 @@ async def get_in(worker: Worker, guest: str) -> int:
 
 
 async def test_a_passphrase(worker: Worker) -> None:
-    """A try waits for the service, which gets it with an answer; a wrong one, and too many, are told so."""
+    """A try waits for the service, which gets it with an answer; a wrong try, and too many, have a page."""
     form, right = '<input name="to" value="/">', token(now=int(time.time()), seconds=600)
-    told = json.loads(cast("dict[str, list[str]]", texts(GRANT)["gate"])["ops"][0])
+    gate = json.loads(cast("dict[str, list[str]]", texts(GRANT)["gate"])["ops"][0])
     pages = {"en": [form + fault for fault in ("", "over", "closed", "wrong", "often")]}
-    told["asking"] |= {"pages": pages, "takes": True}
+    gate["asking"] |= {"pages": pages, "takes": True}
     given: list[tuple[str, str, str]] = []
     async with worker.client() as client:
 
@@ -326,7 +326,7 @@ async def test_a_passphrase(worker: Worker) -> None:
             given.extend(answer.status.tries)
             return len(given)
 
-        await push(2, texts={"gate": {"ops": [json.dumps(told)]}})
+        await push(2, texts={"gate": {"ops": [json.dumps(gate)]}})
         await asyncio.sleep(1.1)  # what the Worker knows of the gate is a second old at most
         words = ("right", "/watch/x"), ("wrong", "/watch/x"), ("right", "//elsewhere.example")
         asked = [asyncio.create_task(attempt(worker, passphrase=text, to=to)) for text, to in words]
@@ -346,7 +346,7 @@ async def test_a_passphrase(worker: Worker) -> None:
         assert {task.result() for task in done} == {(429, f"{form}often", " ")}
         # Where there is no room for more, whoever has most makes room.
         crowd = [f"192.0.2.{number % 5}" for number in range(500)]
-        many += [asyncio.create_task(attempt(worker, one, passphrase="wrong")) for one in crowd]
+        many += [asyncio.create_task(attempt(worker, address, passphrase="wrong")) for address in crowd]
         guests = [f"198.51.100.{number}" for number in range(20)]
         given.clear()
         entering = asyncio.gather(*(get_in(worker, guest) for guest in guests))

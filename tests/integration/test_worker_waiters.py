@@ -128,8 +128,8 @@ class Crowd:
             sent(self._worker.address, "/origin/v1/view", body, self._key)
 
     def _serial(self) -> int:
-        told = json.loads(sent(self._worker.address, "/live/events/now", None, {}))
-        return int(told["serial"])
+        events = json.loads(sent(self._worker.address, "/live/events/now", None, {}))
+        return int(events["serial"])
 
     def _until_held(self) -> None:
         path = "/held" if self._bare else "/origin/v1/view"
@@ -189,7 +189,7 @@ class Follower:
     """A player that waits for each version of the playlist, and a page that waits for each event."""
 
     def __init__(self, session: aiohttp.ClientSession, address: str) -> None:
-        self.last = self.told = 0
+        self.last = self.newest = 0
         self._session = session
         self._address = address
 
@@ -202,11 +202,11 @@ class Follower:
     async def listen(self) -> None:
         """Follow the events."""
         serial: object = "now"
-        while self.told < VERSIONS:
+        while self.newest < VERSIONS:
             if text := await self._get(f"live/events/{serial}"):
                 serial = json.loads(text)["serial"]
                 titles = [data["title"] for name, data in json.loads(text)["events"] if name == "title"]
-                self.told = max([self.told, *(int(title.split()[1]) for title in titles)])
+                self.newest = max([self.newest, *(int(title.split()[1]) for title in titles)])
 
     async def _get(self, path: str) -> str:
         async with self._session.get(f"{self._address}/{path}") as response:
@@ -249,6 +249,6 @@ async def until_reached(followers: list[Follower], number: int) -> None:
     """Wait until all have this version from an event; no event announces the first version."""
     await eventually(
         lambda: all(
-            follower.last >= number and (follower.told >= number or number == 1) for follower in followers
+            follower.last >= number and (follower.newest >= number or number == 1) for follower in followers
         )
     )

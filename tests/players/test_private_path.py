@@ -133,7 +133,7 @@ async def test_one_path_plays_everywhere(tmp_path: Path, bucket: SeaweedBucket, 
         for _ in range(ROUNDS):
             await all_show_more(players, await shown(players))
         print(await shown(players))
-        assert not [one for one in ours.referrers if re.search("/t/", one)]
+        assert not [referrer for referrer in ours.referrers if re.search("/t/", referrer)]
         assert len(ours.referrers) >= 1
     token = path.split("/")[2]
     for log in logs:

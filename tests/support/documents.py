@@ -1,4 +1,4 @@
-"""README, docs/ and the other pages of the tree, and the commands that they tell a reader to run."""
+"""README, docs/ and the other pages of the tree, and the commands for readers in them."""
 
 import re
 from collections.abc import Iterator

@@ -73,5 +73,5 @@ class EdgeWorker:
         (reports, self.reports), (tries, self.tries) = (self.reports, []), (self.tries, [])
         (grants, self.grants), (opened, self.opened) = (self.grants, []), (self.opened, {})
         about = {"v": self.version, "epoch": push["epoch"], "serial": push["serial"], "held": 3, "woken": 5}
-        told = {"reports": reports, "grants": grants, "opened": opened, "tries": tries}
-        return web.json_response(about | told)
+        outcome = {"reports": reports, "grants": grants, "opened": opened, "tries": tries}
+        return web.json_response(about | outcome)

@@ -13,14 +13,14 @@ class ViewersChannel(ServedStream):
 
     def __init__(self, view: View | None = None, clock: Callable[[], datetime] = wall_time) -> None:
         super().__init__(clock)
-        self._told = View()
+        self._sent = View()
         if view:
             self.follow(view)
 
     def follow(self, view: View) -> None:
         """Each decision is sent in bytes, and shown."""
-        message = decode(encode(view_delta(self._told, view))[4:])
-        self._told = view
+        message = decode(encode(view_delta(self._sent, view))[4:])
+        self._sent = view
         assert isinstance(message, ViewDelta)
         self.apply(message)
         assert self.view == view

@@ -75,22 +75,22 @@ class Crowd:
 
     def say(self, name: str, message: str | bytes) -> dict[str, list[dict[str, Any]]]:
         """Let a connection send; returns what each client received because of it."""
-        return self._told(self.tracker.receive(self._numbers[name], message, self.now))
+        return self._delivered(self.tracker.receive(self._numbers[name], message, self.now))
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
-        self._told(self.tracker.sweep(self.now))
+        self._delivered(self.tracker.sweep(self.now))
 
     def ping(self, name: str) -> None:
-        self._told(self.tracker.charge(self._numbers[name], self.now))
+        self._delivered(self.tracker.charge(self._numbers[name], self.now))
 
-    def _told(self, actions: list[Action]) -> dict[str, list[dict[str, Any]]]:
+    def _delivered(self, actions: list[Action]) -> dict[str, list[dict[str, Any]]]:
         names = {number: name for name, number in self._numbers.items()}
-        told: dict[str, list[dict[str, Any]]] = {}
+        messages: dict[str, list[dict[str, Any]]] = {}
         for action in actions:
             match action:
                 case Send(number, text):
-                    told.setdefault(names[number], []).append(json.loads(text))
+                    messages.setdefault(names[number], []).append(json.loads(text))
                 case Close(number, reason):
                     self.gone[names[number]] = reason
-        return told
+        return messages

@@ -40,7 +40,7 @@ class ScanWatcher:
         self.present: frozenset[str] = frozenset()
         self.scanner: Scanner | None = None
         self.started = 0.0
-        self.idle_told = False
+        self.idle_reported = False
         self.scanning = False
         self.meddled = False
         self._last_segment = -100.0
@@ -53,7 +53,7 @@ class ScanWatcher:
         memory = SourceSnapshot(tuple(runs[number] for number in sorted(runs)), positions(self.reported))
         self.scanner = Scanner(self.life.root, self.life.now, memory)
         self.started = self.life.time
-        self.idle_told = False
+        self.idle_reported = False
         self.met &= {(self.encoder_of(segment), segment.variant) for segment in self.reported}
         self.say("OUR PROCESS STARTS")
 
@@ -180,12 +180,12 @@ class ScanWatcher:
         elif isinstance(event, SourceIdle):
             self.say("  > idle")
             assert life.time - self._last_segment > 30 - 1e-6, "idle although a segment has just come"
-            assert not self.idle_told or life.idle_since is None, "idle told twice"
+            assert not self.idle_reported or life.idle_since is None, "idle reported twice"
             assert life.live is None or not any(life.live.made.values()), "idle although a stream is on"
-            self.idle_told = True
+            self.idle_reported = True
         elif isinstance(event, Segment):
             self.say(f"  > {event.variant}/{event.name} {event.run.identity} {event.fault or ''}")
-            self.idle_told = False
+            self.idle_reported = False
             self._last_segment = life.time
             self.check_segment(event)
             self.reported.append(event)
@@ -216,8 +216,8 @@ class ScanWatcher:
 
     def check_idle(self) -> None:
         life = self.life
-        self.idle_told &= life.idle_since is not None
-        if life.idle_since is not None and not self.idle_told:
+        self.idle_reported &= life.idle_since is not None
+        if life.idle_since is not None and not self.idle_reported:
             waited = life.time - max(life.idle_since, self.started)
             assert waited < 31 + self.poll, "the idle clip lasts and nothing is said of it"
 

@@ -316,7 +316,7 @@ class SimulatedPage:
     def _report(self, *, over: bool = False) -> str:
         played = self._played
         seconds, stalls = round(played - self._reported), self._stalls - self._reported_stalls
-        told: dict[str, object] = {
+        report: dict[str, object] = {
             "viewer": self._name,
             "over": over,
             "behind": 0,
@@ -331,10 +331,10 @@ class SimulatedPage:
             "latency": 4.217,
         }
         if not self._counted and not over:
-            told["startup"] = 0.871
+            report["startup"] = 0.871
         self._counted = not over
         self._reported, self._reported_stalls = played, self._stalls
-        return json.dumps(told, separators=(",", ":"))
+        return json.dumps(report, separators=(",", ":"))
 
     async def _send(self, report: str) -> None:
         headers = {**self._headers, "Content-Type": "text/plain;charset=UTF-8"}

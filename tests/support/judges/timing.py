@@ -35,7 +35,7 @@ def rank_sum(times: Sequence[float], others: Sequence[float]) -> float:
 
 
 async def take_as_long(ways: Mapping[str, Callable[[int], Awaitable[object]]], *, at_once: int = 1) -> None:
-    """Assert that the times of two ways cannot be told apart; both are tried in turns that are drawn."""
+    """Assert that the times of two ways cannot be distinguished; both are tried in turns that are drawn."""
     turns = [(name, number) for name in ways for number in range(TRIES)]
     random.Random(1).shuffle(turns)
     times: dict[str, list[float]] = {name: [] for name in ways}

@@ -69,14 +69,14 @@ class Relayed:
             lines = [line.rpartition(" ") for line in (await response.text()).splitlines() if line[:1] != "#"]
         return {name: float(value) for name, _, value in lines}
 
-    async def heard(self, *names: str, **what: object) -> None:
+    async def until_event(self, *names: str, **what: object) -> None:
         """Wait until pages get an event of one of these names."""
         async with asyncio.timeout(PATIENCE), self.session.get(self.address + "/live/events") as response:
-            told = ""
+            event = ""
             async for line in response.content:
                 field, _, value = line.decode().rstrip("\n").partition(": ")
-                told = value if field == "event" else told
-                if field == "data" and told in names and what.items() <= json.loads(value).items():
+                event = value if field == "event" else event
+                if field == "data" and event in names and what.items() <= json.loads(value).items():
                     return
 
     @property

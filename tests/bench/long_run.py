@@ -63,7 +63,7 @@ class Hole(ObjectStore):
 class Marathon:
     """An encoder that makes the next segments once the last ones are published, and takes the times."""
 
-    def __init__(self, folder: Path, pipeline: Pipeline, sweeper: RetentionDeleter) -> None:
+    def __init__(self, folder: Path, pipeline: Pipeline, deleter: RetentionDeleter) -> None:
         self.seconds = array("d", bytes(8 * ROUNDS))  # per publication
         self.memory = {0: 0, WARM_ROUNDS: 0, ROUNDS: 0}  # bytes, after so many rounds
         self.finished = asyncio.Event()
@@ -71,7 +71,7 @@ class Marathon:
         self.round = 0
         self._round_done = asyncio.Event()
         self._pipeline = pipeline
-        self._sweeper = sweeper
+        self._deleter = deleter
         path = folder / "segment.ts"
         path.write_bytes(PACKET)
         self._file = file_of(path)
@@ -97,7 +97,7 @@ class Marathon:
             await self._round_done.wait()
             self.seconds[self.round] = (time.perf_counter() - started) / len(VARIANTS)
             if self.round % SWEEP_EVERY == 0:
-                await self._sweeper.sweep()
+                await self._deleter.sweep()
             if self.round + 1 in self.memory:
                 gc.collect()
                 self.memory[self.round + 1] = process.memory_info().rss
@@ -150,14 +150,14 @@ async def _measure(folder: Path) -> list[Figure]:
         clock=clock,
         prefix="live",
     )
-    sweeper = RetentionDeleter(bucket, catalog, prefix="live")
-    marathon = Marathon(folder, pipeline, sweeper)
+    deleter = RetentionDeleter(bucket, catalog, prefix="live")
+    marathon = Marathon(folder, pipeline, deleter)
     marathons.append(marathon)
     async with catalog.writer:
         await pipeline.run(marathon.run, marathon.finished, drain=10)
     size = sum(path.stat().st_size for path in (folder / "state").glob("journal.db*"))
     catalog.close()
-    return _figures(marathon, size, sweeper.deleted)
+    return _figures(marathon, size, deleter.deleted)
 
 
 def _figures(marathon: Marathon, journal_size: int, deleted: int) -> list[Figure]:

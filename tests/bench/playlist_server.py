@@ -28,9 +28,9 @@ def full_channel() -> Channel:
 
 async def serve(channel: Channel, port: int) -> None:
     """Serve until killed."""
-    audience = ViewerServer(Setup(Path("none")))
-    audience.handle(view_delta(View(), channel.view))
-    async with listening(audience.app, "127.0.0.1", port, "the bench"):
+    server = ViewerServer(Setup(Path("none")))
+    server.handle(view_delta(View(), channel.view))
+    async with listening(server.app, "127.0.0.1", port, "the bench"):
         await asyncio.Event().wait()
 
 

@@ -24,7 +24,7 @@ class Show:
     """A channel of one variant with a full window."""
 
     def __init__(self, setup: Setup) -> None:
-        self.audience = ViewerServer(setup)
+        self.server = ViewerServer(setup)
         self.channel = Channel(10, lambda: datetime.now(UTC), lambda _: None, show=self._show)
         self._number = 0
         for number in range(20):
@@ -41,11 +41,11 @@ class Show:
         )
 
     def _show(self, view: View) -> None:
-        self.audience.handle(view_delta(self.audience.stream.view, view))
+        self.server.handle(view_delta(self.server.stream.view, view))
 
     async def wait(self, wanted: int) -> bool:
         """Whether so many requests wait."""
-        return any(metric.name == "waiters" and metric.value == wanted for metric in self.audience.metrics())
+        return any(metric.name == "waiters" and metric.value == wanted for metric in self.server.metrics())
 
 
 async def numbers() -> AsyncIterator[int]:
@@ -59,7 +59,7 @@ async def numbers() -> AsyncIterator[int]:
 async def main(port: int, places: int) -> None:
     """Serve until the standard input ends; says the time (monotonic) of each publication."""
     show = Show(Setup(Path("none"), max_waiters=places, max_connections=raise_file_limit(2 * places)))
-    async with listening(show.audience.app, "127.0.0.1", port, "the bench"):
+    async with listening(show.server.app, "127.0.0.1", port, "the bench"):
         async for wanted in numbers():
             await poll(partial(show.wait, wanted))
             await asyncio.sleep(QUIET)

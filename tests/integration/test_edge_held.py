@@ -62,7 +62,7 @@ async def test_hundreds_wait_and_one_request_reaches_the_service(
         waiting = [asyncio.create_task(front.get(path)) for _ in range(WAITERS)]
         await eventually(lambda: connected(front), lambda found: found >= WAITERS)
         await eventually(front.somebody_waits)
-        site.audience.event_stream.send_starting(site.now)
+        site.server.event_stream.send_starting(site.now)
         site.publish(seconds=12)
         answers = await asyncio.gather(*waiting)
         await front.edge.stop()
@@ -82,7 +82,7 @@ async def test_events_come_through_the_edge_soon(tmp_path: Path) -> None:
     """Directly within a tenth of a second, through nginx within that in which it looks again (medians)."""
     site, times = ViewerApp(tmp_path), dict[str, list[float]]()
     async with many(tmp_path, site) as front:
-        loop, log = asyncio.get_running_loop(), site.audience.event_stream.held
+        loop, log = asyncio.get_running_loop(), site.server.event_stream.held
         direct = str(front.origin)
         for address in (direct, front.edge.address):
             times[address] = []
@@ -98,7 +98,7 @@ async def test_events_come_through_the_edge_soon(tmp_path: Path) -> None:
                 await eventually(lambda: log.waiting)
                 await asyncio.sleep(0.1 + 0.07 * number)  # nginx looks every half second
                 sent = loop.time()
-                site.audience.event_stream.send_starting(site.now)
+                site.server.event_stream.send_starting(site.now)
                 times[address] += [at - sent for at in await asyncio.gather(*waiting)]
     medians = {address: statistics.median(found) for address, found in times.items()}
     print(medians)
@@ -117,7 +117,7 @@ async def test_a_service_that_dies_answers_all_that_wait(tmp_path: Path) -> None
         async with serving(site, port):
             serial = (await read(front, "/live/events/now"))["serial"]
             waiting = [asyncio.create_task(front.get(f"/live/events/{serial}")) for _ in range(100)]
-            await eventually(lambda: site.audience.event_stream.held.waiting == 1)
+            await eventually(lambda: site.server.event_stream.held.waiting == 1)
         async with asyncio.timeout(seconds(10, 60)):
             answers = await asyncio.gather(*waiting)
         assert {status for status, _, _ in answers} <= {502, 503}
@@ -134,7 +134,7 @@ async def test_no_answer_that_is_kept_can_be_asked_for_in_a_loop(
     """The first time and from the cache: a later serial, or a refusal, also of a service that is away."""
     monkeypatch.setattr(events, "HOLD", 0.2)
     site, (port,) = ViewerApp(tmp_path), free_ports(1)
-    logs = {"events": site.audience.event_stream.held, "segments": site.audience.event_stream.held_segments}
+    logs = {"events": site.server.event_stream.held, "segments": site.server.event_stream.held_segments}
     async with (
         running_edge(tmp_path, f"http://127.0.0.1:{port}") as edge,
         aiohttp.ClientSession() as session,
@@ -142,7 +142,7 @@ async def test_no_answer_that_is_kept_can_be_asked_for_in_a_loop(
         front = Front(site, edge, session)
         async with serving(site, port):
             for _ in range(5):
-                site.audience.event_stream.send_starting(site.now)
+                site.server.event_stream.send_starting(site.now)
             latest = {name: log.serial for name, log in logs.items()}
             keys = [0, 1, 10**15, *range(-7, 3)]
             found = {await answered(front, name, key, latest[name]) for key in keys for name in logs}

@@ -28,7 +28,7 @@ ORIGINS = ("https://live.example.com", "https://club.example.org", "null")
 
 async def test_one_copy_for_all(front: Front) -> None:
     """Whatever browsers send besides, one request reaches the origin, and each gets what it can read."""
-    version, bodies = front.site.audience.stream.snapshot("0"), defaultdict[bool, set[bytes]](set)
+    version, bodies = front.site.server.stream.snapshot("0"), defaultdict[bool, set[bytes]](set)
     assert version
     for number, encoding in enumerate([*ACCEPT_ENCODINGS, ""]):
         origin, cookie = ORIGINS[number % len(ORIGINS)], f"session={number}"

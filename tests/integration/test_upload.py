@@ -23,7 +23,7 @@ from broadcaster.recordings.file_uploads import Uploads
 from broadcaster.service.health import Outcome
 from tests.support.length import seconds
 from tests.support.servers.r2_rules import MIB, SMALLEST, Fault
-from tests.support.servers.upload_fixture import UploadDesk, make_file, upload_desk
+from tests.support.servers.upload_fixture import UploadFixture, make_file, upload_desk
 from tests.support.waiting import eventually
 
 KILLS = seconds(20, 2)
@@ -31,18 +31,18 @@ PARTS = seconds(48, 6)
 
 
 @pytest.fixture
-async def desk(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[UploadDesk]:
+async def admin(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[UploadFixture]:
     async with upload_desk(tmp_path, bucket) as made:
         yield made
 
 
-async def start(desk: UploadDesk, file: Path, *more: str) -> asyncio.subprocess.Process:
+async def start(admin: UploadFixture, file: Path, *more: str) -> asyncio.subprocess.Process:
     """``broadcaster recordings upload``, from a machine that has nothing but the token."""
     token = file.with_name("token")
-    token.write_text(desk.token)
-    where = ("--service", desk.address, "--token-file", str(token))
+    token.write_text(admin.token)
+    where = ("--service", admin.address, "--token-file", str(token))
     return await asyncio.create_subprocess_exec(
-        *(find_program("broadcaster"), "recordings", "upload", desk.recording, str(file), *where, *more),
+        *(find_program("broadcaster"), "recordings", "upload", admin.recording, str(file), *where, *more),
         env={"PATH": os.environ["PATH"]},
         cwd=file.parent,
         stderr=asyncio.subprocess.PIPE,
@@ -50,32 +50,32 @@ async def start(desk: UploadDesk, file: Path, *more: str) -> asyncio.subprocess.
 
 
 @pytest.mark.takes(12)
-async def test_killed_at_any_moment(desk: UploadDesk, tmp_path: Path) -> None:
+async def test_killed_at_any_moment(admin: UploadFixture, tmp_path: Path) -> None:
     """It goes on where it stood: the same bytes, and of each kill no more than a part per worker twice."""
     path = tmp_path / "best.mp4"
     digest = make_file(path, (PARTS - 1) * SMALLEST + MIB)
     moments = sorted(random.Random(4).sample(range(1, PARTS), KILLS))
     for parts in moments:
-        child = await start(desk, path)
-        await desk.front.until(parts + desk.front.arrived.total() - len(desk.front.arrived))
+        child = await start(admin, path)
+        await admin.front.until(parts + admin.front.arrived.total() - len(admin.front.arrived))
         child.kill()
         await child.wait()
-    child = await start(desk, path, "--rate", "800000")
+    child = await start(admin, path, "--rate", "800000")
     _, complaints = await child.communicate()
     assert (child.returncode, complaints) == (0, b"")
-    assert await desk.digest() == digest
-    twice = desk.front.arrived.total() - PARTS
-    print(f"{KILLS} kills, {PARTS} parts, {twice} sent twice; {desk.front.arrived.total()} in all")
-    assert len(desk.front.arrived) == PARTS
+    assert await admin.digest() == digest
+    twice = admin.front.arrived.total() - PARTS
+    print(f"{KILLS} kills, {PARTS} parts, {twice} sent twice; {admin.front.arrived.total()} in all")
+    assert len(admin.front.arrived) == PARTS
     assert twice <= KILLS * MOST
     # Once more: what is there is not sent again.
-    sent = desk.front.arrived.total()
-    assert await (await start(desk, path)).wait() == 0
-    assert desk.front.arrived.total() == sent
+    sent = admin.front.arrived.total()
+    assert await (await start(admin, path)).wait() == 0
+    assert admin.front.arrived.total() == sent
 
 
 async def test_faults_of_parts(
-    desk: UploadDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    admin: UploadFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A 500, no answer, other bytes, a completion without an answer: all is tried again until it is right."""
     monkeypatch.setattr("broadcaster.bucket.body.ANSWER", 1.0)
@@ -83,7 +83,7 @@ async def test_faults_of_parts(
     monkeypatch.setattr("broadcaster.admin_client.MAX_PAUSE", 0.2)
     path = tmp_path / "best.mp4"
     digest = make_file(path, 4 * SMALLEST + 1)
-    desk.front.faults = {
+    admin.front.faults = {
         1: [Fault.ERROR, Fault.ERROR],
         2: [Fault.HANG],
         3: [Fault.OTHER_BYTES],
@@ -92,19 +92,19 @@ async def test_faults_of_parts(
     }
     seen: list[tuple[float, float]] = []
     await upload_recording_file(
-        desk.address, desk.token, desk.recording, path, progress=lambda *done: seen.append(done)
+        admin.address, admin.token, admin.recording, path, progress=lambda *done: seen.append(done)
     )
-    assert not any(desk.front.faults.values())
-    assert await desk.digest() == digest
+    assert not any(admin.front.faults.values())
+    assert await admin.digest() == digest
     assert max(seen) == seen[-1] == (1, path.stat().st_size)
     assert "X-Amz" not in caplog.text
-    assert desk.token not in caplog.text
+    assert admin.token not in caplog.text
 
 
-async def test_an_address_is_for_one_part_alone(desk: UploadDesk) -> None:
+async def test_an_address_is_for_one_part_alone(admin: UploadFixture) -> None:
     """Neither another part, nor another length, nor another object can be put with it."""
-    (recording,) = await desk.studio.recordings()
-    uploads = Uploads(desk.store, desk.studio.catalog, "live", lambda: None, part=SMALLEST)
+    (recording,) = await admin.studio.recordings()
+    uploads = Uploads(admin.store, admin.studio.catalog, "live", lambda: None, part=SMALLEST)
     key = (await uploads.begin(recording, "a.mp4", SMALLEST + 3))["key"]
     url = await uploads.part_url(recording, key, 2)
     async with aiohttp.ClientSession() as session:
@@ -119,37 +119,37 @@ async def test_an_address_is_for_one_part_alone(desk: UploadDesk) -> None:
     assert "X-Amz-Expires=900" in url
 
 
-async def test_the_doctor_tells_whether_the_dashboard_may(desk: UploadDesk) -> None:
+async def test_the_doctor_tells_whether_the_dashboard_may(admin: UploadFixture) -> None:
     """It asks the bucket as the dashboard's browser does; where nobody is allowed, it says what to do."""
-    address = f"{desk.front.url}/{desk.bucket.bucket}/live/files/a"
+    address = f"{admin.front.url}/{admin.bucket.bucket}/live/files/a"
     async with open_browser("https://watch.example.com") as browser:
-        assert (await may_upload(browser, address, desk.address)).outcome is Outcome.OK
-        found = await may_upload(browser, f"{desk.address}/health", desk.address)
+        assert (await may_upload(browser, address, admin.address)).outcome is Outcome.OK
+        found = await may_upload(browser, f"{admin.address}/health", admin.address)
     assert (found.outcome, "--uploads" in found.remedy) == (Outcome.WARNING, True)
 
 
-async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:
+async def test_what_ends_it(admin: UploadFixture, tmp_path: Path) -> None:
     """A wrong token, no such recording, nobody there, and an upload that was cancelled have their errors."""
     path = tmp_path / "best.mp4"
     make_file(path, SMALLEST)
     for address, token, recording, message in (
-        (desk.address, "x", desk.recording, "the operator's token is needed"),
-        (desk.address, desk.token, "x", "there is no such recording"),
-        ("http://127.0.0.1:9", desk.token, desk.recording, "does not answer at http://127.0.0.1:9"),
+        (admin.address, "x", admin.recording, "the operator's token is needed"),
+        (admin.address, admin.token, "x", "there is no such recording"),
+        ("http://127.0.0.1:9", admin.token, admin.recording, "does not answer at http://127.0.0.1:9"),
     ):
         with pytest.raises(AdminError, match=message):
             await upload_recording_file(address, token, recording, path)
-    desk.front.faults[1] = [Fault.ERROR] * 100
+    admin.front.faults[1] = [Fault.ERROR] * 100
     sending = asyncio.create_task(
-        upload_recording_file(desk.address, desk.token, desk.recording, path, rate=10_000_000)
+        upload_recording_file(admin.address, admin.token, admin.recording, path, rate=10_000_000)
     )
-    files = desk.studio.catalog.files
+    files = admin.studio.catalog.files
     (found,) = await eventually(files.uploading)
-    uploads = [upload async for upload in desk.store.uploads(f"live/files/{desk.recording}", deadline=60)]
+    uploads = [upload async for upload in admin.store.uploads(f"live/files/{admin.recording}", deadline=60)]
     assert [(key, name) for key, name, _ in uploads] == [(found.key, found.upload)]
-    await files.abandon(desk.recording)
+    await files.abandon(admin.recording)
     for _ in range(2):
-        await desk.store.abort(found.key, found.upload, deadline=60)
-    assert await desk.store.parts(found.key, found.upload, deadline=60) is None
+        await admin.store.abort(found.key, found.upload, deadline=60)
+    assert await admin.store.parts(found.key, found.upload, deadline=60) is None
     with pytest.raises(AdminError, match="this upload is over"):
         await sending

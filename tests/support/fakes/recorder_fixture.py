@@ -23,7 +23,7 @@ def _plain(body: bytes) -> bytes:
     return gzip.decompress(body) if body.startswith(GZIP) else body
 
 
-class FakeShelf(FakeParts):
+class FakeObjectStore(FakeParts):
     """Objects in memory with S3's conditional writes; each of ``faults`` is raised by one of the calls."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class RecorderFixture:
 
     def __init__(self, folder: Path) -> None:
         self.studio = CatalogFixture(folder)
-        self.store = FakeShelf()
+        self.store = FakeObjectStore()
         self.title: str | None = None
         self.new_recorder()
 

@@ -49,18 +49,18 @@ class ViewerApp:
         (folder / "secret.txt").write_text("secret")
         page = {"eventsUrl": "/live/events", "title": "Live"}
         setup = Setup(viewer, page, max_waiters, places, tracker=tracker is not None)
-        self.audience = ViewerServer(setup, lambda: self.now, tracker)
+        self.server = ViewerServer(setup, lambda: self.now, tracker)
         self.channel = Channel(6, lambda: self.now, self._observe, window=window, show=self._show)
         self._count = 0
-        self.app = self.audience.app
-        self.registry.register(MetricsCollector(self.audience.metrics))
+        self.app = self.server.app
+        self.registry.register(MetricsCollector(self.server.metrics))
         self._report = HealthReport("offline", 0, None)
         self.operator_app = make_operator_app(self.reported, self.registry)
 
     def report(self, report: HealthReport) -> None:
         """How ingest is from now on."""
         self._report = report
-        self.audience.handle(Ping(self.reported()))
+        self.server.handle(Ping(self.reported()))
 
     def reported(self) -> HealthReport:
         """How ingest is, with what it lists."""
@@ -92,9 +92,9 @@ class ViewerApp:
         return generate_latest(self.registry).decode()
 
     def _show(self, view: View) -> None:
-        self.audience.handle(view_delta(self.audience.stream.view, view))
+        self.server.handle(view_delta(self.server.stream.view, view))
 
     def _observe(self, event: Event) -> None:
         self._metrics(event)
         if message := message_of(event):
-            self.audience.handle(message)
+            self.server.handle(message)

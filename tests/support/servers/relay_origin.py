@@ -53,8 +53,8 @@ class SmallOrigin:
         self._start = datetime.now(UTC)
         self._numbers: Counter[str] = Counter()
         self._run = 0
-        self.audience = ViewerServer(Setup(Path("none"), tracker=True))
-        self.audience.app.router.add_get("/bucket/{path:.+}", self._object, name="bucket")
+        self.server = ViewerServer(Setup(Path("none"), tracker=True))
+        self.server.app.router.add_get("/bucket/{path:.+}", self._object, name="bucket")
         self.channel = Channel(window, lambda: datetime.now(UTC), self._observe, show=self._show)
         self.name_variants(*variants)
 
@@ -67,7 +67,7 @@ class SmallOrigin:
     def ping(self) -> None:
         """As ingest does twice a second."""
         report = HealthReport(self.channel.state, 0, None, trouble=self.trouble)
-        self.audience.handle(Ping(report))
+        self.server.handle(Ping(report))
 
     def publish(self, count: int = 1, *, run: int | None = None) -> None:
         """So many segments more of each variant."""
@@ -109,10 +109,10 @@ class SmallOrigin:
 
     def _observe(self, event: Event) -> None:
         if message := message_of(event):
-            self.audience.handle(message)
+            self.server.handle(message)
 
     def _show(self, view: View) -> None:
-        self.audience.handle(view_delta(self.audience.stream.view, view))
+        self.server.handle(view_delta(self.server.stream.view, view))
 
     async def _object(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
@@ -133,7 +133,7 @@ class SmallOrigin:
         """Serve, behind a proxy."""
         async with AsyncExitStack() as stack:
             sockets = listening_sockets(HOST, 0, "")
-            await stack.enter_async_context(serving(self.audience.app, sockets))
+            await stack.enter_async_context(serving(self.server.app, sockets))
             port = sockets[0].getsockname()[1]
             self.port = port
             self.proxy = await stack.enter_async_context(FaultProxy(port))

@@ -29,7 +29,7 @@ VIEWER = Path(__file__).resolve().parents[3] / "viewer"
 
 
 @dataclass
-class UploadDesk:
+class UploadFixture:
     """Parts are of 5 MiB, the least that R2 takes."""
 
     address: str
@@ -72,7 +72,7 @@ def make_file(path: Path, size: int, seed: int = 0) -> str:
 
 
 @asynccontextmanager
-async def upload_desk(folder: Path, bucket: SeaweedBucket) -> AsyncIterator[UploadDesk]:
+async def upload_desk(folder: Path, bucket: SeaweedBucket) -> AsyncIterator[UploadFixture]:
     """All of it, at work."""
     studio = CatalogFixture(folder / "state")
     async with AsyncExitStack() as stack:
@@ -101,7 +101,7 @@ async def upload_desk(folder: Path, bucket: SeaweedBucket) -> AsyncIterator[Uplo
         app = make_operator_app(lambda: report, CollectorRegistry(), dashboard, recordings=admin)
         address = await stack.enter_async_context(listening(app, HOST, free_ports(1)[0], "the test's port"))
         (recording,) = await studio.recordings()
-        yield UploadDesk(address, own_token(folder), front, store, studio, bucket, recording.id)
+        yield UploadFixture(address, own_token(folder), front, store, studio, bucket, recording.id)
 
 
 async def _no_page() -> None:

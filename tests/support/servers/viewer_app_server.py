@@ -49,10 +49,10 @@ class LongChannel:
 async def main(port: int, admin_port: int, segments: int, places: int) -> None:
     """Serve ``places`` connections until killed."""
     registry = process_registry()
-    audience = ViewerServer(Setup(Path("none"), max_connections=raise_file_limit(places)))
-    long = LongChannel(segments, lambda view: audience.handle(view_delta(audience.stream.view, view)))
-    registry.register(MetricsCollector(audience.metrics))
-    public, operator = audience.app, make_operator_app(lambda: audience.report, registry)
+    server = ViewerServer(Setup(Path("none"), max_connections=raise_file_limit(places)))
+    long = LongChannel(segments, lambda view: server.handle(view_delta(server.stream.view, view)))
+    registry.register(MetricsCollector(server.metrics))
+    public, operator = server.app, make_operator_app(lambda: server.report, registry)
     async with listening(public, HOST, port, "port"), listening(operator, HOST, admin_port, "admin port"):
         print(json.dumps({"segments": segments}), flush=True)
         while True:

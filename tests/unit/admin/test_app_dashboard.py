@@ -143,10 +143,10 @@ async def test_it_is_the_operators_alone(fixture: DashboardFixture, aiohttp_clie
 
 async def test_viewers_health_names_no_account(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """The viewers' /health names neither the bucket nor the account."""
-    audience = ViewerServer(Setup(tmp_path))
+    server = ViewerServer(Setup(tmp_path))
     report = HealthReport("live", 3, "bucket b-1 denies access", "account a-1 is nearly full")
-    audience.handle(Ping(public_health(lambda: report)()))
-    answer = await (await aiohttp_client(audience.app)).get("/health")
+    server.handle(Ping(public_health(lambda: report)()))
+    answer = await (await aiohttp_client(server.app)).get("/health")
     body = await answer.json()
     assert (answer.status, body["reason"], body["warning"]) == (503, NOT_PUBLIC, NOT_PUBLIC)
 

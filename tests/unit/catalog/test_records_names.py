@@ -25,7 +25,7 @@ from broadcaster.catalog.records import (
 )
 from broadcaster.doctor.bucket import ProbeObjects
 from tests.support.fakes.pipeline_parts import START, stored_segment
-from tests.support.fakes.recorder_fixture import FakeShelf
+from tests.support.fakes.recorder_fixture import FakeObjectStore
 from tests.support.judges.gate_cases import UNGUESSABLE
 
 PREFIXES = st.from_regex(r"[A-Za-z0-9_-]{1,8}(/[A-Za-z0-9_-]{1,8})?", fullmatch=True)
@@ -69,7 +69,7 @@ def keys_of(prefix: str, name: str, variant: str, run: Run, secret: bytes) -> It
         segment.key,
         segment.map_key or "",
         owner_key(prefix, secret),
-        ProbeObjects(FakeShelf(), prefix).key("x"),
+        ProbeObjects(FakeObjectStore(), prefix).key("x"),
     )
     yield unguessable(f"{prefix}/poster.jpg", secret)  # as the live poster does
     letters = LONG if secret else 14

@@ -29,8 +29,8 @@ HISTOGRAM = SentMetric(
 async def test_all_metrics_are_accepted(tmp_path: Path) -> None:
     """Each metric of the viewer server is in the list with its shape, and the list has no others."""
     (tmp_path / "index.html").write_text("<html><head></head></html>")
-    audience = ViewerServer(Setup(tmp_path, tracker=True, clips=True, recordings=True, signed=True))
-    sent = audience.pong().metrics
+    server = ViewerServer(Setup(tmp_path, tracker=True, clips=True, recordings=True, signed=True))
+    sent = server.pong().metrics
     assert accepted(sent) == (sent, set()), "a new metric needs a line in broadcaster/ipc/metrics.py"
     assert {metric.name for metric in sent} == set(ACCEPTED)
     assert all(map(fits, (GAUGE, COUNTER, HISTOGRAM)))

@@ -34,7 +34,7 @@ class Office(RecorderFixture):
     def open(self) -> None:
         catalog = self.studio.catalog
         self.uploads = Uploads(self.store, catalog, "live", self.recorder.write_soon, part=MIB)
-        self.sweeper = FileDeleter(self.store, catalog, lambda: self.now, prefix="live")
+        self.deleter = FileDeleter(self.store, catalog, lambda: self.now, prefix="live")
 
     async def recording(self) -> Recording:
         (name,) = await self.studio.recordings()
@@ -82,24 +82,24 @@ async def test_a_file_takes_the_place_of_another(office: Office) -> None:
     (entry,) = office.index()["recordings"]
     assert entry["file"] == {"url": f"../files/{first.rpartition('/')[2]}", "size": SIZE, "type": "video/mp4"}
     second = await office.bring("b")
-    await office.sweeper.sweep()
+    await office.deleter.sweep()
     assert first in office.store.objects_  # the index names it
     await office.recorder.write()
-    await office.sweeper.sweep()
+    await office.deleter.sweep()
     assert first in office.store.objects_  # it waits in the bin
     office.studio.now += timedelta(days=1)
-    await office.sweeper.sweep()
+    await office.deleter.sweep()
     assert [key for key in office.store.objects_ if "/files/" in key] == [second]
     parts = await office.studio.catalog.recordings.parts()
     (page,) = public_recordings(await office.studio.recordings(), parts, (), BASE).values()
     assert page.file
     assert (page.file.url, page.file.size) == (f"https://video.example.com/{second}", SIZE)
     await office.uploads.delete(await office.recording(), at_once=True)
-    await office.sweeper.sweep()
+    await office.deleter.sweep()
     assert second in office.store.objects_
     await office.recorder.write()
     assert office.index()["recordings"][0]["file"] is None
-    await office.sweeper.sweep()
+    await office.deleter.sweep()
     assert [key for key in office.store.objects_ if "/files/" in key] == []
 
 
@@ -122,9 +122,9 @@ async def test_a_file_that_is_being_deleted_does_not_come_back(
     monkeypatch.setattr(office.store, "delete", restored_meanwhile)
     office.store.faults.append(StorageUnavailable("no answer, though it may have been deleted"))
     with pytest.raises(StorageUnavailable):
-        await office.sweeper.sweep()
+        await office.deleter.sweep()
     assert await files.bin() == []
-    await office.sweeper.sweep()
+    await office.deleter.sweep()
     assert (await office.recording()).file is None
     assert await files.removed(office.now) == []
     assert [key for key in office.store.objects_ if "/files/" in key] == []
@@ -144,7 +144,7 @@ async def test_it_goes_on(office: Office) -> None:
     with pytest.raises(NotPossible, match="over"):
         await office.uploads.part_url(await office.recording(), key, 1)
     await office.recorder.write()
-    await office.sweeper.sweep()
+    await office.deleter.sweep()
     assert [found[0] for found in office.store.uploads_.values()] == [both[0]]
 
 
@@ -197,13 +197,13 @@ async def test_it_goes_with_its_recording(office: Office) -> None:
     book = office.studio.catalog.recordings
     book.keep(old.id, None)
     book.remove(old)  # as it was
-    await office.sweeper.sweep()
+    await office.deleter.sweep()
     assert key in office.store.objects_
     book.remove(await office.recording())
     office.store.faults = [StorageUnavailable("not now")]
     with pytest.raises(StorageUnavailable):
-        await office.sweeper.sweep()
-    await office.sweeper.sweep()
+        await office.deleter.sweep()
+    await office.deleter.sweep()
     assert key not in office.store.objects_
     assert office.store.uploads_ == {}
     with pytest.raises(NotPossible, match="gone"):
@@ -216,14 +216,14 @@ async def test_an_upload_that_nobody_goes_on_with(office: Office) -> None:
     etag = office.send()
     await office.recorder.write()
     office.now += timedelta(days=6, hours=23)
-    await office.sweeper.sweep()
+    await office.deleter.sweep()
     assert len(office.store.uploads_) == 1
     office.now += timedelta(hours=2)
     recording = await office.recording()
     await office.studio.catalog.files.removed(office.now - timedelta(days=7))
     with pytest.raises(NotPossible, match="over"):
         await office.uploads.complete(recording, key, etag)
-    await office.sweeper.sweep()
+    await office.deleter.sweep()
     assert office.store.uploads_ == {}
 
 
@@ -263,7 +263,7 @@ async def test_it_comes_back_with_its_recording(office: Office, tmp_path: Path) 
     assert office.index() == before
     assert (await strays.sweep(office.store, office.studio.catalog, "live", (), dry_run=True))["objects"] == 0
     office.studio.catalog.recordings.remove(await office.recording())
-    await office.sweeper.sweep()
+    await office.deleter.sweep()
     assert key not in office.store.objects_
 
 

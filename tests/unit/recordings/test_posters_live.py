@@ -15,7 +15,7 @@ from broadcaster.recordings.posters import KeyFrameFolder, LivePoster
 from broadcaster.upload.spool import Spool
 from tests.support.fakes.ffmpeg import FakeFfmpeg
 from tests.support.fakes.pipeline_parts import START, file_of, stored_segment
-from tests.support.fakes.recorder_fixture import FakeShelf
+from tests.support.fakes.recorder_fixture import FakeObjectStore
 from tests.support.waiting import eventually
 
 SECOND = timedelta(seconds=1)
@@ -41,7 +41,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = FakeShelf()
+        self.store = FakeObjectStore()
         self.spool = Spool(folder / "spool", 10**9)
         self.frames = KeyFrameFolder(folder / "pictures")
         self.ffmpeg = FakeFfmpeg()

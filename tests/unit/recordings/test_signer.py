@@ -75,7 +75,7 @@ def test_an_address_is_the_same_at_the_same_time() -> None:
     assert Signer(bucket, START + timedelta(hours=1), timedelta(days=7)).url("live/r1/0/a b.ts") != number
 
 
-class Desk(ObjectStore):
+class SignerFixture(ObjectStore):
     """A bucket with one recording, and the playlists that were shown."""
 
     def __init__(self) -> None:
@@ -110,36 +110,36 @@ class Desk(ObjectStore):
 
 async def test_one_text_in_an_hour() -> None:
     """What is asked for is signed as of the full hour, and may be kept until the next one."""
-    desk = Desk()
-    task = asyncio.create_task(desk.signing.run())
-    desk.signing.want([MEDIA])
-    await desk.until_signed(1)
-    (playlist,) = desk.signed
+    fixture = SignerFixture()
+    task = asyncio.create_task(fixture.signing.run())
+    fixture.signing.want([MEDIA])
+    await fixture.until_signed(1)
+    (playlist,) = fixture.signed
     assert (playlist.path, playlist.max_age) == (MEDIA, 47 * 60 + 30)
     assert playlist.gzipped
     text = gzip.decompress(base64.b64decode(playlist.gzipped)).decode()
     assert "https://b/live/r1/0/a b.ts?090000" in text
-    desk.signing.want([MEDIA])  # of one who had not read the answer yet
-    desk.signing.want(["recordings/none/playlist.m3u8"])
-    await desk.until_signed(2)
-    assert (desk.signed[1].path, desk.signed[1].gzipped) == ("recordings/none/playlist.m3u8", None)
+    fixture.signing.want([MEDIA])  # of one who had not read the answer yet
+    fixture.signing.want(["recordings/none/playlist.m3u8"])
+    await fixture.until_signed(2)
+    assert (fixture.signed[1].path, fixture.signed[1].gzipped) == ("recordings/none/playlist.m3u8", None)
     task.cancel()
 
 
 async def test_strangers_cannot_ask_for_much() -> None:
     """One at a time, a few that wait, and nothing but playlists of recordings and clips."""
-    desk = Desk()
-    desk.gate.clear()
-    task = asyncio.create_task(desk.signing.run())
-    desk.signing.want(NONE)
-    assert [(item.path, item.gzipped) for item in desk.signed] == [(path, None) for path in NONE]
-    desk.signed.clear()
-    desk.signing.want(f"recordings/{number}/playlist.m3u8" for number in range(100))
+    fixture = SignerFixture()
+    fixture.gate.clear()
+    task = asyncio.create_task(fixture.signing.run())
+    fixture.signing.want(NONE)
+    assert [(item.path, item.gzipped) for item in fixture.signed] == [(path, None) for path in NONE]
+    fixture.signed.clear()
+    fixture.signing.want(f"recordings/{number}/playlist.m3u8" for number in range(100))
     await asyncio.sleep(0)
-    assert desk.read == ["live/recordings/0/playlist.m3u8"]
-    desk.gate.set()
-    await desk.until_signed(MOST)
-    assert desk.read == [f"live/recordings/{number}/playlist.m3u8" for number in range(MOST)]
+    assert fixture.read == ["live/recordings/0/playlist.m3u8"]
+    fixture.gate.set()
+    await fixture.until_signed(MOST)
+    assert fixture.read == [f"live/recordings/{number}/playlist.m3u8" for number in range(MOST)]
     task.cancel()
 
 
@@ -150,30 +150,30 @@ def public_recordings() -> PublicRecording:
 
 async def test_viewers_get_what_was_signed(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """All who ask meanwhile wait for the one that ingest signs; it is kept, and goes with its recording."""
-    audience = ViewerServer(Setup(tmp_path, recordings=True, signed=True))
+    server = ViewerServer(Setup(tmp_path, recordings=True, signed=True))
     recording = public_recordings()
-    audience.handle(recordings_delta({}, {recording.path: recording}))
-    client = await aiohttp_client(audience.app)
+    server.handle(recordings_delta({}, {recording.path: recording}))
+    client = await aiohttp_client(server.app)
     asking = [asyncio.create_task(client.get(f"/{MEDIA}")) for _ in range(3)]
 
     async def until_asked(path: str) -> None:
-        await eventually(lambda: audience.pong().playlists_to_sign == (path,))
+        await eventually(lambda: server.pong().playlists_to_sign == (path,))
 
     await until_asked(f"recordings/{NAME}/playlist.m3u8")
-    audience.handle(SignedPlaylist(f"recordings/{NAME}/playlist.m3u8", packed(MAIN), 60))
+    server.handle(SignedPlaylist(f"recordings/{NAME}/playlist.m3u8", packed(MAIN), 60))
     await until_asked(MEDIA)
-    audience.handle(SignedPlaylist(MEDIA, packed(VOD), 600))
+    server.handle(SignedPlaylist(MEDIA, packed(VOD), 600))
     for answer in [await task for task in asking] + [await client.get(f"/{MEDIA}?x=1")]:
         assert await answer.text() == VOD
         assert answer.headers["Cache-Control"] == "public, max-age=600"
         assert answer.content_type == "application/vnd.apple.mpegurl"
-    audience.handle(SignedPlaylist(f"recordings/{NAME}/1/playlist.m3u8", None, 5))
+    server.handle(SignedPlaylist(f"recordings/{NAME}/1/playlist.m3u8", None, 5))
     others = "0/other.m3u8", "9/playlist.m3u8", "part-2/playlist.m3u8", "a/b/playlist.m3u8", "1/playlist.m3u8"
     paths = [f"/recordings/{NAME}/{other}" for other in others]
     paths += ["/recordings/another/0/playlist.m3u8", f"/clips/{NAME}/0/playlist.m3u8"]
     assert [(await client.get(path)).status for path in paths] == [404] * len(paths)
-    assert audience.pong().playlists_to_sign == ()
-    audience.handle(recordings_delta({recording.path: recording}, {}))
+    assert server.pong().playlists_to_sign == ()
+    server.handle(recordings_delta({recording.path: recording}, {}))
     assert (await client.get(f"/{MEDIA}")).status == 404
 
 

@@ -20,7 +20,7 @@ from broadcaster.service.components import TAKEOVER
 from broadcaster.upload.uploader import WarmUploads
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.lease_bucket import LeaseBucket
-from tests.support.fakes.recorder_fixture import FakeShelf, RecorderFixture
+from tests.support.fakes.recorder_fixture import FakeObjectStore, RecorderFixture
 from tests.support.waiting import eventually
 
 
@@ -36,7 +36,7 @@ def settings_of(folder: Path) -> Settings:
     )
 
 
-class HangingShelf(FakeShelf):
+class HangingStore(FakeObjectStore):
     """A bucket that answers no question for recordings before ``answers`` is set."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ async def test_the_stream_does_not_wait_for_recordings(
     await own.renew()
     room = RecorderFixture(tmp_path / "state")
     room.restart(30 * timedelta(days=1))
-    studio, room.store = room.studio, HangingShelf()
+    studio, room.store = room.studio, HangingStore()
     room.store.objects_ = before.store.objects_
     studio.now, studio.count = before.studio.now, before.studio.count
     bucket.seconds = 2 * bucket.ttl
@@ -165,7 +165,7 @@ async def test_a_listener_that_closes_slowly(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(standby, "listening", closes_slowly)
     studio, settings = CatalogFixture(tmp_path / "state"), settings_of(tmp_path)
-    renewing, store = asyncio.create_task(own.run()), FakeShelf()
+    renewing, store = asyncio.create_task(own.run()), FakeObjectStore()
     assert await standby.stand_by(
         *(settings, studio.catalog, store, own, []),
         warm=WarmUploads(store, "live"),

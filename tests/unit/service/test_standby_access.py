@@ -17,7 +17,7 @@ from broadcaster.service import standby
 from broadcaster.service.components import peppers_of, shared_settings
 from broadcaster.service.standby import SharedAccess, standby_report
 from tests.support.fakes.lease_bucket import LeaseBucket
-from tests.support.fakes.recorder_fixture import FakeShelf
+from tests.support.fakes.recorder_fixture import FakeObjectStore
 from tests.support.waiting import eventually
 
 NEVER = 2**33  # seconds since the epoch
@@ -41,12 +41,12 @@ def settings_of(folder: Path, **more: str) -> Settings:
 
 
 @asynccontextmanager
-async def leading(shelf: FakeShelf, settings: Settings) -> AsyncIterator[tuple[Keeper, SharedAccess]]:
+async def leading(store: FakeObjectStore, settings: Settings) -> AsyncIterator[tuple[Keeper, SharedAccess]]:
     """A leader's keeper, and what writes its state into the bucket."""
     lease = LeaseBucket().owner("a", standby=True)
     await lease.renew()
     keeper = Keeper(settings.state_dir, mode=settings.access, peppers=peppers_of(settings))
-    access = SharedAccess(shelf, settings)
+    access = SharedAccess(store, settings)
     run = access.share(keeper, lease)
 
     async def write() -> None:
@@ -61,11 +61,11 @@ async def leading(shelf: FakeShelf, settings: Settings) -> AsyncIterator[tuple[K
 
 async def test_the_next_leader_knows(tmp_path: Path) -> None:
     """An invitation or a revocation is in the bucket when the command returns; nothing there can be read."""
-    shelf, settings = FakeShelf(), settings_of(tmp_path / "a")
-    other = SharedAccess(shelf, settings_of(tmp_path / "b"))
+    store, settings = FakeObjectStore(), settings_of(tmp_path / "a")
+    other = SharedAccess(store, settings_of(tmp_path / "b"))
     assert await other.adopt()
     assert other.fault == "the leader has not written yet who may watch"
-    async with leading(shelf, settings) as (keeper, access):
+    async with leading(store, settings) as (keeper, access):
         for name in ("Aunt Rose", "Mallory"):
             invitation = await keeper.invite(name, NEVER)
         await keeper.revoke(invitation.grant)
@@ -74,7 +74,7 @@ async def test_the_next_leader_knows(tmp_path: Path) -> None:
         found = Keeper(tmp_path / "b" / "state", mode="invitation")
         assert [invitation.name for invitation in found.invitations] == ["Aunt Rose"]
         assert found.grants() == keeper.grants()
-        ((key, body),) = shelf.objects_.items()
+        ((key, body),) = store.objects_.items()
         assert "access" not in key.removesuffix("-access.bin")
         for secret in (b"Rose", keeper.grants().secret.encode(), *map(str.encode, keeper.grants().ends)):
             assert secret not in body
@@ -82,12 +82,12 @@ async def test_the_next_leader_knows(tmp_path: Path) -> None:
 
 async def test_the_next_leader_recognises_the_passphrase(tmp_path: Path) -> None:
     """By the secret of both, without which state folder and bucket have nothing but the argon2 hash of it."""
-    shelf, words = FakeShelf(), "of some words"
+    store, words = FakeObjectStore(), "of some words"
     given = {"BROADCASTER_ACCESS": "passphrase"}
     ours, theirs = (settings_of(tmp_path / name, **given) for name in "ab")
-    async with leading(shelf, ours) as (keeper, _):
+    async with leading(store, ours) as (keeper, _):
         await keeper.set_passphrase(words)
-        assert await SharedAccess(shelf, theirs).adopt()
+        assert await SharedAccess(store, theirs).adopt()
     found = Keeper(theirs.state_dir, peppers=peppers_of(theirs))
     assert not found.is_unconfirmed
     answers = list[PassphraseAnswer]()
@@ -95,7 +95,7 @@ async def test_the_next_leader_recognises_the_passphrase(tmp_path: Path) -> None
         found(PassphraseTry("1", text), answers.append)
     assert [answer.token is not None for answer in answers] == [False, True]
     alone = settings_of(tmp_path / "b", **given, BROADCASTER_STANDBY="", BROADCASTER_ACCESS_SECRET="")
-    ((_, body),) = shelf.objects_.items()
+    ((_, body),) = store.objects_.items()
     for settings in (ours, theirs):
         assert passphrase_in(settings.state_dir, peppers_of(settings)) == (True, True)
         assert passphrase_in(settings.state_dir, peppers_of(alone)) == (True, False)
@@ -108,15 +108,15 @@ async def test_a_bucket_that_does_not_answer(tmp_path: Path, monkeypatch: pytest
     """Who stands by does not lead before it has read; who leads says that a standby does not know."""
     monkeypatch.setattr(standby, "READ_WITHIN", 0.1)
     monkeypatch.setattr(standby, "TRY_EVERY", 0.01)
-    shelf = FakeShelf()
-    other = SharedAccess(shelf, settings_of(tmp_path / "b"))
-    async with leading(shelf, settings_of(tmp_path / "a")) as (keeper, access):
-        await eventually(lambda: shelf.objects_)
-        shelf.faults = [StorageUnavailable("no answer")] * 1000
+    store = FakeObjectStore()
+    other = SharedAccess(store, settings_of(tmp_path / "b"))
+    async with leading(store, settings_of(tmp_path / "a")) as (keeper, access):
+        await eventually(lambda: store.objects_)
+        store.faults = [StorageUnavailable("no answer")] * 1000
         assert not await other.adopt()
         await keeper.invite("Aunt Rose", NEVER)
         assert access.fault == "no answer"
-        shelf.faults.clear()
+        store.faults.clear()
         await eventually(lambda: access.fault is None)
         assert await other.adopt()
         assert len([*Keeper(tmp_path / "b" / "state", mode="invitation").invitations]) == 1
@@ -124,10 +124,10 @@ async def test_a_bucket_that_does_not_answer(tmp_path: Path, monkeypatch: pytest
 
 async def test_another_secret(tmp_path: Path) -> None:
     """A standby with another secret lets nobody in, and its health and the check say so."""
-    shelf, settings = FakeShelf(), settings_of(tmp_path / "a")
+    store, settings = FakeObjectStore(), settings_of(tmp_path / "a")
     wrong = settings_of(tmp_path / "b", BROADCASTER_ACCESS_SECRET="another-one-that-is-as-long-as-the-first")
-    other = SharedAccess(shelf, wrong)
-    async with leading(shelf, settings) as (keeper, _):
+    other = SharedAccess(store, wrong)
+    async with leading(store, settings) as (keeper, _):
         await keeper.invite("Aunt Rose", NEVER)
         assert await other.adopt()
     warning = standby_report(None, other).warning

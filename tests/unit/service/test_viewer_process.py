@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from broadcaster.ipc.messages import HealthReport, PublicRecording, Setup, State, View
-from broadcaster.service import viewer_process as audience
+from broadcaster.service import viewer_process
 from broadcaster.service.viewer_process import ViewerProcess
 from tests.support.fakes.pipeline_parts import START
 from tests.support.waiting import eventually
@@ -82,7 +82,7 @@ def _fails(*_: object) -> NoReturn:
 @pytest.mark.parametrize(
     "break_it",
     [
-        lambda patch, _: patch.setattr(audience, "encode", _fails),
+        lambda patch, _: patch.setattr(viewer_process, "encode", _fails),
         lambda patch, process: patch.setattr(process, "_keep_counts", _fails),
     ],
     ids=["while it gets the view", "while its counts are kept"],
@@ -99,8 +99,8 @@ async def test_a_failure_of_our_own_leaves_no_process(
         started.append(await asyncio.create_subprocess_exec("sleep", "60"))
         return started[-1], ours
 
-    monkeypatch.setattr(audience, "start_viewer_process", start)
-    monkeypatch.setattr(audience, "UNANSWERED_AT_START", 1)
+    monkeypatch.setattr(viewer_process, "start_viewer_process", start)
+    monkeypatch.setattr(viewer_process, "UNANSWERED_AT_START", 1)
     process = ViewerProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
     break_it(monkeypatch, process)
     try:
@@ -131,7 +131,7 @@ async def test_a_viewer_server_that_missed_a_change_is_replaced(
     running = asyncio.create_task(process.run())
     try:
         await process.ready.wait()
-        monkeypatch.setattr(audience, "encode", _fails)
+        monkeypatch.setattr(viewer_process, "encode", _fails)
         with pytest.raises(TypeError):
             change(process)
         monkeypatch.undo()

@@ -60,7 +60,7 @@ class House:
 
     def open(self, retention: timedelta | None, prefix: str = "live") -> None:
         self.catalog = Catalog(self.folder, self.clock, retention)
-        self.sweeper = RetentionDeleter(self.bucket, self.catalog, prefix=prefix)
+        self.deleter = RetentionDeleter(self.bucket, self.catalog, prefix=prefix)
 
     def restart(self, retention: timedelta | None = WINDOW, prefix: str = "live") -> None:
         self.catalog.close()
@@ -80,7 +80,7 @@ class House:
         """Let time pass (seconds), sweep, and return what was deleted by it."""
         self.now += timedelta(seconds=after)
         self.bucket.deleted.clear()
-        await self.sweeper.sweep()
+        await self.deleter.sweep()
         return list(self.bucket.deleted)
 
 
@@ -120,7 +120,7 @@ async def test_nothing_goes_before_its_availability_time(house: House) -> None:
     assert await house.sweep(after=29.8) == []
     assert await house.sweep(after=0.1) == ["live/b"]
     assert await house.sweep(after=1000) == []
-    assert house.sweeper.deleted == 2
+    assert house.deleter.deleted == 2
 
 
 def test_a_jumping_clock_changes_nothing() -> None:
@@ -211,7 +211,7 @@ async def test_one_that_cannot_be_deleted_blocks_no_other(
     assert await house.sweep(after=POSTPONED.total_seconds()) == ["live/0"]
     (line,) = (record.getMessage() for record in caplog.records)
     assert re.fullmatch(r"deletions fail since \S+: AccessDenied", line)
-    assert house.sweeper.deleted == 3
+    assert house.deleter.deleted == 3
 
 
 async def test_kept_for_ever(house: House) -> None:
@@ -234,7 +234,7 @@ async def test_a_failure_is_tried_again(house: House, caplog: pytest.LogCaptureF
     house.bucket.failure = StorageUnavailable("busy")
     for _ in range(3):
         assert await house.sweep(after=30) == []
-    assert house.sweeper.deleted == 0
+    assert house.deleter.deleted == 0
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert re.fullmatch(r"deletions fail since \S+: busy", record.getMessage())

@@ -47,9 +47,9 @@ class Ingest:
     """Ingest, with messages as bytes in both directions."""
 
     def __init__(
-        self, audience: ViewerServer, studio: CatalogFixture, bounds: ViewerClipLimits = PLENTY
+        self, server: ViewerServer, studio: CatalogFixture, bounds: ViewerClipLimits = PLENTY
     ) -> None:
-        self.audience = audience
+        self.server = server
         self.studio = studio
         self.now = 0.0
         self.notifications = 0
@@ -71,21 +71,21 @@ class Ingest:
                     await self.ping()
 
     async def ping(self) -> None:
-        for wish in await sent(self.audience):
+        for wish in await sent(self.server):
             self.makes(wish, self.answer)
         clips = await self.studio.catalog.clips.all()
-        self.audience.handle(RecordingsDelta(tuple(public_recordings(clip.id) for clip in clips)))
+        self.server.handle(RecordingsDelta(tuple(public_recordings(clip.id) for clip in clips)))
 
     def answer(self, answer: ClipAnswer) -> None:
         message = decode(encode(answer)[LENGTH.size :])
         assert isinstance(message, ClipAnswer)
-        self.audience.handle(message)
+        self.server.handle(message)
 
 
-async def sent(audience: ViewerServer) -> tuple[ClipRequest, ...]:
+async def sent(server: ViewerServer) -> tuple[ClipRequest, ...]:
     """The clip requests of a pong, as bytes."""
     reader = asyncio.StreamReader()
-    reader.feed_data(encode_pong(audience.pong()))
+    reader.feed_data(encode_pong(server.pong()))
     return (await receive_pong(reader)).clip_requests
 
 
@@ -103,12 +103,12 @@ async def running(
     folder: Path, make: AiohttpClient, bounds: ViewerClipLimits = PLENTY
 ) -> AsyncIterator[tuple[Client, Ingest]]:
     """Ingest, the viewer server, and a viewer."""
-    audience, studio = viewer_server_in(folder), CatalogFixture(folder / "studio")
+    server, studio = viewer_server_in(folder), CatalogFixture(folder / "studio")
     studio.restart(timedelta(days=1))
     studio.publish(count=10)
-    ingest = Ingest(audience, studio, bounds)
+    ingest = Ingest(server, studio, bounds)
     task = asyncio.create_task(ingest.run())
-    yield await make(audience.app), ingest
+    yield await make(server.app), ingest
     task.cancel()
     studio.catalog.close()
 
@@ -130,7 +130,7 @@ async def test_a_clip_is_made_and_has_a_page(tmp_path: Path, aiohttp_client: Aio
         assert (clip.begin, clip.end, clip.viewer) == (START, START + 6 * SECOND, True)
         assert (await client.get(found["path"])).status == 200
         assert (await (await client.get("/recordings/newest.json")).json())["recordings"] == []
-        assert counted(ingest.audience)["made"] == 1
+        assert counted(ingest.server)["made"] == 1
 
 
 async def test_a_rehearsal(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
@@ -171,11 +171,11 @@ async def test_off_by_default(tmp_path: Path, aiohttp_client: AiohttpClient) -> 
 )
 async def test_malformed_requests(tmp_path: Path, aiohttp_client: AiohttpClient, body: Any) -> None:  # noqa: ANN401
     """A malformed request is a 400, counts toward no limit, and is not sent to ingest."""
-    audience = viewer_server_in(tmp_path)
-    client = await aiohttp_client(audience.app)
+    server = viewer_server_in(tmp_path)
+    client = await aiohttp_client(server.app)
     for _ in range(2 * NETWORK_BURST):
         assert (await ask(client, body))[0] == 400
-    assert await sent(audience) == ()
+    assert await sent(server) == ()
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ async def test_ingest_does_not_answer(
         ingest.is_up = False
         status, found = await ask(client)
         assert (status, found["after"]) == (503, "5")
-        assert await sent(ingest.audience) == ()
+        assert await sent(ingest.server) == ()
         # Ingest has the wish in time and answers too late: nobody would ever find the clip.
         answers: list[ClipAnswer] = []
         wish = ClipRequest("1", START, START + 6 * SECOND)
@@ -255,13 +255,13 @@ async def test_waiting_requests_are_limited(
 ) -> None:
     """Waiting requests are limited in both processes, and so are remembered addresses."""
     monkeypatch.setattr("broadcaster.viewer_server.clips.BURST", 1000)
-    audience, studio = viewer_server_in(tmp_path), CatalogFixture(tmp_path / "studio")
-    client = await aiohttp_client(audience.app)
+    server, studio = viewer_server_in(tmp_path), CatalogFixture(tmp_path / "studio")
+    client = await aiohttp_client(server.app)
     asking = [asyncio.create_task(ask(client)) for _ in range(AT_ONCE + 5)]
     await eventually(lambda: sum(request.done() for request in asking) == 5)
     assert {request.result()[0] for request in asking if request.done()} == {429}
     waiting = [request for request in asking if not request.done()]
-    wishes = await sent(audience)
+    wishes = await sent(server)
     assert len(wishes) == AT_ONCE
 
     answers: list[ClipAnswer] = []
@@ -269,7 +269,7 @@ async def test_waiting_requests_are_limited(
     for wish in [*wishes, wishes[0]]:
         ingest(wish, answers.append)
     assert [answer.refusal for answer in answers] == ["away"] * (AT_ONCE + 1 - QUEUE)
-    await audience.app.shutdown()  # the process ends: everybody is let go of
+    await server.app.shutdown()  # the process ends: everybody is let go of
     assert {status for status, _ in await asyncio.gather(*waiting)} == {503}
     studio.catalog.close()
 
@@ -286,9 +286,9 @@ async def test_a_restart_in_between(tmp_path: Path, aiohttp_client: AiohttpClien
             ingest.answer(nonsense)
         ingest.is_up = False
         leaving = asyncio.create_task(ask(client))
-        await eventually(lambda: counted(ingest.audience)["taken"] == 1)
+        await eventually(lambda: counted(ingest.server)["taken"] == 1)
         leaving.cancel()
-        await eventually(lambda: counted(ingest.audience)["taken"] == 0)
+        await eventually(lambda: counted(ingest.server)["taken"] == 0)
         ingest.is_up = True
         assert (await ask(client))[0] == 201
         assert len(await ingest.studio.catalog.clips.all()) == 1
@@ -329,8 +329,8 @@ async def test_a_hostile_viewer_server(tmp_path: Path) -> None:
     studio.catalog.close()
 
 
-def counted(audience: ViewerServer) -> dict[str, float]:
+def counted(server: ViewerServer) -> dict[str, float]:
     """Requests by outcome, and the number of waiting requests."""
-    metrics = {metric.name: metric.samples for metric in audience.metrics()}
+    metrics = {metric.name: metric.samples for metric in server.metrics()}
     found = {labels[0]: value for labels, value in metrics["viewers_clips"].items()}
     return found | {"taken": metrics["long_requests"][("clips",)]}

@@ -70,15 +70,15 @@ async def test_new_playlists_follow_at_once(site: ViewerApp, client: Client) -> 
     """A page can distinguish such an end from that of the stream, whether it was there or comes meanwhile."""
     stream = await client.get("/live/events")
     assert (await next_event(stream))[1]["goingOn"] is False
-    site.audience.handle(Ended(site.now, going_on=True))
+    site.server.handle(Ended(site.now, going_on=True))
     assert (await next_event(stream))[1]["goingOn"] is True
     stream.close()
-    site.audience.event_stream.most += 1
+    site.server.event_stream.most += 1
     stream = await client.get("/live/events")
     assert (await next_event(stream))[1]["goingOn"] is True
-    site.audience.handle(Started(("0",), 4, "s", site.now))
+    site.server.handle(Started(("0",), 4, "s", site.now))
     await next_event(stream)
-    assert site.audience.event_stream.state()["goingOn"] is False
+    assert site.server.event_stream.state()["goingOn"] is False
 
 
 async def test_a_viewer_problem_is_sent_when_it_changes(site: ViewerApp, client: Client) -> None:
@@ -91,7 +91,7 @@ async def test_a_viewer_problem_is_sent_when_it_changes(site: ViewerApp, client:
     fields, data = await next_event(stream)
     assert fields["event"] == "trouble"
     assert data == {"now": site.now.timestamp() * 1000, "trouble": "delivery"}
-    assert site.audience.event_stream.state()["trouble"] == "delivery"
+    assert site.server.event_stream.state()["trouble"] == "delivery"
     site.report(HealthReport("live", 0, None, trouble="encoder"))
     assert (await next_event(stream))[1]["trouble"] == "encoder"
     site.report(HealthReport("live", 0, None))
@@ -107,8 +107,8 @@ def test_a_silent_ingest_is_trouble(
         site.go_live("0")
     site.report(HealthReport("live", 0, None))
     monkeypatch.setattr("broadcaster.viewer_server.app.SILENT", -1.0)
-    site.audience.refresh_status()
-    assert site.audience.event_stream.state()["trouble"] == trouble
+    site.server.refresh_status()
+    assert site.server.event_stream.state()["trouble"] == trouble
 
 
 class Busy(EventSourceResponse):
@@ -136,7 +136,7 @@ class Busy(EventSourceResponse):
 async def test_nothing_waits_for_the_next_event(site: ViewerApp) -> None:
     """What happens while a page still gets another event follows right after."""
     busy = Busy()
-    reader = Reader(site.audience.event_stream, busy)
+    reader = Reader(site.server.event_stream, busy)
     reading = asyncio.create_task(reader.run(site.channel.clock))
     await asyncio.sleep(0)  # it is being sent the state
     site.go_live("0")
@@ -179,7 +179,7 @@ async def test_the_limit_of_event_streams(site: ViewerApp, client: Client) -> No
     assert refused.headers["Cache-Control"] == "no-store"
     assert refused.headers["Retry-After"]
     stream.close()
-    await eventually(lambda: site.audience.event_stream.readers == 0)
+    await eventually(lambda: site.server.event_stream.readers == 0)
     assert (await client.get("/live/events")).status == 200
 
 

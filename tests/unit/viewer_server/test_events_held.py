@@ -43,7 +43,7 @@ async def test_events_come_as_they_happen(site: ViewerApp, client: Client) -> No
     assert "segments" not in first["state"]
     assert (first["events"], first["share"], first["every"], first["kept"]) == ([], 1.0, 25, 1)
     waiting = [asyncio.create_task(read(client, f"/live/events/{first['serial']}")) for _ in range(20)]
-    log = site.audience.event_stream.held
+    log = site.server.event_stream.held
     await eventually(lambda: log.waiting == 20)
     site.go_live("0")
     answers = await asyncio.gather(*waiting)
@@ -65,7 +65,7 @@ async def test_segments_are_sent_to_pages_that_ask(site: ViewerApp, client: Clie
     first = await read(client, "/live/segments/now")
     assert [segment["variant"] for segment in first["segments"]] == ["0", "1"]
     waiting = asyncio.create_task(read(client, f"/live/segments/{first['serial']}"))
-    await eventually(lambda: site.audience.event_stream.held_segments.waiting == 1)
+    await eventually(lambda: site.server.event_stream.held_segments.waiting == 1)
     site.publish("0")
     site.publish("1")
     answer = await waiting
@@ -99,8 +99,8 @@ async def test_no_answer_can_be_asked_for_in_a_loop(
     for number in range(event_stream.KEPT + 20):
         site.report(HealthReport("live", 0, None, trouble="delivery" if number % 2 else None))
         site.publish()
-    for log in (site.audience.event_stream.held, site.audience.event_stream.held_segments):
-        path = "/live/events/" if log is site.audience.event_stream.held else "/live/segments/"
+    for log in (site.server.event_stream.held, site.server.event_stream.held_segments):
+        path = "/live/events/" if log is site.server.event_stream.held else "/live/segments/"
         latest = log.serial
         keys = [0, 1, latest - 1000, *range(latest - 70, latest + 3), 10**15, 10**16 - 1]
         for key in keys:
@@ -114,22 +114,22 @@ async def test_no_answer_can_be_asked_for_in_a_loop(
                 assert (response.status, kept(response)) == (404, 1)
                 assert key > latest
     await site.app.shutdown()
-    response = await client.get(f"/live/events/{site.audience.event_stream.held.serial}")
+    response = await client.get(f"/live/events/{site.server.event_stream.held.serial}")
     assert (response.status, kept(response), response.headers["Retry-After"]) == (503, 1, "2")
 
 
 async def test_a_page_of_the_process_before_gets_the_state(site: ViewerApp, client: Client) -> None:
     """Serials begin at the clock, so that those of a process before are older, and are not used again."""
-    latest = site.audience.event_stream.held.serial
+    latest = site.server.event_stream.held.serial
     answer = await read(client, f"/live/events/{latest - 5000}")
     assert (answer["serial"], answer["state"]["state"], answer["kept"]) == (latest, "offline", 1)
 
 
 async def test_requests_end_when_the_service_stops(site: ViewerApp, client: Client) -> None:
     """Those that wait are refused; a cache gives the refusal to all that wait for it."""
-    serial = site.audience.event_stream.held.serial
+    serial = site.server.event_stream.held.serial
     waiting = asyncio.create_task(client.get(f"/live/events/{serial}"))
-    await eventually(lambda: site.audience.event_stream.held.waiting == 1)
+    await eventually(lambda: site.server.event_stream.held.waiting == 1)
     await site.app.shutdown()
     response = await waiting
     assert (response.status, kept(response)) == (503, 1)
@@ -145,16 +145,16 @@ async def test_the_number_of_viewers_comes_with_the_time(
     site: ViewerApp, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages are woken once in 20 s for both, and at once for a share of reports that has changed by much."""
-    site.audience.event_stream.send_starting(site.now)
-    serial = site.audience.event_stream.held.serial
+    site.server.event_stream.send_starting(site.now)
+    serial = site.server.event_stream.held.serial
     for number in range(40):
         report = json.dumps({"seconds": 0, "viewer": name_of(number)})
         assert (await client.post("/live/beacon", data=report)).status == 204
-    site.audience.refresh_status()
-    assert site.audience.event_stream.held.serial == serial
+    site.server.refresh_status()
+    assert site.server.event_stream.held.serial == serial
     monkeypatch.setattr(event_stream, "HOLD", 0.05)
     assert (await read(client, f"/live/events/{serial}"))["events"] == [["viewers", {"viewers": 40}]]
-    site.audience.event_stream.send_viewers(10_000)
+    site.server.event_stream.send_viewers(10_000)
     answer = await read(client, f"/live/events/{serial + 1}")
     assert answer["events"] == [["reports", {"share": 0.064, "every": 400}]]
     assert (answer["share"], answer["every"]) == (0.064, 400)

@@ -44,9 +44,9 @@ def recording(number: int = 0, **other: Any) -> PublicRecording:  # noqa: ANN401
 class Site:
     """The viewer server and a client."""
 
-    def __init__(self, client: Client, audience: ViewerServer) -> None:
+    def __init__(self, client: Client, server: ViewerServer) -> None:
         self.client = client
-        self.audience = audience
+        self.server = server
 
     async def text(self, path: str) -> str:
         response = await self.client.get(path)
@@ -68,9 +68,9 @@ async def site(
     """A viewer server with these recordings."""
     for name in ("index.html", "recordings.html"):
         (folder / name).write_text(f"{HEAD}{BLOCK}</script><p>page")
-    audience = ViewerServer(Setup(folder, {"mode": "sharing"}, recordings=on))
-    audience.handle(recordings_delta({}, {entry.path: entry for entry in found}))
-    return Site(await client(audience.app), audience)
+    server = ViewerServer(Setup(folder, {"mode": "sharing"}, recordings=on))
+    server.handle(recordings_delta({}, {entry.path: entry for entry in found}))
+    return Site(await client(server.app), server)
 
 
 def tags(html: str) -> dict[str, str]:
@@ -184,7 +184,7 @@ async def test_which_recordings_are_found(tmp_path: Path, aiohttp_client: Aiohtt
     (tmp_path / "config.json").write_text("{}")
     settings = (await on.settings(clip.path))["recording"]
     assert settings["parts"] == [f"{BASE}/{clip.id}/playlist.m3u8"]
-    on.audience.handle(RecordingsDelta((replace(listed, listed=False),), (unlisted.path,)))
+    on.server.handle(RecordingsDelta((replace(listed, listed=False),), (unlisted.path,)))
     assert await on.statuses(listed.path, unlisted.path) == [200, 404]
     assert (await on.settings("/recordings"))["page"]["recordings"] == []
     assert json.loads(await on.text("/recordings/newest.json"))["recordings"] == []
@@ -197,7 +197,7 @@ async def test_a_changed_title_is_shown(tmp_path: Path, aiohttp_client: AiohttpC
     first = await on.client.get(entry.path)
     again = await on.client.get(entry.path, headers={"If-None-Match": first.headers["ETag"]})
     assert again.status == 304
-    on.audience.handle(RecordingsDelta((replace(entry, title="Opening night"),)))
+    on.server.handle(RecordingsDelta((replace(entry, title="Opening night"),)))
     assert "<title>Opening night</title>" in await on.text(entry.path)
 
 

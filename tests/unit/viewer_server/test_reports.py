@@ -197,16 +197,16 @@ async def test_pages_get_the_number_of_viewers(
     site: ViewerApp, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So is the operator; whenever it changes, but not too often: each time wakes everybody up."""
-    stream = site.audience.event_stream
+    stream = site.server.event_stream
     first = stream.serial
     for number in range(3):
         report = json.dumps({"seconds": 0, "viewer": name_of(number)})
         assert (await client.post("/live/beacon", data=report)).status == 204
-        site.audience.refresh_status()
+        site.server.refresh_status()
     assert [event.data for event in stream.since(first) or []] == ['{"viewers":1}']
     monkeypatch.setattr(event_stream, "VIEWERS_EVERY", 0.0)
-    site.audience.refresh_status()
-    site.audience.refresh_status()
+    site.server.refresh_status()
+    site.server.refresh_status()
     assert [event.data for event in stream.since(first) or []] == ['{"viewers":1}', '{"viewers":3}']
     assert stream.state()["viewers"] == 3
-    assert site.audience.pong().viewers == 3
+    assert site.server.pong().viewers == 3

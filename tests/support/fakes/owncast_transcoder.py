@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from broadcaster.demo.encoder import FfmpegEncoder, ffmpeg
 from broadcaster.demo.processes import Child, run
@@ -160,6 +160,8 @@ class IdleClip:
     has the ``transcoder`` beside it for the rest of the time. Methods raise DemoError when ffmpeg fails.
     """
 
+    clip: ClassVar[bytes] = b""  # the same in all tests of a process
+
     def __init__(self, work_dir: Path, takes: float, *, fragments: bool = False) -> None:
         self.files = tuple(work_dir / name for name in ((CLIP_MAP, CLIP_FRAGMENTS) if fragments else (CLIP,)))
         self.takes = takes
@@ -175,7 +177,10 @@ class IdleClip:
             source = "smptebars=size=320x180:rate=24[out0];anullsrc=sample_rate=48000[out1]"
             video = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "24")
             output = ("-t", str(CLIP_SECONDS), *video, "-c:a", "aac", "-f", "mpegts", "-y", str(unfinished))
-            await self._run_ffmpeg("-f", "lavfi", "-i", source, *output)
+            if not IdleClip.clip:
+                await self._run_ffmpeg("-f", "lavfi", "-i", source, *output)
+                IdleClip.clip = unfinished.read_bytes()
+            unfinished.write_bytes(IdleClip.clip)
             unfinished.replace(self._clip)
         if not all(file.exists() for file in self.files):
             copied = ("-c", "copy", "-bsf:a", "aac_adtstoasc", "-f", "hls", "-hls_segment_type", "fmp4")

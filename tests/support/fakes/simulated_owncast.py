@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import aiohttp
 from aiohttp import web
@@ -190,6 +190,8 @@ class SimulatedOwncast:
     Methods raise DemoError when ffmpeg fails.
     """
 
+    clock: ClassVar[str | None] = None  # as ``find_clock`` finds it on this machine
+
     def __init__(  # noqa: PLR0913 - all but two have defaults
         self,
         hls_dir: Path,
@@ -221,7 +223,6 @@ class SimulatedOwncast:
         self._folder = OwncastFolder(hls_dir, older=older)
         self._idle = IdleClip(work_dir, idle_overlap, fragments=fragments)
         self._receiver = Receiver(hls_dir, slow_writes)
-        self._clock: str | None = None
         self._key_frames = key_frames
         self._fragments = fragments
         self._multivariant_first = multivariant_first
@@ -362,7 +363,7 @@ class SimulatedOwncast:
     def _encoder(self) -> FfmpegEncoder:
         extra = key_frame_options(self._key_frames, len(self.variants)) if self._key_frames else ()
         return FfmpegEncoder(
-            *(self._receiver.url, self.variants, *self._level, self._fps, self._clock or ""),
+            *(self._receiver.url, self.variants, *self._level, self._fps, self.clock or ""),
             extra=(*PUT, *extra),
             fragments=self._fragments,
         )
@@ -372,8 +373,8 @@ class SimulatedOwncast:
         self._receiver.start()
         try:
             await self.status.start()
-            if self._clock is None:
-                self._clock = await find_clock(self._work_dir / "ffmpeg.log")
+            if self.clock is None:
+                SimulatedOwncast.clock = await find_clock(self._work_dir / "ffmpeg.log")
             await self._idle.make()
         except BaseException:
             await self.close()

@@ -24,7 +24,7 @@ from typing import NoReturn, Self, TypeVar
 
 from broadcaster.errors import DemoError
 
-POLL = 0.05  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25  # seconds between two probes
 TAIL = 5  # lines of a log shown when its child died
 
 # With -I and -S (no environment, no site packages) it starts in a few milliseconds. If the parent died before
@@ -176,9 +176,11 @@ async def run(name: str, command: Sequence[str | Path], log: Path, *, within: fl
 
 
 async def poll(probe: Callable[[], Awaitable[bool]]) -> None:
-    """Call ``probe`` repeatedly until it returns True."""
-    while not await probe():  # noqa: ASYNC110 - another process sets no event
-        await asyncio.sleep(POLL)
+    """Call ``probe`` repeatedly, less and less often, until it returns True."""
+    pause = FIRST_PAUSE
+    while not await probe():
+        await asyncio.sleep(pause)
+        pause = min(1.5 * pause, LONGEST_PAUSE)
 
 
 def find_program(name: str) -> str:

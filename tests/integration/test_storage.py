@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
-from moto.server import ThreadedMotoServer
 
 from broadcaster.bucket import Bucket, open_store
 from broadcaster.bucket.conditional import is_latest
@@ -26,6 +25,8 @@ PLAYLIST = "live/0/playlist.m3u8"
 
 @pytest.fixture
 async def moto() -> AsyncIterator[Bucket]:
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - each worker imports this module, few run it
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -13,7 +13,6 @@ import binascii
 import hmac
 import logging
 import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -32,7 +31,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from broadcaster.aio import LogLimiter, OwnThread, Signal, wait_at_most
 from broadcaster.catalog.records import LARGEST, FileIdentity, Segment, SourceFile, SourceSnapshot
 from broadcaster.events import SourceEvent
-from broadcaster.http.connections import CONNECTIONS, Connections
+from broadcaster.http.connections import CONNECTIONS, BodyGatherer, Connections
 from broadcaster.metrics import Metric
 from broadcaster.own_files import own_folder
 from broadcaster.source import FolderSource
@@ -44,12 +43,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PIECE, MAX_PARTS = 2**19, 500  # bytes that are written at once, and parts as they were received
-# To read a body in small pieces, as they come, costs more CPU than all else. After a piece of fewer than
-# FEW bytes the kernel gathers ENOUGH of them. It is asked for them after this part of the time since the
-# beginning, in seconds, and again.
-FEW, ENOUGH = 2**17, 2**18
-PAUSE_PART, SHORTEST_PAUSE, LONGEST_PAUSE, LONGEST_GATHERING = 2, 0.001, 0.01, 1.0
-LAST_CHUNK, PEEKED = b"0\r\n\r\n", bytearray(ENOUGH)  # without trailers; what the kernel has gathered
 PLAYLIST = ".m3u8"
 # Other files, such as a DASH manifest, are answered and not kept: nothing follows them.
 KEPT_SUFFIXES = (PLAYLIST, ".ts", ".m4s", ".mp4", ".m4v", ".cmfv", ".cmfa", ".m4a", ".aac", ".mp3", ".ac3")
@@ -302,6 +295,7 @@ class PushSource:
         self._arrivals: set[_Arrival] = set()
         self._taken = Signal()
         self._log = LogLimiter()
+        self._bodies = BodyGatherer()
         self._outcomes = dict.fromkeys(("stored", "repeated", "ignored", "refused", "full", "cut"), 0)
 
     @property
@@ -480,11 +474,11 @@ class PushSource:
                         arrival.parts.append(data)
                         if arrival.received - arrival.queued >= PIECE or len(arrival.parts) >= MAX_PARTS:
                             await self._write(upload, arrival)
-                    if len(data) < FEW and not request.content.is_eof():
-                        await _let_gather(request, arrival.started)
+                    await self._bodies.gather(request, data, arrival.started)
             if upload is None or not arrival.received:  # some encoders begin with a probe without a body
                 self._outcomes["ignored"] += 1
                 return HTTPStatus.OK
+            self._bodies.note(asyncio.get_running_loop().time() - arrival.started)
             self._queue(upload, arrival)
             # It is complete, whether the client waits for the answer or not.
             return await asyncio.shield(self._commit(upload))
@@ -528,28 +522,6 @@ class PushSource:
 async def _result(call: Future[T]) -> T:
     """The result of a call of another thread."""
     return call.result() if call.done() else await asyncio.wrap_future(call)
-
-
-async def _let_gather(request: web.Request, started: float) -> None:
-    """Leave what comes in the kernel until it is enough, the end of the body, or no more than before."""
-    transport, loop, size = request.transport, asyncio.get_running_loop(), request.content_length
-    if transport is None or not transport.is_reading():
-        return
-    enough = ENOUGH if size is None else min(ENOUGH, size - request.content.total_bytes)
-    before, waiting, until = -1, 0, loop.time() + LONGEST_GATHERING
-    transport.pause_reading()
-    try:
-        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as kernel:
-            while before < waiting < enough and loop.time() < until:
-                pause = (loop.time() - started) / PAUSE_PART
-                await asyncio.sleep(min(max(SHORTEST_PAUSE, pause), LONGEST_PAUSE))
-                before, waiting = waiting, kernel.recv_into(PEEKED, 0, socket.MSG_PEEK)
-                if PEEKED.endswith(LAST_CHUNK, 0, waiting):
-                    break
-    except OSError:  # nothing has come, or the connection is lost
-        pass
-    finally:
-        transport.resume_reading()
 
 
 def _decoded(part: str) -> str:

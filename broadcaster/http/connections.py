@@ -1,11 +1,12 @@
 """Limits of connections: slow clients must not take the memory or the connections of other clients.
 
-aiohttp closes idle connections; the other limits are here.
+aiohttp closes idle connections; the other limits are here, and how bodies in small pieces are read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -219,6 +220,76 @@ class Connections:
     def _finished(self, connection: _Connection) -> None:
         connection.unfinished_since = None
         self._unfinished.pop(connection, None)
+
+
+class BodyGatherer:
+    """Leaves bodies that come in small pieces in the kernel, to read many pieces at once.
+
+    To read each as it comes costs more CPU than all else. Each peek at what has come costs CPU as well, and
+    the last piece may come at any time; but segments that are sent as they are encoded take equally long. All
+    times are in seconds.
+    """
+
+    FEW, ENOUGH, LONGEST_GATHERING = 2**17, 2**19, 1.0  # bytes, and seconds
+    SHORTEST, LONGEST = 0.001, 0.01  # time until the next peek
+    NEAR, FAR = 0.002, 0.1  # the same, if it is known when the last piece comes
+    LEAST, ALIKE = 0.1, 0.1  # seconds for a body that is noted, and by how much of it two may differ
+    LAST_CHUNK = b"0\r\n\r\n"  # without trailers
+
+    def __init__(self) -> None:
+        self._latest = 0.0
+        self._usual: float | None = None  # seconds for a body
+        self._waiting = bytearray(self.ENOUGH)  # what the kernel has
+
+    def note(self, took: float) -> None:
+        """Note that a body took so long."""
+        if took > self.LEAST:
+            self._usual = took if abs(took - self._latest) < self.ALIKE * took else None
+            self._latest = took
+
+    def pause(self, elapsed: float) -> float:
+        """The time until the next peek at a body that began so long ago."""
+        if self._usual is None:
+            return min(max(self.SHORTEST, elapsed / 2), self.LONGEST)
+        return min(max(self.NEAR, min(elapsed, abs(self._usual - elapsed)) / 2), self.FAR)
+
+    async def gather(self, request: web.Request, data: bytes, started: float) -> None:
+        """Wait until more has come: enough, the end of the body, or no more than at the peek before.
+
+        ``data`` was read last; ``started`` is by the loop's clock.
+        """
+        transport, loop, size = request.transport, asyncio.get_running_loop(), request.content_length
+        if len(data) >= self.FEW or request.content.is_eof() or not (transport and transport.is_reading()):
+            return
+        enough = self.ENOUGH if size is None else min(self.ENOUGH, size - request.content.total_bytes)
+        until, gathered = loop.time() + self.LONGEST_GATHERING, loop.create_future()
+
+        def peek_later(before: int) -> None:
+            loop.call_later(self.pause(loop.time() - started), peek, before)
+
+        def peek(before: int) -> None:  # a task that sleeps costs half as much again
+            if gathered.done():
+                return
+            try:
+                waiting = kernel.recv_into(self._waiting, 0, socket.MSG_PEEK)
+            except OSError:  # nothing has come, or the connection is lost
+                waiting = 0
+            is_over = self._waiting.endswith(self.LAST_CHUNK, 0, waiting)
+            if before < waiting < enough and not is_over and loop.time() < until:
+                peek_later(waiting)
+            else:
+                gathered.set_result(None)
+
+        transport.pause_reading()
+        descriptor = transport.get_extra_info("socket").fileno()
+        try:
+            with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as kernel:
+                for least in (self.ENOUGH, 1):  # the receive buffer grows to it, and stays so
+                    kernel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+                peek_later(0)
+                await gathered
+        finally:
+            transport.resume_reading()
 
 
 CONNECTIONS = web.AppKey("CONNECTIONS", Connections)

@@ -23,6 +23,7 @@ from broadcaster import push
 from broadcaster.catalog.records import Segment, SourceSnapshot
 from broadcaster.events import SourceEvent
 from broadcaster.http import listening
+from broadcaster.http.connections import BodyGatherer
 from broadcaster.push import PushedFile, PushFolder, PushSource
 from tests.support.fakes.hls_writer import PACKET, HlsWriter
 from tests.support.waiting import eventually
@@ -407,8 +408,8 @@ async def test_slow_writers_do_not_slow_a_good_one(ingest: Ingest) -> None:
 
 async def test_a_trickle_is_read_seldom(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoder sends its media as it comes: many small pieces are read together, and none is missed."""
-    monkeypatch.setattr(push, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(push, "SHORTEST_PAUSE", 0.05)
+    monkeypatch.setattr(BodyGatherer, "LONGEST", 0.05)
+    monkeypatch.setattr(BodyGatherer, "SHORTEST", 0.05)
     reads = list[bytes]()
     write = ingest.source.files.write
 
@@ -418,15 +419,36 @@ async def test_a_trickle_is_read_seldom(ingest: Ingest, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(ingest.source.files, "write", note)
 
-    async def trickle() -> AsyncIterator[bytes]:
-        for number in range(100):
-            yield media(number, 1)
-            await asyncio.sleep(0.005)
-
     assert await ingest.put("a.ts", trickle()) == 201
     whole = b"".join(media(number, 1) for number in range(100))
     assert (ingest.folder / "a.ts").read_bytes() == b"".join(reads) == whole
     assert len(reads) <= 6
+
+
+async def trickle() -> AsyncIterator[bytes]:
+    """A segment in small pieces, as it is encoded."""
+    for number in range(100):
+        yield media(number, 1)
+        await asyncio.sleep(0.005)
+
+
+async def test_segments_that_take_equally_long(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the time that an encoder takes is known, pieces in the middle are left alone for longer."""
+    monkeypatch.setattr(BodyGatherer, "ALIKE", 100)  # whatever the load of this machine
+    pauses, pause = list[float](), BodyGatherer.pause
+
+    def note(bodies: BodyGatherer, elapsed: float) -> float:
+        pauses.append(pause(bodies, elapsed))
+        return pauses[-1]
+
+    monkeypatch.setattr(BodyGatherer, "pause", note)
+    longest = []
+    for name in ("a.ts", "b.ts", "c.ts"):
+        pauses.clear()
+        assert await ingest.put(name, trickle()) == 201
+        longest.append(max(pauses))
+    assert longest[0] == BodyGatherer.LONGEST < longest[2]
+    assert (ingest.folder / "c.ts").read_bytes() == (ingest.folder / "a.ts").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["a.ts", "stream.m3u8"])

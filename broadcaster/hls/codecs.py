@@ -22,7 +22,9 @@ CONFIGURATIONS = {
 }
 # ISO 13818-1, table 2-34, and ATSC A/52 and A/53; data streams have no codec.
 H264, HEVC, ADTS, PRIVATE = 0x1B, 0x24, 0x0F, 0x06
-STREAM_TYPES = {0x03: "mp4a.40.34", 0x04: "mp4a.40.34", 0x81: "ac-3", 0x87: "ec-3"}
+STREAM_TYPES = {0x81: "ac-3", 0x87: "ec-3"}
+MPEG_AUDIO = {0x03, 0x04}
+LAYERS = {1: "mp4a.40.34", 2: "mp4a.40.33", 3: "mp4a.40.32"}  # III (MP3), II and I in a frame's header
 DATA = {0x05, 0x15, 0x86}
 DESCRIBED = ((b"\x05\x04Opus", "opus"), (b"\x6a", "ac-3"), (b"\x7a", "ec-3"))  # beginnings of descriptors
 H264_SPS = re.compile(rb"\x00\x00\x01[\x07\x27\x47\x67](...)", re.DOTALL)
@@ -133,6 +135,9 @@ def _of_stream(data: bytes) -> Iterator[str]:
     for (kind, _, descriptors), unit in find_streams(data).items():
         if kind in STREAM_TYPES:
             yield STREAM_TYPES[kind]
+        elif kind in MPEG_AUDIO:
+            frame = unit[9 + unit[8] :]
+            yield LAYERS.get(frame[1] >> 1 & 0b11, "") if frame[:1] == b"\xff" else ""
         elif kind == H264:
             found = H264_SPS.search(unit)
             yield f"avc1.{found[1].hex()}" if found else ""

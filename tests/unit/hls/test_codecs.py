@@ -25,12 +25,31 @@ MEDIA = {
     ),
     "ac3": ((*H264, "-c:a", "ac3"), "avc1.64000a,ac-3", "h264 (High), ac3"),
     "mp3": ((*H264, "-c:a", "libmp3lame"), "avc1.64000a,mp4a.40.34", "h264 (High), mp3"),
+    "mp2": ((*H264, "-c:a", "mp2"), "avc1.64000a,mp4a.40.33", "h264 (High), mp2"),
+    "eac3": ((*H264, "-c:a", "eac3", *FRAGMENTS), "avc1.64000a,ec-3", "h264 (High), eac3"),
+    "vp9": (
+        ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-c:a", "flac", "-strict", "-2", *FRAGMENTS),
+        "vp09.00.10.08,flac",
+        "vp9 (Profile 0), flac",
+    ),
     "hevc": ((*HEVC, *AAC), "hvc1.1.6.L30.90,mp4a.40.2", "hevc (Main), aac (LC)"),
     "hev1": ((*HEVC, *AAC, *FRAGMENTS), "hev1.1.6.L30.90,mp4a.40.2", "hevc (Main), aac (LC)"),
     "main10": (
         (*HEVC, "-pix_fmt:v", "yuv420p10le", "-tag:v", "hvc1", *OPUS, *FRAGMENTS),
         "hvc1.2.4.L30.90,opus",
         "hevc (Main 10), opus",
+    ),
+    "high tier, 4:2:2": (
+        (
+            *HEVC,
+            "-x265-params",
+            "log-level=0:pools=1:high-tier=1:level-idc=50",
+            "-pix_fmt:v",
+            "yuv422p10le",
+            *AAC,
+        ),
+        "hvc1.4.10.H150.9D.8,mp4a.40.2",
+        "hevc (Rext), aac (LC)",
     ),
     "av1": (
         ("-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime", *OPUS, *FRAGMENTS),

@@ -342,6 +342,7 @@ class LivePoster:
         self._renewed = float("-inf")  # by the clock
         self._was_hidden = clock() if names else float("-inf")  # the last time, by the clock
         self.picture: bytes | None = None  # the poster itself (JPEG)
+        self.pictured: datetime | None = None  # the time of its frame
         self._is_on = False
         self._streams = 0  # that have ended
         self._map: tuple[str | None, bytes] = (None, b"")  # the latest EXT-X-MAP
@@ -389,7 +390,7 @@ class LivePoster:
             picture = picture or made
         if is_turn and picture:
             self._renewed = self._clock()
-            self.picture = picture
+            self.picture, self.pictured = picture, due.time
             if due.hidden or self._hidden():
                 return
             await self._objects.put(self._key, picture, AGE)
@@ -518,6 +519,12 @@ class Posters:
     def picture(self) -> bytes | None:
         """The live poster itself (JPEG), also while the bucket does not take it; None without one."""
         return self._live.picture if self._live else None
+
+    @property
+    def pictured(self) -> float | None:
+        """The time of the live poster, milliseconds since the epoch; None without one."""
+        live = self._live
+        return 1000 * live.pictured.timestamp() if live and live.picture and live.pictured else None
 
     def metrics(self) -> Iterator[Metric]:
         """Metrics of ffmpeg."""

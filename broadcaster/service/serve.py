@@ -204,6 +204,7 @@ def dashboard_fields(
         },
         "epoch": components.lease.epoch,
         "picture": bool(settings.owncast_url or components.posters.picture),
+        "pictured": None if settings.owncast_url else components.posters.pictured,
         "newest": end and 1000 * end.timestamp(),
         "table": [
             variants.row(name) | {"quality": qualities.get(name, name), "waiting": waiting[name]}

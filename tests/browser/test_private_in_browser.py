@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, FloatRect, Locator, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
@@ -40,6 +40,15 @@ async def look(page: Page, picture: Path) -> None:
         await page.screenshot(path=picture.with_name(f"{picture.name}-{width}.png"), full_page=True)
 
 
+async def boxes_of(*locators: Locator) -> list[FloatRect | None]:
+    return [await locator.bounding_box() for locator in locators]
+
+
+def is_above(one: FloatRect | None, other: FloatRect | None) -> bool:
+    """Whether the one ends where the other begins, or before."""
+    return one is not None and other is not None and one["y"] + one["height"] <= other["y"]
+
+
 async def invite(page: Page, token: str) -> str:
     """Make an invitation on the dashboard; returns its link."""
     await page.get_by_label("Token", exact=True).fill(token)
@@ -48,8 +57,10 @@ async def invite(page: Page, token: str) -> str:
     await page.get_by_role("button", name="Make a link").click()
     await expect(page.locator("#guest-list")).to_contain_text("not opened yet · 0 watching")
     await page.get_by_label("QR code: Aunt Rose").click()
-    await expect(page.get_by_role("img", name="QR code")).to_be_visible()
+    code = page.get_by_role("img", name="QR code")
+    await expect(code).to_be_visible()
     await expect(page.locator("#said")).to_have_text("Link copied.")
+    await eventually(lambda: boxes_of(code, page.locator("#toast")), lambda found: is_above(*found))
     return str(await page.evaluate("() => navigator.clipboard.readText()"))
 
 

@@ -108,6 +108,7 @@ async def test_one_each_ten_seconds(place: Place) -> None:
     assert posters == [(second, b"%d bytes at None" % (second + 1)) for second in (0, 20, 40)]
     assert place.pictures.poster == URL
     assert place.pictures.picture == place.poster
+    assert place.pictures.pictured == START + 40 * SECOND
 
 
 async def test_there_is_none_after_the_end(place: Place) -> None:

@@ -64,7 +64,10 @@ export function createGuests({ find, api, confirm, say, shown }) {
   }
   async function code({ id }, box) {
     if (!box.hidden) box.hidden = true;
-    else await act(async () => drawCode(box, await api.ask("GET", `access/invitations/${id}`)));
+    else {
+      await act(async () => drawCode(box, await api.ask("GET", `access/invitations/${id}`)));
+      box.scrollIntoView({ block: "nearest" });
+    }
   }
   function revoke({ id, name, watching }) {
     const text = `“${name}” opens nothing any more${watching > 0 ? `, and ${watching} who watch are stopped` : ""}.`;

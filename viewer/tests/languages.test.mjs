@@ -25,6 +25,10 @@ test("each language has the words of all, with the same places for values", () =
   }
 });
 
+test("the chosen quality has room in a control of a phone", () => {
+  for (const [name, words] of languages) assert.ok(words.qualityAutoNow.replace("{name}", "1080p").length <= 10, name);
+});
+
 test("what is counted has the forms that its language tells apart", () => {
   for (const [name, words] of languages) {
     const { pluralCategories } = new Intl.PluralRules(name).resolvedOptions();

@@ -45,6 +45,7 @@ EVENING: dict[str, object] = {
     "logo": "/hls/segments/poster.svg",
     "recordings": {"newest": "/hls/segments/index.json", "list": "/recordings.html"},
 }
+EDGE = 16  # pixels between the screen's edge and what is written
 FOLD = ((390, 844), (360, 740))  # first screens of phones
 SECTIONS = """() => [...document.querySelectorAll("main > section")]
     .filter((section) => section.checkVisibility())
@@ -133,7 +134,7 @@ async def test_first_screen_of_a_phone(page: Page, tmp_path: Path) -> None:
         prepare(place)
         for without, order in (
             ((), ["stage", "about", "chat", "shelf", "more"]),
-            (("chatUrl",), ["stage", "about", "shelf", "more"]),
+            (("chatUrl", "logo"), ["stage", "about", "shelf", "more"]),
         ):
             for name in without:
                 del place.fake_origin.config[name]
@@ -152,6 +153,8 @@ async def test_first_screen_of_a_phone(page: Page, tmp_path: Path) -> None:
                 tops = [top for _, top in found]
                 assert tops == sorted(tops)
                 assert tops[2] < height * 2 / 3, found  # with room to see what it is
+                left = await page.locator("h1").evaluate("title => title.getBoundingClientRect().left")
+                assert (left == EDGE) is ("logo" in without)
                 await page.evaluate("scrollTo(0, document.body.scrollHeight)")
                 assert (await page.evaluate(SECTIONS))[0] == ["stage", 0]  # it stays in sight
                 await page.evaluate("scrollTo(0, 0)")

@@ -14,9 +14,10 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -121,6 +122,15 @@ def host_of(url: str) -> str:
     """Scheme and host of a URL, without a signature in its query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL is of use on this machine alone."""
+    host = urlsplit(url).hostname or ""
+    with suppress(ValueError):
+        address = ip_address(host)
+        return address.is_loopback or address.is_unspecified
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def why_no_answer(error: Exception, url: str, setting: str) -> ViewerFault:

@@ -50,8 +50,8 @@ class Dashboard:
 
     ``folder`` has its page, ``vendor`` the npm packages. ``rows`` returns the rows that are newer than a time
     in milliseconds since the epoch. ``egress_price`` is in dollars for a gigabyte that the server itself
-    sends. ``picture`` returns the latest picture as a JPEG or raises EncoderError. ``own`` returns further
-    fields of data.json, of the same moment as the report of health.
+    sends. ``picture`` returns the latest picture as a JPEG or raises EncoderError. ``page`` reads the address
+    with which links begin; with it, ``own`` returns further fields of data.json, of the moment of the report.
     """
 
     folder: Path
@@ -59,7 +59,8 @@ class Dashboard:
     rows: Callable[[float], list[Row]]
     egress_price: float
     picture: Callable[[], Awaitable[bytes]] | None = None
-    own: Callable[[HealthReport], dict[str, Any]] = lambda _: {}
+    own: Callable[[HealthReport, str], dict[str, Any]] = lambda _, __: {}
+    page: Callable[[], str] = str
 
     @property
     def prices(self) -> dict[str, float]:
@@ -324,7 +325,9 @@ async def _redirect(_: web.Request) -> web.Response:
 
 async def _data(request: web.Request) -> web.Response:
     """The rows newer than ``since`` (milliseconds since the epoch) and the present state."""
-    dashboard, report = request.app[DASHBOARD], request.app[HEALTH]()
+    dashboard = request.app[DASHBOARD]
+    page = await asyncio.to_thread(dashboard.page)
+    report = request.app[HEALTH]()
     try:
         since = float(request.query.get("since", "0"))
     except ValueError:
@@ -337,7 +340,7 @@ async def _data(request: web.Request) -> web.Response:
         "verdict": {
             "severity": report.severity,
             "sentence": report.sentence,
-            "remedies": report.remedies,
+            "faults": [fault._asdict() for fault in report.faults],
             "parts": {part: report.parts.get(part, "ok") for part in get_args(HealthPart)},
         },
         "variants": report.qualities or report.variants,
@@ -345,7 +348,7 @@ async def _data(request: web.Request) -> web.Response:
         "listed": report.listed,
         "prices": dashboard.prices,
         "picture": dashboard.picture is not None,
-        **dashboard.own(report),
+        **dashboard.own(report, page),
     }
     return web.json_response(body, headers=NO_STORE)
 

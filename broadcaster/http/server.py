@@ -216,7 +216,7 @@ def public_health(report: Health) -> Health:
     def public() -> HealthReport:
         now = report()
         reason, warning = now.reason and NOT_PUBLIC, now.warning and NOT_PUBLIC
-        return replace(now, reason=reason, warning=warning, cause=None, remedies=())
+        return replace(now, reason=reason, warning=warning, faults=())
 
     return public
 

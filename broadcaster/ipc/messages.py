@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, Field, TypeAdapter
 
@@ -307,11 +307,20 @@ class Ended:
     kind: Literal["ended"] = "ended"
 
 
+class Fault(NamedTuple):
+    """What is wrong with a part between encoder and viewers, and what to do about it."""
+
+    part: HealthPart
+    cause: str
+    remedy: str
+
+
 @dataclass(frozen=True, slots=True)
 class HealthReport:
     """The health of the service. ``reason`` says why a running stream does not reach viewers.
 
     ``warning`` names other faults. ``signaling`` says if the tracker is on, ``torrents`` counts its swarms.
+    ``faults`` are those of ``reason`` and ``warning``; beside a ``reason``, the first of each part.
     """
 
     stream: str
@@ -334,8 +343,8 @@ class HealthReport:
     title: str | None = None  # the stream's title in Owncast
     poster: str | None = None  # the URL of the live poster
     standby: bool = False  # another broadcaster leads, and viewers get what that one shows
-    cause: str | None = None  # ``reason``, else ``warning``, without what to do
-    remedies: tuple[str, ...] = ()  # what to do about it
+    faults: tuple[Fault, ...] = ()
+    frozen: float | None = None  # seconds for which viewers have seen a still picture
 
     @property
     def severity(self) -> Severity:
@@ -344,10 +353,12 @@ class HealthReport:
 
     @property
     def sentence(self) -> str:
-        """The state of the service in one sentence, for the operator; ``remedies`` say what to do."""
+        """The state of the service in one sentence, for the operator: the first of ``faults``, if any."""
         if self.stream == State.LIVE and self.severity == "ok":
             return f"LIVE: {self.viewers} viewer{'' if self.viewers == 1 else 's'}"
-        return self.cause or self.reason or self.warning or WELL.get(self.stream, self.stream)
+        if self.faults:
+            return self.faults[0].cause
+        return self.reason or self.warning or WELL.get(self.stream, self.stream)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service.health import (
     HealthInputs,
+    address_finding,
     clock_finding,
     disk_finding,
     doors_finding,
@@ -47,7 +48,6 @@ from broadcaster.service.health import (
     passphrase_finding,
     public_finding,
     recording_finding,
-    skipped,
 )
 from broadcaster.service.public_recordings import ShowsRecordings, ViewerClips, publisher
 from broadcaster.service.supervisor import Supervisor
@@ -388,33 +388,33 @@ class Components:
             parts=found.parts,
             title=self.encoder.title if self.encoder else None,
             poster=self.posters.poster if view.playlists else None,
-            cause=found.cause,
-            remedies=found.remedies,
+            faults=found.faults,
+            frozen=found.frozen,
         )
 
-    def checklist(self, report: HealthReport) -> list[dict[str, Any]]:
-        """What has to be so before the event, as it is now."""
-        keeper, spool, skew = self.keeper, self.spool, self.store.clock_skew
+    def checklist(self, report: HealthReport, page: str) -> list[dict[str, Any]]:
+        """What has to be so before the event, as it is now; links begin with the address ``page``."""
+        keeper, spool, settings = self.keeper, self.spool, self._settings
         is_live = self.pipeline.view.state is State.LIVE
+        was_read = is_live and self.guest_check.was_read
         connected = self.encoder.connected if self.encoder else None
-        guest, needed = self.guest_check, self.pipeline.uplink.needed
+        needed = self.pipeline.uplink.needed
+        fault = None if self.lease.warning else self.recorder.fault
         findings = {
             ("encoder", "Encoder connected"): encoder_finding(report, connected),
-            ("public", "First segment public"): public_finding(
-                guest.fault, was_read=guest.was_read and is_live
-            ),
-            ("recording", "Recording on"): recording_finding(
-                self._settings.recordings, None if self.lease.warning else self.recorder.fault
-            ),
+            ("public", "First segment public"): public_finding(self.guest_check.fault, was_read=was_read),
+            ("recording", "Recording on"): recording_finding(settings.recordings, fault),
             ("doors", "Doors closed"): doors_finding(
                 is_private=keeper is not None,
                 are_open=keeper is None or keeper.doors.open,
                 is_live=is_live and not self.stream.is_rehearsal,
             ),
             ("disk", "Disk for 9 h"): disk_finding(spool.free, spool.limit, spool.size, needed),
-            ("clock", "Clock right"): skipped("the bucket has not answered yet")
-            if skew is None
-            else clock_finding(skew),
+            ("clock", "Clock right"): clock_finding(self.store.clock_skew),
+            ("address", "Addresses public"): address_finding(
+                page if keeper or settings.has_pages else None,
+                str(settings.public_url) if settings.urls == "public" else None,
+            ),
         }
         if keeper and keeper.mode == "passphrase":
             findings["passphrase", "Passphrase known"] = passphrase_finding(

@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import NamedTuple, get_args
 
 from broadcaster.errors import Problem
-from broadcaster.guest import ViewerFault
-from broadcaster.ipc.messages import HealthPart, HealthReport, Severity, State, ViewerProblem
+from broadcaster.guest import ViewerFault, host_of, is_local
+from broadcaster.ipc.messages import Fault, HealthPart, HealthReport, Severity, State, ViewerProblem
 from broadcaster.printable import size_text, span_text
 
 SILENT_TARGET_DURATIONS, SILENT_SECONDS = 2.5, 5.0  # without a new segment: the longer of the two
@@ -74,16 +74,16 @@ class Health:
     """Result of ``evaluate_health``.
 
     ``reason`` is why viewers do not get the stream, ``warning`` names further problems; both say what to do.
-    ``parts`` are the affected parts, ``trouble`` is the problem that viewers are shown. ``cause`` and
-    ``remedies`` are ``reason``, or without a failure ``warning``, in two: what is wrong, and what to do.
+    ``parts`` are the affected parts, ``trouble`` is the problem that viewers are shown. ``faults`` and
+    ``frozen`` are those of ``HealthReport``.
     """
 
     reason: str | None
     warning: str | None
     parts: Mapping[HealthPart, Severity]
     trouble: ViewerProblem | None
-    cause: str | None = None
-    remedies: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    frozen: float | None = None
 
 
 class Finding(NamedTuple):
@@ -106,22 +106,28 @@ def evaluate_health(inputs: HealthInputs) -> Health:
     findings = list(_findings(inputs))
     failures = [finding for finding in findings if finding.severity == "failing"]
     warnings = [finding for finding in findings if finding.severity == "warning"]
-    # Failures come before warnings, so that reversed they win.
-    parts = {finding.part: finding.severity for finding in reversed(findings)}
+    firsts: dict[HealthPart, Finding] = {}  # of each part; failures come before warnings
+    for finding in findings:
+        firsts.setdefault(finding.part, finding)
+    parts = {part: finding.severity for part, finding in firsts.items()}
     troubles = {finding.trouble: finding.severity for finding in reversed(findings)}
     # A failing delivery is shown before a silent encoder.
     trouble = next((problem for problem in get_args(ViewerProblem) if problem in troubles), None)
     if trouble:
         parts.setdefault("viewers", troubles[trouble])
-    frozen = _frozen(inputs) if failures else ""
-    shown = failures[:1] or warnings
+    frozen = _frozen(inputs) if failures else None
+    still = "" if frozen is None else f"VIEWERS FROZEN for {span_text(frozen)}: "
+    shown = list(firsts.values()) if failures else findings
+    faults = [Fault(finding.part, finding.cause, finding.remedy) for finding in shown]
+    if failures:
+        faults[0] = faults[0]._replace(cause=still + failures[0].cause)
     return Health(
-        frozen + failures[0].sentence if failures else None,
+        still + failures[0].sentence if failures else None,
         BESIDES.join(finding.sentence for finding in warnings) or None,
         parts,
         trouble,
-        frozen + BESIDES.join(finding.cause for finding in shown) or None,
-        tuple(finding.remedy for finding in shown if finding.remedy),
+        tuple(faults),
+        frozen,
     )
 
 
@@ -278,10 +284,9 @@ def _silent_after(now: HealthInputs) -> float:
     return max(SILENT_TARGET_DURATIONS * (now.target_duration or 0), SILENT_SECONDS)
 
 
-def _frozen(now: HealthInputs) -> str:
-    """How long viewers have seen a still picture; empty if they do not."""
-    is_frozen = now.state is State.LIVE and now.frozen > _silent_after(now)
-    return f"VIEWERS FROZEN for {span_text(now.frozen)}: " if is_frozen else ""
+def _frozen(now: HealthInputs) -> float | None:
+    """How long viewers have seen a still picture; None if they do not."""
+    return now.frozen if now.state is State.LIVE and now.frozen > _silent_after(now) else None
 
 
 def seconds_of_room(free: float, limit: int, used: int, rate: float) -> float | None:
@@ -341,8 +346,10 @@ def skipped(message: str, remedy: str = "") -> CheckFinding:
     return CheckFinding(Outcome.SKIPPED, message, remedy)
 
 
-def clock_finding(skew: float) -> CheckFinding:
-    """The finding for a clock that is ``skew`` seconds ahead of the endpoint's."""
+def clock_finding(skew: float | None) -> CheckFinding:
+    """The finding for a clock that is ``skew`` seconds ahead of the endpoint's; None if that is not known."""
+    if skew is None:
+        return skipped("the bucket has not answered yet")
     side = "ahead of" if skew > 0 else "behind"
     ahead = f"this machine's clock is {span_text(abs(skew))} {side} the bucket's"
     remedy = "set it by NTP: timedatectl set-ntp true"
@@ -373,8 +380,9 @@ def disk_finding(free: float, limit: int, used: int, rate: float) -> CheckFindin
 
 def encoder_finding(report: HealthReport, connected: bool | None) -> CheckFinding:  # noqa: FBT001 - three values
     """The finding for the encoder; ``connected`` is the word of Owncast or MediaMTX."""
-    if "encoder" in report.parts:
-        return failed(report.reason or report.warning or "it brings nothing", "")
+    for fault in report.faults:
+        if fault.part == "encoder":
+            return failed(fault.cause, fault.remedy)
     if report.stream == State.LIVE:
         return ok("segments arrive")
     if connected:
@@ -391,6 +399,17 @@ def public_finding(fault: ViewerFault | None, *, was_read: bool) -> CheckFinding
     if not was_read:
         return skipped("no segment was listed yet: it is read when there is one")
     return ok("a listed segment was read as a viewer's browser does")
+
+
+def address_finding(page: str | None, media: str | None) -> CheckFinding:
+    """The finding for the address of the page, with which links begin, and of the bucket; None: not used."""
+    for url, act in (
+        (page, "name the page's address in its config.json, as pageUrl"),
+        (media, "set R2_PUBLIC_URL to the bucket's custom domain"),
+    ):
+        if url and is_local(url):
+            return warning(f"{host_of(url)} works on this machine alone: nobody else can open its links", act)
+    return ok(f"links begin with {host_of(page)}") if page else skipped("nothing is linked")
 
 
 def recording_finding(kept: timedelta | None, fault: Problem | None = None) -> CheckFinding:

@@ -177,7 +177,7 @@ def recordings_admin(components: Components, settings: Settings, address: str) -
 
 
 def dashboard_fields(
-    components: Components, settings: Settings, variants: VariantTable, report: HealthReport
+    components: Components, settings: Settings, variants: VariantTable, report: HealthReport, page: str
 ) -> dict[str, Any]:
     """Further fields of the dashboard's data.json; ``newest`` in milliseconds."""
     view, waiting = components.pipeline.view, components.stream.waiting
@@ -191,7 +191,7 @@ def dashboard_fields(
     pong = components.viewer_server.pong if components.viewer_server else Pong(())
     return {
         "tokenFile": str(token_file(settings.state_dir.absolute())),
-        "checklist": components.checklist(report),
+        "checklist": components.checklist(report, page),
         "uplink": {"needed": 8 * uplink.needed, "left": 0.0 if uplink.shortage else uplink.left},
         "spool": {
             "bytes": spool.size,
@@ -354,6 +354,7 @@ async def serve(
             dashboard,
             picture=partial(latest_picture, components.posters, settings.owncast_url),
             own=partial(dashboard_fields, components, settings, variants),
+            page=lambda: configured_page(settings) or address_of(sockets),
         )
         async with (
             catalog.writer,

@@ -39,6 +39,6 @@ test("a page that is let in stays, and so does one without an answer, and each m
 test("a guest in the operator's list", () => {
   const one = { until: "2026-12-25T00:00:00Z", opened: 1, watching: 2, crew: true };
   const facts = factsOfGuest(one);
-  assert.deepEqual([facts.length, facts[0], facts[2], facts[3]], [4, "crew", "opened once", "2 watching"]);
-  assert.equal(factsOfGuest({ ...one, opened: 0, crew: false })[1], "not opened yet");
+  assert.deepEqual([facts.length, ...facts.slice(1)], [3, "opened once", "2 watching"]);
+  assert.equal(factsOfGuest({ ...one, opened: 0 })[1], "not opened yet");
 });

@@ -5,11 +5,11 @@ import { test } from "node:test";
 import { follow, merge } from "../dashboard/js/feed.js";
 import { createSound } from "../dashboard/js/sound.js";
 import { age, headline, lamps, lastSegment, latest } from "../dashboard/js/headline.js";
-import { ceiling, money, outages, peerShare, rate, rates } from "../dashboard/js/figures.js";
-import { countOf, shownAs } from "../dashboard/js/checklist.js";
+import { ceiling, lately, money, outages, peerShare, rate, rates, upToNow } from "../dashboard/js/figures.js";
+import { countOf, shownAs, worstOf } from "../dashboard/js/checklist.js";
 import { moved } from "../dashboard/js/tabs.js";
 import { nowTiles } from "../dashboard/js/tiles.js";
-import { bytes, clock, dollars, duration, milliseconds, most, percent, span } from "../dashboard/js/words.js";
+import { bytes, clock, dollars, duration, forOperator, milliseconds, most, percent, span } from "../dashboard/js/words.js";
 
 const row = (seconds, more = {}) => ({ time: 1000 * seconds, requests: 0, ...more });
 const prices = { storagePerGbMonth: 0.015, classAPerMillion: 4.5, classBPerMillion: 0.36, compareEgressPerGb: 0.09 };
@@ -31,6 +31,26 @@ test("an outage is from the first row that says so to the first that does not", 
   const rows = [0, 1, 1, 0, 0, 1].map((failing, index) => row(5 * index, { failing }));
   assert.deepEqual(outages(rows), [{ from: 5, to: 15 }, { from: 25, to: 25 }]);
   assert.deepEqual(outages([]), []);
+});
+
+test("no plot is behind its tile: the last row is of this moment, and what is counted up has no rate there", () => {
+  const rows = [row(0, { viewers: 410, backlog: 0, latency50: 6, failing: 0 }), row(5, { viewers: 411, backlog: 0, latency50: 6, failing: 0 })];
+  const now = { now: 7000, rows, health: { viewers: 412, backlog: 62, frozen: null }, verdict: { severity: "failing" } };
+  const all = upToNow(now);
+  assert.deepEqual(all.at(-1), { time: 7000, requests: null, viewers: 412, backlog: 62, latency50: null, failing: 1 });
+  assert.deepEqual(rates(all, "requests"), [null, 0, null]);
+  const late = (frozen) => upToNow({ ...now, health: { viewers: 1, backlog: 0, frozen } }).map(({ latency50 }) => latency50);
+  assert.deepEqual([late(38), late(3)], [[31, 36, 38], [6, 6, 6]]);
+});
+
+test("in trouble the plots have the last minutes, and some of what was before", () => {
+  const hour = (failing) => Array.from({ length: 720 }, (_, index) => row(5 * index, { failing: failing(index) }));
+  const seconds = (rows) => (rows.at(-1).time - lately(rows)[0].time) / 1000;
+  assert.equal(seconds(hour(() => 0)), 3595);
+  assert.equal(seconds(hour((index) => Number(index > 100 && index < 110))), 3595);
+  assert.equal(seconds(hour((index) => Number(index > 710))), 600);
+  assert.equal(seconds(hour((index) => Number(index >= 479))), 1500); // since 20 minutes
+  assert.equal(seconds(hour(() => 1)), 3595);
 });
 
 test("one value that is far out flattens no plot, and what lasts has room", () => {
@@ -84,8 +104,9 @@ const answer = (more = {}) => ({
   now: 7000,
   rows: [row(4)],
   came: 100_000,
-  verdict: { severity: "ok", sentence: "no stream is on" },
-  health: { stream: "offline", silence: 0.9, backlog: 0 },
+  verdict: { severity: "ok", sentence: "no stream is on", faults: [] },
+  health: { stream: "offline", silence: 0.9, backlog: 0, frozen: null },
+  checklist: [],
   ...more,
 });
 
@@ -97,26 +118,49 @@ test("figures grow older, by the service's clock until they came and by ours sin
 });
 
 test("the headline is the service's own sentence, with its severity in a word", () => {
-  const remedies = ["make room"];
-  const told = (severity) => headline(answer({ verdict: { severity, sentence: "the disk fills", remedies } }), false, 100_000);
-  assert.deepEqual(told("ok"), { state: "ok", label: "✓ OK", text: "The disk fills", remedies });
-  assert.deepEqual(told("warning"), { state: "warning", label: "! Warning", text: "The disk fills", remedies });
-  assert.deepEqual(told("failing"), { state: "failing", label: "✕ Failing", text: "The disk fills", remedies });
+  const [sentence, faults] = ["the disk fills", [{ cause: "the disk fills", remedy: "make room" }]];
+  const told = (severity) => headline(answer({ verdict: { severity, sentence, faults } }), false, 100_000);
+  const lines = [{ text: "Make room", does: true }];
+  assert.deepEqual(told("warning"), { state: "warning", label: "! Warning", text: "The disk fills", lines });
+  assert.deepEqual(told("failing"), { state: "failing", label: "✕ Failing", text: "The disk fills", lines });
+});
+
+test("each of several faults has its own line of what to do", () => {
+  const faults = [{ cause: "the disk fills", remedy: "make room" }, { cause: "the clock is wrong", remedy: "set it" }, { cause: "it rains", remedy: "" }];
+  const { lines } = headline(answer({ verdict: { severity: "warning", sentence: "the disk fills", faults } }), false, 100_000);
+  assert.deepEqual(lines.map(({ text, does = false }) => [text, does]), [["Make room", true], ["The clock is wrong", false], ["Set it", true], ["It rains", false]]);
+});
+
+test("without a stream the headline is no better than the checklist", () => {
+  const check = (name, outcome) => ({ name, title: `${name} right`, outcome });
+  const told = (...checklist) => headline(answer({ checklist }), false, 100_000);
+  const shown = (...checklist) => Object.values(told(...checklist)).slice(0, 3).join("|");
+  assert.equal(shown(check("disk", "ok"), check("public", "skipped")), "ok|✓ Ready|No stream is on");
+  assert.equal(shown(check("encoder", "failed"), check("disk", "ok")), "off|– Off|No stream is on; not yet: encoder right");
+  assert.equal(shown(check("encoder", "failed"), check("disk", "warning")), "warning|! Not ready|No stream is on; not yet: encoder right, disk right");
+});
+
+test("a sentence has local times, and no address of the bucket", () => {
+  const now = Date.parse("2026-11-25T20:30:00Z");
+  const told = (time) => forOperator(`since ${time}: PUT to https://account.r2.cloudflarestorage.com, bucket 'event': no answer`, now);
+  assert.equal(told("2026-11-25T20:14:07Z"), `Since ${clock(Date.parse("2026-11-25T20:14:07Z"))}: no answer`);
+  assert.match(told("2026-11-21T12:14:07Z"), /^Since 21 Nov, \d\d:14: no answer$/);
+  assert.equal(forOperator("https://media.example does not answer"), "https://media.example does not answer");
 });
 
 test("while all is well the age of the last segment counts up", () => {
-  const verdict = { severity: "ok", sentence: "LIVE: 412 viewers" };
+  const verdict = { severity: "ok", sentence: "LIVE: 412 viewers", faults: [] };
   const live = answer({ verdict, health: { stream: "live", silence: 0.9 } });
   const text = (moment, more = {}) => headline({ ...live, ...more }, false, moment).text;
   assert.equal(text(100_500), "LIVE: 412 viewers, last segment 1.4 s ago");
   assert.equal(text(112_000), "LIVE: 412 viewers, last segment 13 s ago");
-  assert.equal(text(100_000, { verdict: { severity: "failing", sentence: "VIEWERS FROZEN" } }), "VIEWERS FROZEN");
+  assert.equal(text(100_000, { verdict: { severity: "failing", sentence: "VIEWERS FROZEN", faults: [] } }), "VIEWERS FROZEN");
 });
 
 test("a service without a word is never well", () => {
   const text = "No word from the service for 12 s: these figures are old";
-  const remedies = ["see whether the service runs, and what its log says"];
-  assert.deepEqual(headline(answer(), true, 109_000), { state: "old", label: "✕ No answer", text, remedies });
+  const lines = [{ text: "See whether the service runs, and what its log says", does: true }];
+  assert.deepEqual(headline(answer(), true, 109_000), { state: "old", label: "✕ No answer", text, lines });
   assert.equal(headline(answer(), false, 112_000).state, "ok");
   assert.equal(headline(answer(), false, 112_001).state, "old");
   assert.equal(headline(answer({ now: 20_000 }), false, 100_000).text, text.replace("12", "16"));
@@ -147,12 +191,13 @@ test("the arrow keys, Home and End go from tab to tab", () => {
 test("the checklist counts what is well; a check that could not be made is neither yes nor no", () => {
   const outcomes = ["ok", "warning", "failed", "skipped"].map((outcome) => ({ outcome }));
   assert.equal(countOf(outcomes), "1 of 4");
+  assert.deepEqual([outcomes, outcomes.slice(0, 2), outcomes.slice(3)].map(worstOf), ["failing", "warning", "off"]);
   assert.deepEqual(outcomes.map((finding) => shownAs(finding).sign), ["✓", "!", "✕", "–"]);
 });
 
 const night = (more = {}) => ({
   ...answer(),
-  health: { stream: "live", silence: 0.9, viewers: 412, viewers_error: 18, backlog: 62 },
+  health: { stream: "live", silence: 0.9, viewers: 412, viewers_error: 18, backlog: 62, frozen: null },
   verdict: { severity: "ok", parts: { encoder: "ok", service: "ok", bucket: "ok", viewers: "ok" } },
   rows: [row(4, { latency50: 6.24, latency95: 9.5, backlog: 60, viewers: 410 })],
   uplink: { needed: 4.8e6, left: 0 },
@@ -188,8 +233,20 @@ test("a figure is no better than the lamp of its part", () => {
   assert.deepEqual(states, { "No picture": "warning", "Last segment": "failing", "Uplink left": "failing", Waiting: "failing" });
 });
 
+test("while viewers are frozen their delay goes on counting, and all of them are without a moving picture", () => {
+  const parts = { encoder: "failing", service: "ok", bucket: "ok", viewers: "failing" };
+  const frozen = (seconds, pages = { failing: 0, undecodable: {} }) => {
+    const health = { stream: "live", silence: 34.4, viewers: 412, viewers_error: 18, backlog: 0, frozen: seconds };
+    return nowTiles(night({ health, pages, verdict: { severity: "failing", parts } }), 100_000).slice(1, 3);
+  };
+  assert.deepEqual(frozen(38), [["Behind live", "≥ 38 s", "", "failing"], ["No picture", "412", "frozen for 38 s", "failing"]]);
+  assert.deepEqual(frozen(240).map(([, value]) => value), ["≥ 4 min", "412"]);
+  assert.deepEqual(frozen(5.2)[0][1], "≥ 6 s");
+  assert.deepEqual(frozen(38, { failing: 3, undecodable: {} })[1].slice(1, 3), ["415", "frozen for 38 s, with errors"]);
+});
+
 test("without a stream there are no figures of one", () => {
-  const off = night({ health: { stream: "offline", viewers: 0, viewers_error: 0, backlog: 0 }, uplink: { needed: 0, left: null }, spool: { bytes: 0, lasts: null } });
+  const off = night({ health: { stream: "offline", viewers: 0, viewers_error: 0, backlog: 0, frozen: null }, uplink: { needed: 0, left: null }, spool: { bytes: 0, lasts: null } });
   const shown = nowTiles(off, 100_000).map(([name, value]) => [name, value]);
   for (const name of ["Behind live", "Last segment", "Uplink left", "Disk lasts"]) assert.deepEqual(shown.find(([found]) => found === name), [name, "–"]);
 });

@@ -20,6 +20,7 @@ from broadcaster.guest import ELSEWHERE, ViewerFault
 from broadcaster.ipc.messages import HealthReport, State
 from broadcaster.service.health import (
     HealthInputs,
+    address_finding,
     clock_finding,
     disk_finding,
     doors_finding,
@@ -94,11 +95,11 @@ class EventNight:
             viewers_error=18 if is_on else 0,
             trouble=found.trouble,
             parts=found.parts,
-            cause=found.cause,
-            remedies=found.remedies,
+            faults=found.faults,
+            frozen=found.frozen,
         )
 
-    def own(self, report: HealthReport) -> dict[str, Any]:
+    def own(self, report: HealthReport, page: str) -> dict[str, Any]:
         """What the service adds for its operator."""
         now = self.inputs
         is_on = now.state is State.LIVE
@@ -110,6 +111,9 @@ class EventNight:
             ("doors", "Doors closed"): doors_finding(is_private=True, are_open=is_on, is_live=is_on),
             ("disk", "Disk for 9 h"): disk_finding(now.free, now.spool_limit, now.spool, now.rate),
             ("clock", "Clock right"): clock_finding(0.2),
+            ("address", "Addresses public"): address_finding(
+                page or "https://event.example", "https://media.example"
+            ),
             ("passphrase", "Passphrase known"): passphrase_finding(
                 is_set=True, is_unconfirmed=now.unconfirmed
             ),
@@ -159,7 +163,9 @@ class EventNight:
                 "time": at,
                 "viewers": 412.0 if index == ROWS - 1 else round(viewers),
                 "failing": float(is_failing),
-                "backlog": float(now.waiting * (index - ROWS + 12) // 11 if is_recent else 1),
+                "backlog": float(
+                    now.waiting * (index - ROWS + 12) // 11 if is_recent and now.waiting > 1 else 1
+                ),
                 "spoolBytes": float(now.spool),
                 "latency50": 6.2 + 0.4 * math.sin(index / 9),
                 "latency95": 9.5 + 0.8 * math.sin(index / 5),

@@ -18,7 +18,8 @@ LAMPS = """() => {
     const lampOf = (lamp) => [lamp.innerText.slice(2), lamp.dataset.state];
     const lamps = Object.fromEntries([...document.querySelectorAll("#lamps li")].map(lampOf));
     const about = {
-        "Last segment": "Encoder", "Uplink left": "Bucket", Waiting: "Bucket", "No picture": "Viewers",
+        "Last segment": "Encoder", "Uplink left": "Bucket", Waiting: "Bucket",
+        "Behind live": "Viewers", "No picture": "Viewers",
     };
     return [...document.querySelectorAll("#now-tiles div")].filter((tile) => {
         const name = tile.querySelector("dt").innerText, lamp = lamps[about[name]];
@@ -56,6 +57,7 @@ SAME = (
     (r"nothing new for (\d+ \w+)", "Last segment"),
     (r"the stream needs ([\d.]+)", "Uplink left"),
     (r"LIVE: (\d+) viewer", "Viewers"),
+    (r"FROZEN for (\d+ \w+)", "No picture"),
     (r"last segment (.*)", "Last segment"),
 )
 
@@ -67,8 +69,8 @@ async def fits(page: Page, picture: Path, below: str = CANVAS) -> None:
         await page.wait_for_function(FITS)
         # Plots take their new size a frame later.
         needed = [*NEEDED, below]
-        if await page.locator("#remedies li").count():
-            needed.append("#remedies li")
+        if await page.locator("#lines li").count():
+            needed.append("#lines li")
         await eventually(partial(page.evaluate, HIDDEN, [needed, CANVAS]), lambda found: found == [])
         await page.screenshot(path=picture.with_name(f"{picture.name}-{width}.png"))
 

@@ -66,7 +66,7 @@ async def test_rows(fixture: DashboardFixture, aiohttp_client: AiohttpClient) ->
     assert body["verdict"] == {
         "severity": "ok",
         "sentence": "no stream is on",
-        "remedies": [],
+        "faults": [],
         "parts": parts,
     }
     assert abs(body["now"] / 1000 - time.time()) < 60
@@ -97,7 +97,7 @@ async def test_the_path_of_the_token(tmp_path: Path, aiohttp_client: AiohttpClie
     site = ViewerApp(tmp_path)
     (tmp_path / "dashboard").mkdir()
     dashboard = Dashboard(tmp_path / "dashboard", tmp_path / "vendor", lambda _: [], 0.09)
-    own = replace(dashboard, own=lambda _: {"tokenFile": "/state/operator-token"})
+    own = replace(dashboard, page=lambda: "/state/operator-token", own=lambda _, page: {"tokenFile": page})
     app = make_operator_app(site.reported, site.registry, own)
     path = "/dashboard/data.json"
     data = await (await (await aiohttp_client(app)).get(path)).json()

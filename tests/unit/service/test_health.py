@@ -8,7 +8,7 @@ import pytest
 from broadcaster.errors import Problem
 from broadcaster.guest import ViewerFault
 from broadcaster.ipc.messages import HealthReport, State
-from broadcaster.service.health import LEAST_FREE, Health, HealthInputs, evaluate_health
+from broadcaster.service.health import BESIDES, LEAST_FREE, Health, HealthInputs, evaluate_health
 
 MISSING, NO_CORS = ViewerFault("404", "make it public"), ViewerFault("no CORS", "set CORS")
 LIVE = HealthInputs(State.LIVE, 2, spool_limit=1000)
@@ -175,14 +175,12 @@ def test_the_table(inputs: HealthInputs, severity: str, trouble: str | None, tex
         silence=inputs.silence,
         viewers=412,
         trouble=found.trouble,
-        cause=found.cause,
-        remedies=found.remedies,
+        faults=found.faults,
     )
     assert (report.severity, report.trouble) == (severity, trouble)
     assert text in (found.reason or found.warning or report.sentence)
-    assert "; ".join((report.sentence, *report.remedies)) == (
-        found.reason or found.warning or report.sentence
-    )
+    sentences = ["; ".join(filter(None, fault[1:])) for fault in report.faults]
+    assert BESIDES.join(sentences[:1] if found.reason else sentences) == (found.reason or found.warning or "")
 
 
 def test_no_warning_hides_another() -> None:
@@ -192,6 +190,27 @@ def test_no_warning_hides_another() -> None:
     assert found.warning
     assert found.warning.count("make room") == 2
     assert evaluate_health(LIVE) == Health(None, None, {}, None)
+
+
+def test_each_lamp_that_is_not_well_has_its_words() -> None:
+    """Two faults at a time are told with what to do about each; beside a failure, the first of each part."""
+    found = evaluate_health(replace(DELAY, frozen=67, journal="disk full", free=1e6, silence=60))
+    parts, causes, remedies = zip(*found.faults, strict=True)
+    assert parts == ("bucket", "encoder", "service")
+    assert [cause.partition(" (")[0] for cause in causes] == [
+        "VIEWERS FROZEN for 67 s: the bucket does not get the segments",
+        "the encoder has brought nothing new for 60 s",
+        "the journal cannot be written: disk full",
+    ]
+    assert all(remedies)
+    assert len(evaluate_health(replace(LIVE, journal="disk full", free=1e6)).faults) == 2
+
+
+def test_how_long_the_picture_stands_still() -> None:
+    """The seconds are those of the sentence; who only pauses, or has not begun, is not frozen."""
+    assert evaluate_health(replace(LIVE, silence=9, frozen=9.6)).frozen == 9.6
+    assert evaluate_health(replace(LIVE, silence=9, frozen=9, ended=True)).frozen is None
+    assert evaluate_health(replace(DELAY, state=State.STARTING, frozen=67)).frozen is None
 
 
 def test_the_part_that_is_not_well() -> None:

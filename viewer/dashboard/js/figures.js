@@ -1,4 +1,5 @@
 // What the rows mean. Pure.
+import { latest } from "./headline.js";
 
 const GIGABYTE = 1e9;
 const MONTH = 30 * 24 * 3600; // seconds
@@ -13,12 +14,36 @@ export function rate(rows, name, most = 12) {
 
 /** Between each row and the one before it, per second. */
 export const rates = (rows, name) =>
-  rows.map((row, index) => (index === 0 ? null : rate(rows.slice(index - 1, index + 1), name)));
+  rows.map((row, index) => (index === 0 || row[name] === null ? null : rate(rows.slice(index - 1, index + 1), name)));
 
 /** The share of the video that viewers say they got from each other, 0 to 1; null before any report. */
 export function peerShare({ bucketBytes, peerBytes }) {
   const all = bucketBytes + peerBytes;
   return all > 0 ? peerBytes / all : null;
+}
+
+/**
+ * The rows, and the figures of this moment as a last one, so that no plot is behind its tile; what is counted up has none.
+ * Pages report their delay twice a minute; while their picture stands still it is at least as long as that.
+ */
+export function upToNow({ now, rows, health, verdict }) {
+  const { viewers, backlog, frozen } = health;
+  const unknown = Object.fromEntries(Object.keys(rows.at(-1)).map((name) => [name, null]));
+  const last = { ...unknown, time: now, viewers, backlog, failing: Number(verdict.severity === "failing") };
+  if (frozen === null) return [...rows, last];
+  const all = [...rows, { ...last, latency50: latest(rows, "latency50").value }];
+  const still = ({ time }) => frozen - (now - time) / 1000; // seconds
+  return all.map((row) => (still(row) > 0 ? { ...row, latency50: Math.max(still(row), row.latency50) } : row));
+}
+
+const RECENT = 600; // seconds
+const BEFORE = 300; // seconds of what was well
+
+/** All rows; while viewers do not get what is on, the last ten minutes, or from some minutes before that began. */
+export function lately(rows) {
+  if (!(rows.at(-1).failing > 0)) return rows;
+  const from = Math.min(rows.at(-1).time / 1000 - RECENT, outages(rows).at(-1).from - BEFORE);
+  return rows.filter(({ time }) => time / 1000 >= from);
 }
 
 /** When viewers did not get what was on: spans {from, to} in seconds since the epoch, between rows 5 s apart. */

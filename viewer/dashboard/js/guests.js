@@ -5,8 +5,7 @@ import { createList, make } from "./row.js";
 const AGAIN = 5000; // ms
 const MONTH = 30 * 24 * 3600 * 1000; // ms, as `broadcaster invite` has it
 
-export const factsOfGuest = ({ until, opened, watching, crew }) => [
-  ...(crew ? ["crew"] : []),
+export const factsOfGuest = ({ until, opened, watching }) => [
   `until ${when(until)}`,
   opened === 0 ? "not opened yet" : `opened ${opened === 1 ? "once" : `${opened} times`}`,
   `${watching} watching`,
@@ -15,7 +14,7 @@ export const factsOfGuest = ({ until, opened, watching, crew }) => [
 /** A row; `asks` = {copy(one), code(one), revoke(one)}. */
 function createGuest(asks) {
   let guest = null;
-  const name = make("p", { className: "binned-title" });
+  const [name, crew] = [make("span"), make("span", { className: "badge" }, "Crew")];
   const facts = make("p", { className: "facts" });
   const code = make("div", { className: "code", hidden: true });
   const buttons = Object.entries({ copy: "Copy link", code: "QR code", revoke: "Revoke" }).map(([ask, text]) => {
@@ -26,11 +25,12 @@ function createGuest(asks) {
   function update(now) {
     guest = now;
     name.textContent = guest.name;
+    crew.hidden = !guest.crew;
     facts.textContent = factsOfGuest(guest).join(" · ");
     for (const [button, what] of buttons) button.ariaLabel = `${what}: ${guest.name}`;
   }
   const does = make("div", { className: "does" }, ...buttons.map(([button]) => button));
-  return { element: make("li", { className: "record" }, name, facts, does, code), update };
+  return { element: make("li", { className: "record" }, make("p", { className: "binned-title" }, name, " ", crew), facts, does, code), update };
 }
 
 /** What a guest is sent beside the link: the picture of its code, and files of it and of the date. */

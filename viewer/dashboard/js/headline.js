@@ -1,5 +1,5 @@
 // What is said above all, and how old the figures are. Pure.
-import { duration, span } from "./words.js";
+import { duration, forOperator, span } from "./words.js";
 
 const STALE = 15; // seconds; the service adds a row every five
 
@@ -7,22 +7,42 @@ const SIGNS = { ok: "✓", warning: "!", failing: "✕", unknown: "?", off: "–
 export const OFF = new Set(["offline", "ended"]); // streams without an encoder
 const ALWAYS = new Set(["service"]); // there is something to say of it without a stream
 const LABELS = { ok: "✓ OK", warning: "! Warning", failing: "✕ Failing", old: "✕ No answer" };
+const LACKING = new Set(["warning", "failed"]); // outcomes of a check
 
 /** Seconds since the newest figures: by the service's own clock when they came at `came`, and by ours since then. */
 export function age({ now, rows, came }, moment) {
   return (now - (rows.at(-1)?.time ?? now) + moment - came) / 1000;
 }
 
-/** The service's own sentence, and what to do; or, from the first request on that `failed`, that there is no word of it. */
+/**
+ * The service's own sentence and lines below it: what to do (`does`), and further faults, each with what to do.
+ * Or, from the first request on that `failed`, that there is no word of it; without a stream, what is not ready.
+ */
 export function headline(answer, failed, moment) {
-  if (answer === null && !failed) return { state: "waiting", label: "", text: "Connecting…", remedies: [] };
+  if (answer === null && !failed) return { state: "waiting", label: "", text: "Connecting…", lines: [] };
   if (answer === null) return old("No word from the service");
   const seconds = age(answer, moment);
   if (failed || seconds > STALE) return old(`No word from the service for ${duration(seconds)}: these figures are old`);
-  const { severity, sentence, remedies } = answer.verdict;
-  const text = sentence[0].toUpperCase() + sentence.slice(1);
+  const { severity, faults } = answer.verdict;
+  const text = forOperator(answer.verdict.sentence);
+  if (severity === "ok" && OFF.has(answer.health.stream)) return readiness(text, answer.checklist);
   const running = severity === "ok" && answer.health.stream === "live";
-  return { state: severity, label: LABELS[severity], text: running ? `${text}, last segment ${lastSegment(answer, moment)}` : text, remedies };
+  const lines = faults.flatMap(({ cause, remedy }, index) => [{ text: index > 0 ? cause : "" }, { text: remedy, does: true }]);
+  return {
+    state: severity,
+    label: LABELS[severity],
+    text: running ? `${text}, last segment ${lastSegment(answer, moment)}` : text,
+    lines: lines.filter((line) => line.text).map((line) => ({ ...line, text: forOperator(line.text) })),
+  };
+}
+
+/** Between two streams: no better than the checklist. That the encoder is not there yet is no warning. */
+function readiness(sentence, checklist) {
+  const lacking = checklist.filter(({ outcome }) => LACKING.has(outcome));
+  const isIdle = lacking.every(({ name }) => name === "encoder");
+  const [state, label] = lacking.length === 0 ? ["ok", "✓ Ready"] : isIdle ? ["off", "– Off"] : ["warning", "! Not ready"];
+  const text = lacking.length === 0 ? sentence : `${sentence}; not yet: ${lacking.map(({ title }) => title).join(", ")}`;
+  return { state, label, text, lines: [] };
 }
 
 /** How long ago the source brought it: that goes on while nothing is heard of the service. In trouble it is what the sentence beside it says. */
@@ -51,4 +71,4 @@ export function latest(rows, name) {
   return { value: row?.[name] ?? null, ago: seconds > STALE ? `${duration(seconds)} ago` : "" };
 }
 
-const old = (text) => ({ state: "old", label: LABELS.old, text, remedies: ["see whether the service runs, and what its log says"] });
+const old = (text) => ({ state: "old", label: LABELS.old, text, lines: [{ text: "See whether the service runs, and what its log says", does: true }] });

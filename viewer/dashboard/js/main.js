@@ -4,6 +4,7 @@ import { drawChecklist } from "./checklist.js";
 import { createConfirm } from "./confirm.js";
 import { createDesk } from "./desk.js";
 import { follow } from "./feed.js";
+import { lately, upToNow } from "./figures.js";
 import { createGuests } from "./guests.js";
 import { age, headline, lamps } from "./headline.js";
 import { createPicture } from "./picture.js";
@@ -54,13 +55,13 @@ let failed = false; // the request after it
 
 function describe() {
   const moment = performance.now();
-  const { state, label, text, remedies } = headline(answer, failed, moment);
+  const { state, label, text, lines } = headline(answer, failed, moment);
   const before = find("status").dataset.state;
   find("status").dataset.state = document.body.dataset.state = state;
   find("verdict").textContent = label;
   find("sentence").textContent = text;
-  find("remedies").hidden = remedies.length === 0;
-  find("remedies").replaceChildren(...remedies.map((remedy) => make("li", {}, remedy[0].toUpperCase() + remedy.slice(1))));
+  find("lines").hidden = lines.length === 0;
+  find("lines").replaceChildren(...lines.map(({ text: line, does }) => make("li", { className: does ? "remedy" : "" }, line)));
   find("lamps").replaceChildren(...lamps(answer, state).map(lamp));
   if (answer) drawTiles(find("now-tiles"), nowTiles(answer, moment));
   find("clock").textContent = `${clock(Date.now())} · `;
@@ -68,7 +69,7 @@ function describe() {
   document.title = label ? `${label} – Broadcaster` : "Broadcaster";
   sound(state, moment);
   // Read out when it changes, and not with each second that is counted.
-  if (state !== before) find("alarm").textContent = [label, text, ...remedies].join(" ");
+  if (state !== before) find("alarm").textContent = [label, text, ...lines.map((line) => line.text)].join(" ");
 }
 
 function draw(now) {
@@ -82,10 +83,12 @@ function draw(now) {
   drawQualities(find, now);
   desk.note(now);
   if (now.rows.length === 0) return;
+  const rows = upToNow(now);
+  plots[0](lately(rows));
+  plots[1](rows);
   drawTiles(find("audience"), audienceTiles(now));
   drawTiles(find("service"), serviceTiles(now));
   drawTiles(find("money-tiles"), moneyTiles(now));
-  for (const drawPlots of plots) drawPlots(now.rows);
 }
 
 setInterval(describe, 1000);

@@ -101,7 +101,7 @@ function options({ figure, legend, curves, steps }, theme, drawn) {
     scales: { y: { range: ({ data: [, ...values] }) => [0, ceiling(values.flat(), values.map((curve) => curve.at(-1)))] } },
     series: [
       { label: "time", value: told },
-      ...curves.map(([label], index) => ({ label, stroke: (index ? SECOND : FIRST)[theme], width: 2, spanGaps: true })),
+      ...curves.map(([label], index) => ({ label, stroke: (index ? SECOND : FIRST)[theme], width: 2, spanGaps: true, points: { show: false } })),
     ],
     hooks: { drawClear: [(plot) => drawBands(plot, drawn.bands, style.getPropertyValue("--outage"))] },
   };

@@ -8,16 +8,21 @@ const RECORDING = { ok: "on", warning: "off", failed: "failing" };
 const MANY = 10; // segments that wait
 
 const withAge = (text, { ago }) => (ago ? `${text}, ${ago}` : text);
-const behindLive = (rows) => {
+/** As pages have reported; while their picture stands still, at least for so long as that. */
+function behindLive(rows, { stream, frozen }) {
   const late = latest(rows, "latency50");
+  if (stream !== "live") return ["–", ""];
+  if (frozen !== null) return [`≥ ${span(Math.max(frozen, late.value))}`, ""];
   return [seconds(late.value), withAge(most(seconds, latest(rows, "latency95").value), late)];
-};
+}
 
-/** Pages with errors, and those whose browser cannot decode the stream; `warned` is the state where there are any. */
-function noPicture({ failing, undecodable }, warned) {
+/** Whose picture stands still, pages with errors, and those whose browser cannot decode the stream. */
+function noPicture({ failing, undecodable }, { viewers, frozen }) {
   const lacking = Object.values(undecodable).reduce((sum, count) => sum + count, 0);
+  const still = frozen === null ? [] : [`frozen for ${span(frozen)}`];
   const cannot = lacking > 0 ? `${whole(lacking)} cannot play ${Object.keys(undecodable).join(", ")}` : "with errors";
-  return ["No picture", whole(failing + lacking), cannot, failing + lacking > 0 ? warned : ""];
+  const why = failing + lacking > 0 || frozen === null ? [...still, cannot] : still;
+  return [whole(failing + lacking + (frozen === null ? 0 : viewers)), why.join(", ")];
 }
 
 /** What the operator looks at during the event, each as well as the lamp of its part, or not. What the headline may name comes of the same answer, not of a row. */
@@ -27,14 +32,15 @@ export function nowTiles(now, moment) {
   const outcome = (name) => checklist.find((finding) => finding.name === name).outcome;
   const warned = (name, ...outcomes) => (outcomes.includes(outcome(name)) ? "warning" : "");
   const ill = (part) => (verdict.parts[part] === "failing" ? "failing" : "warning");
+  const lost = noPicture(pages, health);
   return [
     ["Viewers", whole(health.viewers), health.viewers_error ? `± ${whole(health.viewers_error)}` : ""],
-    ["Behind live", ...(isLive ? behindLive(rows) : ["–"])],
-    noPicture(pages, ill("viewers")),
+    ["Behind live", ...behindLive(rows, health), health.frozen === null ? "" : ill("viewers")],
+    ["No picture", ...lost, lost[0] === "0" && health.frozen === null ? "" : ill("viewers")],
     ["Last segment", isLive ? lastSegment(now, moment) : "–", "", isLive && verdict.parts.encoder !== "ok" ? ill("encoder") : ""],
     ["Uplink left", percent(uplink.left), uplink.needed ? `needs ${megabits(uplink.needed)}` : "", uplink.left === 0 ? ill("bucket") : ""],
     ["Waiting", whole(health.backlog), bytes(spool.bytes), health.backlog > MANY ? ill("bucket") : ""],
-    ["Disk lasts", spool.lasts === null ? "–" : span(spool.lasts), spool.lasts === null ? "" : "in an outage", warned("disk", "warning", "failed")],
+    ["Disk lasts", ...(spool.lasts === null ? ["–"] : [span(spool.lasts), "in an outage", warned("disk", "warning", "failed")])],
     ["Recording", RECORDING[outcome("recording")], "", warned("recording", "failed")],
   ];
 }
@@ -44,7 +50,7 @@ export function audienceTiles({ rows, health }) {
   const startup = latest(rows, "startup50");
   return [
     ["Start-up", seconds(startup.value), withAge(most(seconds, latest(rows, "startup95").value), startup)],
-    ["Behind live", ...(health.stream === "live" ? behindLive(rows) : ["–"])],
+    ["Behind live", ...behindLive(rows, health)],
     ["Stalls", whole(last.stalls)],
     ["Player errors", whole(last.playerErrors)],
     ["Hours watched", (last.watchedSeconds / 3600).toFixed(1)],

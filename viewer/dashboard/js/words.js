@@ -1,5 +1,6 @@
 // Figures as people read them.
 
+const ISO = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)/g;
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 
 /** As the service's sentences have it. */
@@ -39,6 +40,19 @@ export const most = (write, value) => (value === null || value === undefined ? "
 export function span(seconds) {
   if (seconds < 100) return `${Math.round(seconds)} s`;
   return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
+/**
+ * A sentence of the service, which has the words of its log: begun as a sentence, with times on the operator's own
+ * clock, and without the address of the bucket.
+ */
+export function forOperator(text, now = Date.now()) {
+  const plain = text.replace(/[A-Z]+ to https?:\/\/[^\s,]+, bucket '[^']*': /g, "").replace(ISO, (time) => {
+    const at = Date.parse(time);
+    const isToday = new Date(at).toDateString() === new Date(now).toDateString();
+    return isToday ? clock(at) : new Date(at).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  });
+  return /^https?:/.test(plain) ? plain : plain.charAt(0).toUpperCase() + plain.slice(1);
 }
 
 /** Local time in 24 hours, of milliseconds since the epoch. */

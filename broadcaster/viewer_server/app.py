@@ -149,6 +149,7 @@ class ViewerServer:
             raise ValueError("the event is public")
         if isinstance(message, Grants):
             self.gate.update(message)
+            self._viewers.keep_guests(message.ends)
         else:
             self._asking.handle_answer(message)
 

@@ -303,6 +303,11 @@ class ViewerCounter:
         self._forget()
         return self.sampling.estimates((page.grant, page.draw) for page in self._pages.values())
 
+    def keep_guests(self, grants: Collection[str]) -> None:
+        """Forget the pages of guests with other grants than these: they are not let in any more."""
+        for name in [name for name, page in self._pages.items() if page.grant and page.grant not in grants]:
+            self._remove(name)
+
     def is_all(self, network: str | None) -> bool:
         """Whether all pages, and not few, come from this network: a proxy may not send their addresses."""
         return network is not None and FEW <= self._by_network[network] == len(self._pages)

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { costOf, createMeter, formatMoney, savedBy } from "../public/js/costs.js";
+import { createLedger } from "../public/js/stats.js";
 import { initialState } from "../public/js/state.js";
 
 const costs = { storagePerGbMonth: 0.015, classAPerMillion: 4.5, classBPerMillion: 0.36, compareEgressPerGb: 0.09 };
@@ -50,13 +51,18 @@ test("each segment counts once, as written for every variant and as read from th
   assert.equal(figures.seconds, 6);
 });
 
-test("what comes from the streamer's own server is not the bucket's", () => {
-  const figures = meterOver([
-    { bytes: { bucket: 100, peers: 0, uploaded: 0 } },
-    { fallback: true, bytes: { bucket: 900, peers: 0, uploaded: 0 } },
-    { fallback: false, bytes: { bucket: 1000, peers: 0, uploaded: 0 } },
-  ]);
-  assert.equal(figures.bytes, 200);
+test("the bytes of the bucket are the same in each place, and what comes from the streamer's own server is not among them", () => {
+  let state = initialState;
+  const ledger = createLedger({ get: () => state, set: (patch) => (state = { ...state, ...patch }) });
+  ledger.add("bucket", 820_000, "media.example");
+  ledger.add("peers", 5000);
+  ledger.flush();
+  assert.equal(state.bytes.bucket, state.bytesByHost["media.example"]);
+  ledger.add(null, 900_000, "owncast.example");
+  ledger.flush();
+  assert.equal(state.bytes.bucket, 820_000);
+  assert.equal(state.bytesByHost["owncast.example"], 900_000);
+  assert.equal(createMeter().figures(state).bytes, state.bytes.bucket + state.bytes.peers); // also where it began late
 });
 
 test("money is shown with two digits that say something", () => {

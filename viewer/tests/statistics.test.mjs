@@ -13,12 +13,13 @@ test("the stages of a segment follow each other on one scale, its wait has anoth
     {
       label: "5",
       total: 200,
+      isCut: false,
       parts: [
         { name: "upload", ms: 60, left: 0, width: 30 },
         { name: "tell", ms: 10, left: 30, width: 5 },
         { name: "fetch", ms: 130, left: 35, width: 65 },
       ],
-      wait: { ms: 4000, width: 100 },
+      wait: { ms: 4000, width: 100, isCut: false },
     },
   ]);
 });
@@ -43,6 +44,14 @@ test("one slow segment does not make the others invisible", () => {
   assert.equal(most, 600); // three times the usual 200 ms
   assert.equal(rows[0].total, 3070);
   assert.equal(rows[0].parts.at(-1).left + rows[0].parts.at(-1).width, 100);
+  assert.deepEqual(rows.map(({ isCut }) => isCut), [true, false, false]);
+});
+
+test("no bar begins beyond the scale, and one that is cut off says so", () => {
+  const stuck = { ...way, sequence: 6, uploaded: way.noticed + 5000, told: way.noticed + 5010, fetched: way.noticed + 5100, played: way.noticed + 60_000 };
+  const { rows } = layOut([way, way, stuck]);
+  assert.deepEqual(rows[0].parts.map(({ name, left, width }) => [name, left, width]), [["upload", 0, 100]]);
+  assert.deepEqual([rows[0].total, rows[0].isCut, rows[0].wait.isCut, rows[1].wait.isCut], [5100, true, true, false]);
 });
 
 test("without a segment there is a scale all the same", () => {

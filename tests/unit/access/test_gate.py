@@ -34,11 +34,13 @@ from tests.support.judges.gate_cases import (
     cookie_cases,
     opened_cases,
     page_cases,
+    token,
 )
 from tests.support.waiting import eventually
 
 HTML = {"Accept": "text/html"}
 DAY = 86_400  # seconds
+CREW = "c" * len(GRANT)
 
 
 @pytest.fixture
@@ -77,6 +79,20 @@ async def test_links_and_pages_are_counted_by_grant(private: Site) -> None:
         assert response.status == 204
     assert private.server.pong().guests == (GuestCount(GRANT, opened=2, watching=1),)
     assert private.server.pong().guests == (GuestCount(GRANT, opened=0, watching=1),)
+
+
+async def test_who_is_not_let_in_any_more_is_not_counted(private: Site) -> None:
+    """When the doors close, a guest who watched a moment ago counts no longer, and one of the crew does."""
+    private.admit(GRANT, CREW)
+    async with aiohttp.ClientSession() as session:
+        for index, token_of in enumerate((VALID, token(grant=CREW))):
+            url = URL(f"{private.address}/t/{token_of}/live/beacon", encoded=True)
+            async with session.post(url, json={"viewer": f"{index:016x}", "seconds": 5}) as response:
+                assert response.status == 204
+    assert private.server.pong().viewers == 2
+    private.admit(CREW)
+    pong = private.server.pong()
+    assert (pong.viewers, pong.guests) == (1, (GuestCount(CREW, opened=0, watching=1),))
 
 
 async def test_every_route_is_behind_it(private: Site) -> None:

@@ -25,10 +25,8 @@ export function costOf({ seconds, writes, bytesPerSecond, reads, bytes }, costs)
 /** Saved by `viewers` that watch like this one; below zero while writing costs more than they save. */
 export const savedBy = (viewers, { once, saved }) => viewers * saved - once;
 
-/** Adds up the figures of costOf from one state of the page after the other. */
+/** The figures of costOf, from one state of the page after the other; bytes are the state's own. */
 export function createMeter() {
-  let bucket = 0;
-  let peers = 0;
   let segments = 0;
   let writes = 0;
   let newest = null;
@@ -38,13 +36,9 @@ export function createMeter() {
 
   return Object.freeze({
     note(state, before) {
-      if (state.bytes !== before.bytes && !state.fallback) {
-        bucket += Math.max(0, state.bytes.bucket - before.bytes.bucket);
-        peers += Math.max(0, state.bytes.peers - before.bytes.peers);
-      }
       if (state.stages !== before.stages) for (const stage of state.stages) count(stage, state.levels.length);
     },
-    figures: ({ levels }) => ({
+    figures: ({ levels, bytes: { bucket, peers } }) => ({
       seconds: from === null ? 0 : Math.max(0, until - from) / 1000,
       writes,
       bytesPerSecond: levels.reduce((sum, { bitrate }) => sum + bitrate / 8, 0),

@@ -11,8 +11,9 @@ const SHOWN = 8;
  * For stages as in state.js: {rows, most, longest}. Getting a segment takes milliseconds and its wait in the buffer
  * seconds, so each has a scale of its own: `most` ms and `longest` ms are their right ends. One segment that took
  * very long is cut off there, so that the others can still be seen.
- * row = {label, parts: [{name, ms, left, width}], total, wait: {ms, width} | null}, newest first; left and width in
- * percent, total in ms or null. A stage whose times are not known is left out; clocks that disagree make it zero.
+ * row = {label, parts: [{name, ms, left, width}], total, isCut, wait: {ms, width, isCut} | null}, newest first; left and
+ * width in percent, total in ms or null; `isCut` where a bar would go beyond its scale. A stage whose times are not known,
+ * or that begins beyond the scale, is left out; clocks that disagree make it zero.
  */
 export function layOut(stages) {
   const latest = stages.slice(-SHOWN).reverse();
@@ -27,7 +28,8 @@ export function layOut(stages) {
     label: `${stage.sequence ?? "–"}`,
     parts: place(spans, most),
     total: spans.some(({ ms }) => ms !== null) ? sum(spans) : null,
-    wait: wait === null ? null : { ms: wait, width: Math.min(100, (100 * wait) / longest) },
+    isCut: sum(spans) > most,
+    wait: wait === null ? null : { ms: wait, width: Math.min(100, (100 * wait) / longest), isCut: wait > longest },
   }));
   return { rows, most, longest };
 }
@@ -41,13 +43,14 @@ const sum = (spans) => spans.reduce((total, { ms }) => total + (ms ?? 0), 0);
 
 function place(spans, most) {
   let left = 0;
-  return spans
+  const parts = spans
     .filter(({ ms }) => ms !== null)
     .map(({ name, ms }) => {
       const part = { name, ms, left, width: Math.min(100 - left, (100 * ms) / most) };
       left += part.width;
       return part;
     });
+  return parts.filter((part) => part.left < 100);
 }
 
 function scaleOf(values, least) {

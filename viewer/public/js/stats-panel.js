@@ -37,18 +37,17 @@ export async function createStatsPanel({ document, at, store, meter, history }) 
   const drawSlowly = () => {
     const columns = history.columns();
     for (const plot of plots) plot.draw(columns);
-    const { costs } = store.get();
-    at("money").parentElement.hidden = costs === null;
-    if (costs !== null) money.draw(meter.figures(store.get()), costs);
   };
   const draw = (state, before) => {
     if (!state.statsOpen) return;
     figures.draw(state);
     if (state.stages !== before.stages || !before.statsOpen || state === before) stages.draw(state.stages);
-    const { bytes, p2p } = state;
+    const { bytes, p2p, costs } = state;
     const totals = [formatBytes(bytes.peers, locale), formatBytes(bytes.bucket, locale), formatNumber(locale, p2p.peers)];
     key.forEach(([, value], index) => (value.textContent = totals[index]));
     at("sources").textContent = sources(state);
+    at("money").parentElement.hidden = costs === null;
+    if (costs !== null) money.draw(meter.figures(state), costs);
     if (!before.statsOpen) drawSlowly();
   };
   history.onSample(() => store.get().statsOpen && drawSlowly());

@@ -30,10 +30,11 @@ export function createStages(document, box, texts) {
     ),
   );
 
-  const row = ({ label, parts, total, wait }) => {
-    const way = make("td", "track", ...parts.map(({ name, left, width }) => bar(name, left, width)));
+  const track = (name, isCut, ...bars) => make("td", "", make("div", `track ${name} ${isCut ? "cut" : ""}`.trim(), ...bars));
+  const row = ({ label, parts, total, isCut, wait }) => {
+    const way = track("long", isCut, ...parts.map(({ name, left, width }) => bar(name, left, width)));
     way.title = formatList(locale, parts.map((part) => `${texts[NAMES[part.name]]} ${ms(part.ms)}`));
-    const buffer = make("td", "track short", ...(wait ? [bar("wait", 0, wait.width)] : []));
+    const buffer = track("short", wait?.isCut, ...(wait ? [bar("wait", 0, wait.width)] : []));
     const head = make("th", "", label);
     head.scope = "row";
     const figures = make("td", "figure", total === null ? "–" : ms(total));

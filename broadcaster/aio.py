@@ -84,6 +84,9 @@ class LogLimiter:
         return True
 
 
+USUAL = "check the provider's status, its keys, and the uplink; nothing is lost, and it is tried again"
+
+
 class Retrying:
     """The state of retried operations of one kind, ``what``; ``fault`` is the current error or None.
 
@@ -102,6 +105,12 @@ class Retrying:
         self._sleep = sleep
         self._worked = Signal()
         self._log = LogLimiter(LOG_INTERVAL)
+
+    @property
+    def problem(self) -> Problem | None:
+        """The current error, with what to do also where the error itself has no remedy; None without one."""
+        problem = self.fault.problem if self.fault else None
+        return problem and problem._replace(remedy=problem.remedy or USUAL)
 
     def failed(self, error: StorageError | OSError) -> Fault:
         """Note a failed attempt; a new kind of error is logged at once, a known one once a minute."""

@@ -307,7 +307,7 @@ class Ended:
     kind: Literal["ended"] = "ended"
 
 
-class Fault(NamedTuple):
+class PartFault(NamedTuple):
     """What is wrong with a part between encoder and viewers, and what to do about it."""
 
     part: HealthPart
@@ -343,7 +343,7 @@ class HealthReport:
     title: str | None = None  # the stream's title in Owncast
     poster: str | None = None  # the URL of the live poster
     standby: bool = False  # another broadcaster leads, and viewers get what that one shows
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[PartFault, ...] = ()
     frozen: float | None = None  # seconds for which viewers have seen a still picture
 
     @property

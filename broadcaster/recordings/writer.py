@@ -338,7 +338,7 @@ class Recorder:
     @property
     def fault(self) -> Problem | None:
         """The current error of writes."""
-        return self._retrying.fault.problem if self._retrying.fault else None
+        return self._retrying.problem
 
     async def run(self) -> None:
         """Write until cancelled, first the changes of an earlier process."""

@@ -14,7 +14,7 @@ from typing import NamedTuple, get_args
 
 from broadcaster.errors import Problem
 from broadcaster.guest import ViewerFault, host_of, is_local
-from broadcaster.ipc.messages import Fault, HealthPart, HealthReport, Severity, State, ViewerProblem
+from broadcaster.ipc.messages import HealthPart, HealthReport, PartFault, Severity, State, ViewerProblem
 from broadcaster.printable import size_text, span_text
 
 SILENT_TARGET_DURATIONS, SILENT_SECONDS = 2.5, 5.0  # without a new segment: the longer of the two
@@ -82,7 +82,7 @@ class Health:
     warning: str | None
     parts: Mapping[HealthPart, Severity]
     trouble: ViewerProblem | None
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[PartFault, ...] = ()
     frozen: float | None = None
 
 
@@ -118,7 +118,7 @@ def evaluate_health(inputs: HealthInputs) -> Health:
     frozen = _frozen(inputs) if failures else None
     still = "" if frozen is None else f"VIEWERS FROZEN for {span_text(frozen)}: "
     shown = list(firsts.values()) if failures else findings
-    faults = [Fault(finding.part, finding.cause, finding.remedy) for finding in shown]
+    faults = [PartFault(finding.part, finding.cause, finding.remedy) for finding in shown]
     if failures:
         faults[0] = faults[0]._replace(cause=still + failures[0].cause)
     return Health(

@@ -92,7 +92,7 @@ class Mirror:
     @property
     def fault(self) -> Problem | None:
         """The current error of writes, None where there is none."""
-        return self._retrying.fault.problem if self._retrying.fault else None
+        return self._retrying.problem
 
     @property
     def behind(self) -> int:

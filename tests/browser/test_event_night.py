@@ -76,6 +76,7 @@ NIGHT = {
         [
             "Make room before the next outage",
             re.compile("^Playlists cannot be written into the bucket: PUT of"),
+            "Check the provider's status, its keys, and the uplink; nothing is lost, and it is tried again",
         ],
         "! Service ! Bucket",
         {"Disk lasts": "39 min in an outage", "Recording": "failing"},

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from broadcaster.aio import Backoff, Fault, Retrying
+from broadcaster.aio import USUAL, Backoff, Fault, Retrying
 from broadcaster.errors import Problem, StorageRefused, StorageUnavailable
 from tests.support.fakes.pipeline_parts import START
 
@@ -51,6 +51,18 @@ async def test_a_pause() -> None:
     await asyncio.wait([later])
     assert later.cancelled()
     assert len(asyncio.all_tasks()) == 1, "nobody sleeps on"
+
+
+def test_what_to_do() -> None:
+    """A fault whose error has no remedy has the usual one; what works again is no problem."""
+    retrying = Retrying("writes", lambda: START)
+    assert retrying.problem is None
+    retrying.failed(StorageUnavailable("no answer"))
+    assert retrying.problem == Problem("no answer", USUAL)
+    retrying.failed(StorageRefused("no such bucket", "check R2_BUCKET"))
+    assert retrying.problem == Problem("no such bucket", "check R2_BUCKET")
+    retrying.worked()
+    assert retrying.problem is None
 
 
 async def test_what_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -34,13 +34,13 @@ test("an outage is from the first row that says so to the first that does not", 
 });
 
 test("no plot is behind its tile: the last row is of this moment, and what is counted up has no rate there", () => {
-  const rows = [row(0, { viewers: 410, backlog: 0, latency50: 6, failing: 0 }), row(5, { viewers: 411, backlog: 0, latency50: 6, failing: 0 })];
+  const rows = [row(0, { viewers: 410, backlog: 0, latency50: 6, latency95: 37, failing: 0 }), row(5, { viewers: 411, backlog: 0, latency50: 6, latency95: 37, failing: 0 })];
   const now = { now: 7000, rows, health: { viewers: 412, backlog: 62, frozen: null }, verdict: { severity: "failing" } };
   const all = upToNow(now);
-  assert.deepEqual(all.at(-1), { time: 7000, requests: null, viewers: 412, backlog: 62, latency50: null, failing: 1 });
+  assert.deepEqual(all.at(-1), { time: 7000, requests: null, viewers: 412, backlog: 62, latency50: null, latency95: null, failing: 1 });
   assert.deepEqual(rates(all, "requests"), [null, 0, null]);
-  const late = (frozen) => upToNow({ ...now, health: { viewers: 1, backlog: 0, frozen } }).map(({ latency50 }) => latency50);
-  assert.deepEqual([late(38), late(3)], [[31, 36, 38], [6, 6, 6]]);
+  const late = (frozen) => upToNow({ ...now, health: { viewers: 1, backlog: 0, frozen } }).map(({ latency50, latency95 }) => [latency50, latency95]);
+  assert.deepEqual([late(38), late(3)], [[[31, 37], [36, 37], [38, 38]], [[6, 37], [6, 37], [6, 37]]]);
 });
 
 test("in trouble the plots have the last minutes, and some of what was before", () => {

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from broadcaster.admin import Dashboard, make_operator_app
 from broadcaster.admin.history import HISTOGRAMS, ROWS, SERIES, STEP, Row
+from broadcaster.aio import USUAL
 from broadcaster.errors import Problem
 from broadcaster.guest import ELSEWHERE, ViewerFault
 from broadcaster.ipc.messages import HealthReport, State
@@ -65,7 +66,7 @@ TROUBLES = {
     "disk": replace(
         WELL,
         free=1.4e9,
-        playlist_writes=Problem("PUT of live/recordings/index.json: no answer within 10 s"),
+        playlist_writes=Problem("PUT of live/recordings/index.json: no answer within 10 s", USUAL),
     ),
 }
 QUALITIES = ("1080p, 3.0 Mbit/s", "720p, 1.3 Mbit/s", "360p, 500 kbit/s")

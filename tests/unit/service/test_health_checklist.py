@@ -7,7 +7,7 @@ import pytest
 
 from broadcaster.errors import Problem
 from broadcaster.guest import ViewerFault
-from broadcaster.ipc.messages import Fault, HealthReport
+from broadcaster.ipc.messages import HealthReport, PartFault
 from broadcaster.service.health import (
     EVENT,
     CheckFinding,
@@ -22,8 +22,8 @@ from broadcaster.service.health import (
 )
 
 LIVE, OFF, STARTING = (HealthReport(state, 0, None) for state in ("live", "offline", "starting"))
-SILENCE = Fault("encoder", "the encoder has brought nothing new for 34 s", "look at the encoder")
-REFUSED = Fault("bucket", "the bucket does not get the segments", "check the uplink")
+SILENCE = PartFault("encoder", "the encoder has brought nothing new for 34 s", "look at the encoder")
+REFUSED = PartFault("bucket", "the bucket does not get the segments", "check the uplink")
 SILENT = HealthReport("live", 0, REFUSED.cause, faults=(REFUSED, SILENCE))
 FAULT = ViewerFault("pages may not read", "set CORS")
 GIGABYTE = 10**9

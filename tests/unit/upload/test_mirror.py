@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from broadcaster.aio import USUAL
 from broadcaster.bucket import ObjectStore
 from broadcaster.catalog.records import PlaylistState, StreamSnapshot
 from broadcaster.errors import NotLeading, StorageError, StorageRefused, StorageUnavailable
@@ -368,7 +369,7 @@ async def test_a_bucket_that_refuses() -> None:
         for _ in range(300):
             studio.publish("0")
             await studio.time.goes_by(2)
-        assert studio.mirror.fault == ("check R2_ACCESS_KEY_ID", "")
+        assert studio.mirror.fault == ("check R2_ACCESS_KEY_ID", USUAL)
         assert studio.mirror.behind == 2
         assert studio.newest() == 300
         assert studio.mirror.failures == pytest.approx(2 * 600 / MAX_PAUSE, rel=0.1)

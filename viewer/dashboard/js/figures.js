@@ -31,9 +31,10 @@ export function upToNow({ now, rows, health, verdict }) {
   const unknown = Object.fromEntries(Object.keys(rows.at(-1)).map((name) => [name, null]));
   const last = { ...unknown, time: now, viewers, backlog, failing: Number(verdict.severity === "failing") };
   if (frozen === null) return [...rows, last];
-  const all = [...rows, { ...last, latency50: latest(rows, "latency50").value }];
+  const of = (read) => ({ latency50: read("latency50"), latency95: read("latency95") });
+  const all = [...rows, { ...last, ...of((name) => latest(rows, name).value) }];
   const still = ({ time }) => frozen - (now - time) / 1000; // seconds
-  return all.map((row) => (still(row) > 0 ? { ...row, latency50: Math.max(still(row), row.latency50) } : row));
+  return all.map((row) => (still(row) > 0 ? { ...row, ...of((name) => Math.max(still(row), row[name])) } : row));
 }
 
 const RECENT = 600; // seconds

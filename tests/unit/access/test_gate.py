@@ -190,8 +190,8 @@ async def test_playlists_are_the_same_for_all_guests(private: Site) -> None:
     """Nothing of a token is in a playlist: relative addresses inherit it."""
     other = gate_cases.token(seconds=60)
     texts = []
-    for token in (VALID, other):
-        _, body, _ = await answer(private.address, Case("", f"/t/{token}/live/playlist.m3u8", passes=True))
+    for valid in (VALID, other):
+        _, body, _ = await answer(private.address, Case("", f"/t/{valid}/live/playlist.m3u8", passes=True))
         texts.append(body)
     assert texts[0] == texts[1]
     assert b"/t/" not in texts[0]

@@ -29,6 +29,7 @@ UNCONFIRMED = (
 )
 BESIDES = "; besides, "
 NOTHING = ("", "")  # is wrong, and is to be done
+REWRITE = "change the encoder's settings; broadcaster check says more"
 CONFIRM = "enter it once on the page, or set it again: broadcaster passphrase"
 
 
@@ -140,7 +141,7 @@ def _findings(now: HealthInputs) -> Iterator[Finding]:
         yield Finding("service", "failing", cause, act, "delivery")
     if now.refused and now.state in ON and not _is_silent(now):
         cause = f"a playlist beside those that are served is not followed: {now.refused}"
-        yield Finding("encoder", "warning", cause)
+        yield Finding("encoder", "warning", cause, REWRITE)
     for part, cause, act in _warnings(now):
         yield Finding(part, "warning", cause, act, "encoder" if part == "encoder" else None)
 
@@ -158,8 +159,7 @@ def _failures(now: HealthInputs) -> Iterator[Finding]:
         yield Finding("service", "failing", f"the source is out of reach ({now.source})", act, delivery)
     if now.refused and (now.state not in ON or _is_silent(now)):
         cause = f"what the encoder writes cannot be followed ({now.refused})"
-        act = "change the encoder's settings; broadcaster check says more"
-        yield Finding("encoder", "failing", cause, act, "encoder" if now.state in ON else None)
+        yield Finding("encoder", "failing", cause, REWRITE, "encoder" if now.state in ON else None)
     yield from _delivery_failures(now, delivery)
     if _is_silent(now) and (now.paused or not now.ended):
         yield Finding("encoder", "failing", *_silence(now), "encoder")
@@ -205,7 +205,8 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str, str]]:
         yield "service", left, "make room before the next outage"
     if now.spool > FULL * now.spool_limit > 0:
         share = f"{100 * now.spool / now.spool_limit:.0f} %"
-        yield "service", f"{share} of the spool is used: when it is full, the oldest segments become gaps", ""
+        cause = f"{share} of the spool is used: when it is full, the oldest segments become gaps"
+        yield "service", cause, "see the bucket and the uplink, or raise BROADCASTER_SPOOL_LIMIT"
     if now.playlist_writes:
         why, act = now.playlist_writes
         yield "bucket", f"playlists cannot be written into the bucket: {why}", act
@@ -213,7 +214,7 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str, str]]:
     others: Sequence[tuple[HealthPart, tuple[str, str]]] = (
         ("bucket", now.owner or NOTHING),
         ("viewers", now.edge or NOTHING),
-        ("bucket", (access or "", "")),
+        ("bucket", (access, "see the bucket's status and its key's rights") if access else NOTHING),
         ("service", now.failed or NOTHING),
         ("viewers", (UNCONFIRMED, CONFIRM) if now.unconfirmed else NOTHING),
         ("viewers", _page_warning(now)),

@@ -97,13 +97,23 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     (replace(LIVE, spool=500), "ok", None, "LIVE: 412 viewers"),
     (replace(LIVE, spool=501), "warning", None, "50 % of the spool is used"),
     (
-        replace(LIVE, playlist_writes=Problem("denied")),
+        replace(LIVE, playlist_writes=Problem("denied", "check the key")),
         "warning",
         None,
         "playlists cannot be written into the bucket: denied",
     ),
-    (replace(LIVE, owner=Problem("another one is there")), "warning", None, "another one is there"),
-    (replace(LIVE, edge=Problem("the edge is 12 s behind")), "warning", None, "the edge is 12 s behind"),
+    (
+        replace(LIVE, owner=Problem("another one is there", "stop one")),
+        "warning",
+        None,
+        "another one is there",
+    ),
+    (
+        replace(LIVE, edge=Problem("the edge is 12 s behind", "see Cloudflare")),
+        "warning",
+        None,
+        "the edge is 12 s behind",
+    ),
     (replace(LIVE, access="no answer"), "warning", None, "a standby does not know who may watch now: no"),
     (replace(LIVE, unconfirmed=True), "warning", None, "nobody has entered the passphrase since"),
     (replace(LIVE, unreadable=MISSING), "failing", "delivery", "viewers cannot read the segments: 404"),
@@ -165,8 +175,9 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
 
 @pytest.mark.parametrize(("inputs", "severity", "trouble", "text"), TABLE)
 def test_the_table(inputs: HealthInputs, severity: str, trouble: str | None, text: str) -> None:
-    """Each has its severity, its sentence, and the word for viewers."""
+    """Each has its severity, its sentence, what to do, and the word for viewers."""
     found = evaluate_health(inputs)
+    assert all(remedy for _, _, remedy in found.faults)
     report = HealthReport(
         inputs.state,
         0,
@@ -222,7 +233,9 @@ def test_the_part_that_is_not_well() -> None:
     assert evaluate_health(replace(LIVE, serving=False)).parts == {"viewers": "failing"}
     assert evaluate_health(replace(LIVE, unreadable=MISSING)).parts == {"viewers": "failing"}
     assert evaluate_health(replace(LIVE, failing_pages=1)).parts == {"viewers": "warning"}
-    both = evaluate_health(replace(DELAY, owner=Problem("another one is there"), journal="disk full"))
+    both = evaluate_health(
+        replace(DELAY, owner=Problem("another one is there", "stop one"), journal="disk full")
+    )
     assert both.parts == {"bucket": "failing", "service": "warning", "viewers": "failing"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
@@ -52,6 +53,10 @@ class Engine(Protocol):
         """Press a key as a viewer does."""
         ...
 
+    async def picture(self, width: int, height: int) -> bytes:
+        """What a window of this size shows, as PNG."""
+        ...
+
 
 def find(program: str, package: str) -> str:
     """Return the path of a program; without it the test is skipped, but never in CI."""
@@ -97,8 +102,18 @@ class WebKit:
         """Press a key as a viewer does."""
         await self.ask("actions", actions=keys(key))
 
-    async def ask(self, command: str, **parameters: object) -> object:
-        async with self.http.post(f"{self.base}/{command}", json=parameters) as answer:
+    async def picture(self, width: int, height: int) -> bytes:
+        """What a window of this size shows, as PNG."""
+        await self.ask("window/rect", width=width, height=height)
+        await eventually(lambda: self.evaluate("innerWidth"), lambda inner: inner == width)
+        drawn = "const [done] = arguments; let frames = 9;"
+        drawn += "(function next() { frames-- > 0 ? requestAnimationFrame(next) : done(); })()"
+        await self.ask("execute/async", script=drawn, args=[])
+        return base64.b64decode(str(await self.ask("screenshot", method="GET")))
+
+    async def ask(self, command: str, method: str = "POST", **parameters: object) -> object:
+        body = parameters if method == "POST" else None
+        async with self.http.request(method, f"{self.base}/{command}", json=body) as answer:
             value: object = (await answer.json())["value"]
             assert answer.status == 200, value
             return value
@@ -132,6 +147,13 @@ class Firefox:
     async def press(self, key: str) -> None:
         """Press a key as a viewer does."""
         await self.ask("input.performActions", context=self.context, actions=keys(key))
+
+    async def picture(self, width: int, height: int) -> bytes:
+        """What a window of this size shows, as PNG."""
+        viewport = {"width": width, "height": height}
+        await self.ask("browsingContext.setViewport", context=self.context, viewport=viewport)
+        taken = await self.ask("browsingContext.captureScreenshot", context=self.context)
+        return base64.b64decode(taken["data"])
 
     async def ask(self, method: str, **parameters: object) -> dict[str, Any]:
         number = next(self._count)

@@ -1,19 +1,21 @@
-// Returns what is wrong with the places of the page's controls: cut off, covered, too narrow, two in one place.
-() => {
-  const controls = "main :is(button, select, input), #edge-word, #behind-by, #badge";
+// Returns what is wrong with the places of the page's controls, and of the words on the picture: cut off, covered, too narrow, two in one place.
+(withWords) => {
+  const on = document.querySelector("dialog[open]") ?? document.body; // what can be reached
+  const controls = ":is(button, select, input, .filled), #edge-word, #behind-by, #badge";
+  const words = "#card-title, #card-text, #countdown, [data-embed] h1";
   const seen = (one) => one.checkVisibility({ visibilityProperty: true }) && one.getBoundingClientRect().width > 0;
   const boxes = new Map(
-    [...document.querySelectorAll(controls)].filter(seen).map((one) => [one, one.getBoundingClientRect()]),
+    [...on.querySelectorAll(withWords ? `${controls}, ${words}` : controls)].filter(seen).map((one) => [one, one.getBoundingClientRect()]),
   );
   const name = (one) => one.id || one.textContent;
   const stage = document.querySelector(".stage");
   const found = [];
 
   function isCut(one, box) {
-    const on = stage.contains(one);
-    const around = (on ? stage : document.documentElement).getBoundingClientRect();
+    const inside = stage?.contains(one);
+    const around = (inside ? stage : document.documentElement).getBoundingClientRect();
     const aside = box.left < around.left - 0.5 || box.right > around.right + 0.5;
-    return aside || (on && (box.top < around.top - 0.5 || box.bottom > around.bottom + 0.5));
+    return aside || (inside && (box.top < around.top - 0.5 || box.bottom > around.bottom + 0.5));
   }
 
   function isCovered(one, box) {

@@ -36,9 +36,9 @@ EVERYTHING = """() => {
 FINGER = 44  # CSS pixels
 # Controls that are narrower or lower than a finger needs; a switch is as large as its label.
 SMALL = """(least) => {
-    const controls = 'main :is(button, a, select, label.switch, input:not([type="checkbox"]))';
-    document.querySelector("main").removeAttribute("data-idle");
-    document.getElementById("seeking").hidden = false;
+    const controls = 'body :is(button, a, select, label.switch, input:not([type="checkbox"]))';
+    document.querySelector("main")?.removeAttribute("data-idle");
+    document.getElementById("seeking")?.toggleAttribute("hidden", false);
     const isSeen = (control) => control.checkVisibility({ visibilityProperty: true });
     const sizeOf = (control) => [control.offsetWidth, control.offsetHeight];
     const small = [...document.querySelectorAll(controls)].filter((control) => {

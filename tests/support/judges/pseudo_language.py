@@ -45,14 +45,15 @@ def pseudo() -> dict[str, Any]:
     return {name: bracketed(text) for name, text in english.items()} | {"direction": "rtl"}
 
 
-async def speak(context: BrowserContext, ready: Callable[[], Awaitable[object]]) -> None:
+async def speak(context: BrowserContext, ready: Callable[[], Awaitable[object]] | None = None) -> None:
     """Give pages this language in the place of another one, as soon as it is ``ready``."""
 
     async def answer(route: Route) -> None:
-        await ready()
+        if ready is not None:
+            await ready()
         await route.fulfill(json=pseudo())
 
-    await context.route("**/assets/de-*.json", answer)
+    await context.route(re.compile(r"/assets/de-.*\.json|/languages/de\.json"), answer)
 
 
 async def outside(page: Page) -> list[str]:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from broadcaster.demo.encoder import ffmpeg
 from broadcaster.demo.processes import find_program
@@ -37,6 +37,13 @@ def blurred(folder: Path) -> dict[str, str]:
     return found
 
 
+async def stay(route: Route) -> None:
+    """Answer without Refresh: a page that waits for the doors is loaded again while it is looked at."""
+    answer = await route.fetch()
+    headers = {name: value for name, value in answer.headers.items() if name != "refresh"}
+    await route.fulfill(response=answer, headers=headers)
+
+
 @pytest.mark.takes(5)
 @pytest.mark.parametrize(
     ("scripts", "start"),
@@ -58,6 +65,7 @@ async def test_an_event_in_another_zone(
     context.set_default_timeout(1000 * PATIENCE)
     async with listening(site.server.app, "127.0.0.1", 0, "port") as address:
         page = await context.new_page()
+        await page.route(f"{address}/**", stay)
         with no_complaints(page):
             for path in ("/", f"/t/{token(grant=WAITS)}/"):  # without a token, and waiting for the doors
                 await page.goto(address + path)

@@ -15,11 +15,12 @@ import pytest
 
 from tests.conformance.text import Entry, Playlist
 from tests.support.judges.page import barriers, seen
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.async_api import FloatRect, Page
+    from playwright.async_api import Page
 
 WIDTH, HEIGHT = 32, 18  # pixels at which pictures are compared
 NEAR = 1  # segments by which a picture may be off
@@ -78,20 +79,29 @@ async def check_pictures(page: Page) -> None:
 
 
 async def point_at_bar(page: Page, share: float) -> tuple[float, float]:
-    """Point at this part of the bar; returns where that is."""
-    box, y = await _bar(page)
-    x = box["x"] + share * box["width"]
-    await page.mouse.move(x - 2, y)
-    await page.mouse.move(x, y)
-    return x, y
+    """Point at this part of the bar, which a page that fits itself to its window may move; returns where."""
+    seek = page.locator("#seek")
+    await seek.wait_for()
+
+    async def point() -> tuple[float, float] | None:
+        box = await seek.bounding_box()
+        assert box
+        x, y = box["x"] + share * box["width"], box["y"] + box["height"] / 2
+        await page.mouse.move(x - 2, y)
+        await page.mouse.move(x, y)
+        is_there = await seek.bounding_box() == box and await seek.evaluate("bar => bar.matches(':hover')")
+        return (x, y) if is_there else None
+
+    found = await eventually(point)
+    assert found
+    return found
 
 
 async def check_looks_of_pictures(page: Page, folder: Path) -> None:
     """On a wide screen and on a small phone the whole picture is on the stage, and axe-core is content."""
     for width, share in ((1280, 0.5), (320, 0.02), (320, 0.98)):
         await page.set_viewport_size({"width": width, "height": 640})
-        box, y = await _bar(page)
-        await page.mouse.move(box["x"] + share * box["width"], y)
+        _, y = await point_at_bar(page, share)
         picture = page.locator("#seek-picture")
         await picture.wait_for(state="visible")
         await page.screenshot(path=folder / f"seek-{width}-{share}.png")
@@ -103,14 +113,6 @@ async def check_looks_of_pictures(page: Page, folder: Path) -> None:
         assert inner["width"] / inner["height"] == pytest.approx(16 / 9, rel=0.02)
         assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
     assert await barriers(page) == []
-
-
-async def _bar(page: Page) -> tuple[FloatRect, float]:
-    """Where the bar is, and its middle."""
-    await page.locator("#seek").wait_for()
-    box = await page.locator("#seek").bounding_box()
-    assert box is not None
-    return box, box["y"] + box["height"] / 2
 
 
 async def _decoded(main: str) -> tuple[list[Entry], list[bytes]]:

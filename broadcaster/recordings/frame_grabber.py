@@ -89,19 +89,14 @@ class Ffmpeg:
         yield Metric("pictures_cpu_seconds", "What pictures took of the CPU", self.cpu, is_counter=True)
 
     async def _run(self, command: Sequence[str], given: bytes) -> bytes:
+        starting = asyncio.create_task(_start(command))
         try:
-            if not os.access(command[0], os.X_OK):
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-            process = await asyncio.create_subprocess_exec(
-                *LIMITED,
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env={"PATH": os.defpath},  # ours has keys
-                cwd="/",
-                process_group=0,
-            )
+            process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # asyncio would end the first process alone, and wait for those that it has started.
+            with suppress(OSError):
+                await _end(await starting)
+            raise
         except OSError as error:
             raise PictureError(f"ffmpeg cannot be started: {error.strerror}") from None
         feeding = asyncio.create_task(_feed(process, given))
@@ -112,9 +107,22 @@ class Ffmpeg:
             raise PictureError(f"ffmpeg made no picture within {WITHIN:.0f} s") from None
         finally:
             feeding.cancel()
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
             await _end(process)
+
+
+async def _start(command: Sequence[str]) -> asyncio.subprocess.Process:
+    if not os.access(command[0], os.X_OK):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return await asyncio.create_subprocess_exec(
+        *LIMITED,
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"PATH": os.defpath},  # ours has keys
+        cwd="/",
+        process_group=0,
+    )
 
 
 async def _feed(process: asyncio.subprocess.Process, given: bytes) -> None:
@@ -137,7 +145,9 @@ async def _answer(process: asyncio.subprocess.Process) -> bytes:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Drain the output of a killed process: asyncio reports its end only then."""
+    """Kill the process and what it has started, and drain its output: asyncio reports its end only then."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
     assert process.stdout  # noqa: S101 - a pipe, as was asked for
     with suppress(TimeoutError):
         async with asyncio.timeout(END_WITHIN):

@@ -178,7 +178,6 @@ STATES = {
     "encoder": is_still("waiting", "encoder", trouble="encoder"),
     "delivery": is_still("waiting", "delivery", trouble="delivery"),
     "slow": is_still("buffering", "slow", slow=True, missed={"seconds": 55, "date": milliseconds()}),
-    "reconnecting": is_still("reconnecting", "reconnecting", fallback=True),
     "behind": Shown("behind", BACK | CHOICES),
     "gone": Shown("gone", BACK | {"gone": True}),
     "missed": Shown("live", ON | {"muted": True, "missed": {"seconds": 55, "date": milliseconds()}}),
@@ -188,6 +187,7 @@ STATES = {
     "statistics": Shown("live", ON | {"statsOpen": True}),
     "keys": Shown("live", ON, HELP),
     "elsewhere": Shown("live", ON | {"elsewhere": "https://live.example/t/0123456789abcdef/x.m3u8"}, BOX),
+    "reconnecting": is_still("reconnecting", "reconnecting", fallback=True),
 }  # fmt: skip
 CHAT_STATES = {
     "chat live": Shown("live", ON | {"p2p": P2P, "muted": True}),
@@ -252,7 +252,9 @@ class Matrix:
                 await page.evaluate(READY)
                 await settled(page)
                 await page.evaluate(READY)
-                await page.screenshot(path=self._folder / f"{name}.png", full_page=True)
+                # Chromium draws what lies below the screen as if there were a mouse.
+                whole = not self.is_finger
+                await page.screenshot(path=self._folder / f"{name}.png", full_page=whole)
                 self.count += 1
                 if self.language == "en" and size in JUDGED_BY_AXE:
                     self.note(name, [violation["id"] for violation in await barriers(page)])

@@ -141,12 +141,12 @@ async def check_window_that_leaves(page: Page, place: Place) -> None:
         while not (await seen(page))["gone"]:
             place.fake_origin.lose_next()  # nothing that could be loaded meanwhile
             await asyncio.sleep(0.2)
-    await expect(page.get_by_text("That was too long ago", exact=True)).to_be_visible()
+    await expect(page.get_by_text("Your place is no longer kept", exact=True)).to_be_visible()
     assert (await seen(page))["time"] == paused["time"]
     place.fake_origin.window = 30
     await page.locator("#play").click()
     await until(page, lambda s: s["status"] == "live" and s["time"] > paused["time"] + 1)
-    await expect(page.get_by_text("That was too long ago", exact=True)).to_be_hidden()
+    await expect(page.get_by_text("Your place is no longer kept", exact=True)).to_be_hidden()
 
 
 def back(state: dict[str, Any]) -> float:

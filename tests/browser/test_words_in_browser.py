@@ -121,7 +121,7 @@ async def pause(page: Page, on: EndToEnd) -> None:
 async def check_window_that_left(page: Page) -> None:
     """Who paused stays there; the page says that the place is gone, and goes on at the window's beginning."""
     before = await until(page, lambda s: s["gone"])
-    await says(page, "Paused", "That was too long ago")
+    await says(page, "Paused", "Your place is no longer kept")
     await page.unroute_all(behavior="ignoreErrors")
     assert (await seen(page))["time"] == before["time"]
     await page.locator("#play").click()

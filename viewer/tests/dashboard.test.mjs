@@ -94,7 +94,7 @@ test("figures are written as people read them", () => {
   assert.equal(bytes(1.25e9), "1.3 GB");
   assert.equal(percent(null), "–");
   assert.equal(dollars(-0.5), "−$0.5000");
-  assert.equal(most(milliseconds, 0.31), "≤ 310 ms");
+  assert.equal(most(milliseconds, 0.31), "95 % ≤ 310 ms");
   assert.equal(most(milliseconds, null), "");
   assert.equal(clock(new Date(2026, 0, 1, 0, 5, 9).getTime()), "00:05:09");
   assert.equal(clock(new Date(2026, 0, 1, 23, 5, 9).getTime(), {}), "23:05");
@@ -216,7 +216,7 @@ test("what the headline may name comes of the same answer, and not of a row", ()
   const tiles = Object.fromEntries(nowTiles(night(), 100_000).map(([name, ...rest]) => [name, rest.join(" ").trim()]));
   assert.deepEqual(tiles, {
     Viewers: "412 ± 18",
-    "Behind live": "6.2 s ≤ 9.5 s",
+    "Behind live": "6.2 s 95 % ≤ 9.5 s",
     "No picture": "3 with errors warning",
     "Last segment": "0.9 s ago",
     "Uplink left": "0 % needs 4.8 Mbit/s warning",

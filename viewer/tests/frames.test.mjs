@@ -98,7 +98,7 @@ test("the decoder of fragments is what their map says of pictures", () => {
 });
 
 /** A server of `texts`; requests for key frames wait for `answer()`. */
-function stage({ texts = { [MAIN]: "#EXTM3U\n#EXTINF:2,\n0.ts\n", [`${BASE}iframes.m3u8`]: playlistOf(20) }, status = 206, most } = {}) {
+function stage({ texts = { [MAIN]: "#EXTM3U\n#EXTINF:2,\n0.ts\n", [`${BASE}iframes.m3u8`]: playlistOf(20) }, status = 206, cut = 0, most } = {}) {
   const asked = [];
   const waiting = [];
   const closed = [];
@@ -112,6 +112,7 @@ function stage({ texts = { [MAIN]: "#EXTM3U\n#EXTINF:2,\n0.ts\n", [`${BASE}ifram
     await new Promise((resolve) => waiting.push(resolve));
     const whole = new Uint8Array(1000).map((_, index) => index % 256);
     const body = status === 206 ? whole.slice(376, 564) : whole;
+    if (cut > 0 && (cut -= 1) >= 0) throw new TypeError("Failed to fetch");
     return { ok: status < 300, status, arrayBuffer: async () => body.buffer };
   };
   const decode = async (bytes) => {
@@ -176,6 +177,18 @@ test("what cannot be had is not asked for again and again", async () => {
   none.later(30000);
   await none.point(0);
   assert.deepEqual(none.asked, ["playlist.m3u8", "iframes.m3u8", "iframes.m3u8"]);
+});
+
+test("a picture that did not come is asked for again, after a pause", async () => {
+  const on = stage({ cut: 1 });
+  await on.point(0);
+  await on.answer();
+  await on.point(0.5);
+  assert.equal(on.inFlight(), 0);
+  on.later(2000);
+  await on.point(0.5);
+  await on.answer();
+  assert.equal(on.drawn.at(-1), "0.ts");
 });
 
 test("fragments that the browser cannot decode are not fetched, their map once", async () => {

@@ -34,7 +34,7 @@ export const dollars = (value) => `${value < 0 ? "−" : ""}$${Math.abs(value).t
 export const seconds = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(1)} s`);
 
 /** A 95th percentile, beside its median; "" without one. */
-export const most = (write, value) => (value === null || value === undefined ? "" : `≤ ${write(value)}`);
+export const most = (write, value) => (value === null || value === undefined ? "" : `95 % ≤ ${write(value)}`);
 
 /** A time that need not be exact, as the service's sentences have it. */
 export function span(seconds) {

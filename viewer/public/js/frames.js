@@ -3,7 +3,7 @@ import { decoderOf, frameAt, iframesOf, keyFrameIn, pictureInFragment, readIfram
 
 const MOST = 60; // pictures that are kept, 14 MB
 const SIDE = 320; // pixels of a picture's longer side
-const FRESH = 2000; // ms in which a playlist is not read again
+const FRESH = 2000; // ms in which a playlist is not read again, nor a picture asked for that did not come
 const AGAIN = 30000; // ms until the next try where there is none
 const PATIENCE = 5000; // ms for an answer
 
@@ -17,12 +17,13 @@ export function createFrames({ playlist, get = fetch, describe = describeDecoder
   let header = null; // {map, decoder} that was needed last; its `decoder` is null where this browser has none
   let address = null; // of the I-frame playlist
   let notBefore = -Infinity; // the next reading
+  let failed = { url: null, until: -Infinity }; // the picture that did not come last
   let wanted = null; // {date, draw}
   let busy = false;
 
   async function ask(url, headers = {}) {
     const answer = await get(url, { headers, signal: AbortSignal.timeout(PATIENCE) });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    if (!answer.ok) throw Object.assign(new Error(`status ${answer.status}`), { isFinal: answer.status < 500 });
     return answer;
   }
 
@@ -44,7 +45,7 @@ export function createFrames({ playlist, get = fetch, describe = describeDecoder
     const answer = await ask(url, { Range: `bytes=${first}-${last}` });
     const bytes = await bytesOf(answer);
     // Who knows no ranges sends all of it.
-    return decode(answer.status === 206 ? bytes : bytes.subarray(first, last + 1), header?.decoder);
+    return decode(answer.status === 206 ? bytes : bytes.subarray(first, last + 1), header?.decoder).catch(() => null);
   }
 
   function keep(url, picture) {
@@ -60,9 +61,14 @@ export function createFrames({ playlist, get = fetch, describe = describeDecoder
   async function find(date) {
     if (frameAt(listed.frames, date) === null && !listed.ended && now() >= notBefore) await read().catch(() => {});
     const frame = frameAt(listed.frames, date);
-    if (frame === null) return null;
-    keep(frame.url, pictures.has(frame.url) ? pictures.get(frame.url) : await fetchPicture(frame).catch(() => null));
-    return pictures.get(frame.url);
+    if (frame === null || (failed.url === frame.url && now() < failed.until)) return null;
+    try {
+      keep(frame.url, pictures.has(frame.url) ? pictures.get(frame.url) : await fetchPicture(frame));
+    } catch (error) {
+      if (error.isFinal) keep(frame.url, null);
+      else failed = { url: frame.url, until: now() + FRESH };
+    }
+    return pictures.get(frame.url) ?? null;
   }
 
   async function work() {

@@ -59,4 +59,4 @@ async def test_an_upload_goes_on_after_a_reload(tmp_path: Path, bucket: SeaweedB
         await page.click("#upload-form button:text-is('Upload')")
         await page.click("#upload-cancel")
         await expect(page.locator("#upload-text")).to_contain_text("It was cancelled")
-        await eventually(desk.studio.catalog.files.uploading, lambda files: not files)
+        await eventually(desk.stream.catalog.files.uploading, lambda files: not files)

@@ -83,7 +83,7 @@ CASES = [
 ]
 
 
-class Room:
+class UplinkRig:
     """A pipeline whose encoder writes random bytes at the right times."""
 
     def __init__(self, case: Case, folder: Path, store: ObjectStore, clock: OwnTime) -> None:
@@ -147,23 +147,23 @@ def now() -> datetime:
 @asynccontextmanager
 async def encoding(
     case: Case, folder: Path, bucket: SeaweedBucket, link: ThrottledLink, clock: OwnTime
-) -> AsyncIterator[Room]:
+) -> AsyncIterator[UplinkRig]:
     ours = Bucket(link.url, bucket.bucket, bucket.access_key_id, bucket.secret_access_key, bucket.public_url)
     async with open_store(ours) as store:
-        room = Room(case, folder, store, clock)
+        rig = UplinkRig(case, folder, store, clock)
         stop = asyncio.Event()
-        running = asyncio.create_task(room.pipeline.run(room.source.run, stop, 0))
-        room.encoder = asyncio.create_task(room.encode())
+        running = asyncio.create_task(rig.pipeline.run(rig.source.run, stop, 0))
+        rig.encoder = asyncio.create_task(rig.encode())
         timing = asyncio.create_task(clock.run())
         try:
-            yield room
+            yield rig
         finally:
-            room.encoder.cancel()
+            rig.encoder.cancel()
             timing.cancel()
             stop.set()
-            await asyncio.gather(room.encoder, timing, return_exceptions=True)
+            await asyncio.gather(rig.encoder, timing, return_exceptions=True)
             await running
-            room.catalog.close()
+            rig.catalog.close()
 
 
 @pytest.fixture(autouse=True)
@@ -193,27 +193,27 @@ async def test_a_backlog_drains(case: Case, tmp_path: Path, bucket: SeaweedBucke
     clock = OwnTime()
     async with (
         ThrottledLink(port_of(bucket), case.link * MEGABIT, clock) as link,
-        encoding(case, tmp_path, bucket, link, clock) as room,
+        encoding(case, tmp_path, bucket, link, clock) as rig,
     ):
-        await room.until(lambda: room.published >= 2 * live and room.pipeline.backlog <= live)
+        await rig.until(lambda: rig.published >= 2 * live and rig.pipeline.backlog <= live)
         link.up.clear()
         await asyncio.sleep(case.outage / SCALE)
         link.up.set()
-        began, waited = clock(), room.pipeline.backlog
-        await room.until(lambda: room.pipeline.backlog <= live)
+        began, waited = clock(), rig.pipeline.backlog
+        await rig.until(lambda: rig.pipeline.backlog <= live)
         took, allowed = clock() - began, 1.5 * case.outage / (1 - case.load) / SCALE
-        room.encoder.cancel()
-        await room.until(lambda: room.pipeline.backlog == 0)
-        twice = link.passed / room.uploaded - 1
+        rig.encoder.cancel()
+        await rig.until(lambda: rig.pipeline.backlog == 0)
+        twice = link.passed / rig.uploaded - 1
         print(
             f"\n{case}: load {case.load:.0%}, {waited} waited; live after {took:.1f} of {allowed:.1f} s, "
-            f"{twice:.1%} sent twice, {room.uploaded / 1e6:.1f} MB"
+            f"{twice:.1%} sent twice, {rig.uploaded / 1e6:.1f} MB"
         )
     assert waited > live
     # Beside other tests the patience of an attempt is short for the machine: there it only has to come back.
     assert took <= allowed or not SOAK
     assert twice <= (0.05 if SOAK else 1)
-    assert room.lost == 0
+    assert rig.lost == 0
 
 
 async def test_a_link_too_thin_for_the_stream(
@@ -227,17 +227,17 @@ async def test_a_link_too_thin_for_the_stream(
     case = Case((5.0, 1.0), 3.0, 3.1, 0.0)
     async with (
         ThrottledLink(port_of(bucket), case.link * MEGABIT) as link,
-        encoding(case, tmp_path, bucket, link, OwnTime()) as room,
+        encoding(case, tmp_path, bucket, link, OwnTime()) as rig,
     ):
-        await room.until(lambda: str(room.pipeline.problem).startswith("the uplink"))
-        assert room.pipeline.problem
-        message, remedy = room.pipeline.problem
+        await rig.until(lambda: str(rig.pipeline.problem).startswith("the uplink"))
+        assert rig.pipeline.problem
+        message, remedy = rig.pipeline.problem
     carries, needs = map(float, re.findall(r"\d+\.\d", message))
     assert message == f"the uplink carries {carries} Mbit/s, the stream needs {needs}"
     assert remedy.startswith("lower the bit rate")
     assert (0.5 if SOAK else 0.1) * case.link < carries < 1.3 * case.link
     assert 5.5 < needs < 6.5
-    assert room.failed == 0
+    assert rig.failed == 0
 
 
 def port_of(bucket: SeaweedBucket) -> int:

@@ -103,8 +103,8 @@ async def test_faults_of_parts(
 
 async def test_an_address_is_for_one_part_alone(admin: UploadFixture) -> None:
     """Neither another part, nor another length, nor another object can be put with it."""
-    (recording,) = await admin.studio.recordings()
-    uploads = Uploads(admin.store, admin.studio.catalog, "live", lambda: None, part=SMALLEST)
+    (recording,) = await admin.stream.recordings()
+    uploads = Uploads(admin.store, admin.stream.catalog, "live", lambda: None, part=SMALLEST)
     key = (await uploads.begin(recording, "a.mp4", SMALLEST + 3))["key"]
     url = await uploads.part_url(recording, key, 2)
     async with aiohttp.ClientSession() as session:
@@ -143,7 +143,7 @@ async def test_what_ends_it(admin: UploadFixture, tmp_path: Path) -> None:
     sending = asyncio.create_task(
         upload_recording_file(admin.address, admin.token, admin.recording, path, rate=10_000_000)
     )
-    files = admin.studio.catalog.files
+    files = admin.stream.catalog.files
     (found,) = await eventually(files.uploading)
     uploads = [upload async for upload in admin.store.uploads(f"live/files/{admin.recording}", deadline=60)]
     assert [(key, name) for key, name, _ in uploads] == [(found.key, found.upload)]

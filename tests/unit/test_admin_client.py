@@ -28,26 +28,26 @@ from tests.support.fakes.multipart_uploads import FakeParts
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
 
 
-class Office:
+class AdminRig:
     """An operator's listener in front of a studio."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.studio = CatalogFixture(folder / "studio")
+        self.stream = CatalogFixture(folder / "studio")
         self.notifications = 0
         self.swept: list[bool] = []
         self.page: str | None = "https://live.example.com/"
-        studio = self.studio
+        stream = self.stream
         self.store = FakeParts()
         self.admin = RecordingsAdmin(
             own_token(folder),
-            studio.catalog,
+            stream.catalog,
             self.notify,
             self.sweep,
             self.rebuild,
-            lambda: newest(studio.channel.view),
+            lambda: newest(stream.channel.view),
             self.find_page,
-            Uploads(self.store, studio.catalog, "live", self.notify),
+            Uploads(self.store, stream.catalog, "live", self.notify),
             "https://video.example.com/live/recordings/",
         )
         self.report = HealthReport("offline", 0, None)
@@ -79,28 +79,28 @@ class Office:
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    made = Office(tmp_path)
-    made.studio.publish("0", count=9)
-    made.studio.channel.end()
+async def rig(tmp_path: Path) -> AsyncIterator[AdminRig]:
+    made = AdminRig(tmp_path)
+    made.stream.publish("0", count=9)
+    made.stream.channel.end()
     yield made
-    made.studio.catalog.close()
+    made.stream.catalog.close()
 
 
-async def test_the_lead_is_asked_for(office: Office, ask: Ask) -> None:
+async def test_the_lead_is_asked_for(rig: AdminRig, ask: Ask) -> None:
     """With the token alone, and of a broadcaster that stands by."""
     assert (await ask("POST", "lead", headers={}))[0] == 401
-    assert office.notifications == 0
+    assert rig.notifications == 0
     assert await ask("POST", "lead") == (202, {})
-    assert office.notifications == 1
-    office.stands_by = False
+    assert rig.notifications == 1
+    rig.stands_by = False
     assert await ask("POST", "lead") == (409, {"error": "this broadcaster serves viewers"})
 
 
 @pytest.fixture
-async def ask(office: Office, aiohttp_client: AiohttpClient) -> Ask:
-    client = await aiohttp_client(office.app)
-    headers = {"Authorization": f"Bearer {own_token(office.folder)}"}
+async def ask(rig: AdminRig, aiohttp_client: AiohttpClient) -> Ask:
+    client = await aiohttp_client(rig.app)
+    headers = {"Authorization": f"Bearer {own_token(rig.folder)}"}
 
     async def answer(method: str, path: str, **options: Any) -> tuple[int, Any]:  # noqa: ANN401
         async with client.request(method, f"/api/{path}", **{"headers": headers, **options}) as response:
@@ -137,16 +137,16 @@ def test_the_token_is_the_users_own(tmp_path: Path) -> None:
     assert (tmp_path / "operator-token").stat().st_mode & 0o777 == 0o600
 
 
-async def test_changes(office: Office, ask: Ask) -> None:
+async def test_changes(rig: AdminRig, ask: Ask) -> None:
     """A title, who finds it, how long it is kept; each is written into the bucket at once."""
     recording = await only(ask)
     path = f"recordings/{recording['id']}"
     assert await ask("GET", path) == (200, recording)
     status, _ = await ask("PATCH", path, json={"title": "Größe", "keepDays": 30, "visibility": "unlisted"})
     changed = await only(ask)
-    assert (status, office.notifications) == (200, 1)
+    assert (status, rig.notifications) == (200, 1)
     assert (changed["title"], changed["visibility"]) == ("Größe", "unlisted")
-    assert datetime.fromisoformat(changed["keepUntil"]) == office.studio.now + timedelta(days=30)
+    assert datetime.fromisoformat(changed["keepUntil"]) == rig.stream.now + timedelta(days=30)
     assert changed["address"] == f"https://live.example.com/watch/{changed['playlist'].partition('/')[0]}"
     assert changed["playlist"] != recording["playlist"]
     assert await ask("PATCH", path, json={"visibility": "unlisted"}) == (200, changed)  # its link stays
@@ -156,12 +156,12 @@ async def test_changes(office: Office, ask: Ask) -> None:
     assert (await ask("PATCH", path, json={"open": True}))[0] == 409  # the event is public
     assert hidden["playlist"] != recording["playlist"]
     (status, _) = await ask("DELETE", path)
-    assert (status, office.notifications) == (202, 3)
-    (binned,) = await office.studio.catalog.recordings.bin()
+    assert (status, rig.notifications) == (202, 3)
+    (binned,) = await rig.stream.catalog.recordings.bin()
     assert binned.id == recording["id"]
 
 
-async def test_a_file(office: Office, ask: Ask) -> None:
+async def test_a_file(rig: AdminRig, ask: Ask) -> None:
     """It is uploaded part by part, listed, and removed; senseless requests are refused."""
     path = f"recordings/{(await only(ask))['id']}/file"
     assert await ask("GET", path) == (200, {"file": None, "upload": None})
@@ -170,7 +170,7 @@ async def test_a_file(office: Office, ask: Ask) -> None:
     assert (await ask("POST", f"{path}/upload", json={"name": "a.exe", "size": 5}))[0] == 409
     status, upload = await ask("POST", f"{path}/upload", json={"name": "../Ä.MP4", "size": 5})
     assert (status, upload["size"], upload["partSize"], upload["parts"]) == (200, 5, 16 * 2**20, {})
-    (name,) = office.store.uploads_
+    (name,) = rig.store.uploads_
     part = {"key": upload["key"], "number": 1}
     assert await ask("POST", f"{path}/upload/part", json=part) == (
         200,
@@ -178,7 +178,7 @@ async def test_a_file(office: Office, ask: Ask) -> None:
     )
     for other in ({"number": 2}, {"number": 0}, {"number": -1}, {"key": "live/0/a.ts"}):
         assert (await ask("POST", f"{path}/upload/part", json={**part, **other}))[0] == 409
-    office.store.put_part(name, 1, b"12345")
+    rig.store.put_part(name, 1, b"12345")
     etag = etag_of({1: (hashlib.md5(b"12345").hexdigest(), 5)})
     whole = {"key": upload["key"], "etag": etag}
     assert (await ask("POST", f"{path}/upload/complete", json={**whole, "etag": "x"}))[0] == 400
@@ -212,18 +212,18 @@ async def test_a_file(office: Office, ask: Ask) -> None:
         '{"x": 1}',
     ],
 )
-async def test_what_makes_no_sense(office: Office, ask: Ask, body: str) -> None:
+async def test_what_makes_no_sense(rig: AdminRig, ask: Ask, body: str) -> None:
     """It is refused, and changes nothing."""
     recording = await only(ask)
     status, found = await ask("PATCH", f"recordings/{recording['id']}", data=body)
     assert (status, found["error"].endswith("makes no sense")) == (400, True)
-    assert (await only(ask), office.notifications) == (recording, 0)
+    assert (await only(ask), rig.notifications) == (recording, 0)
     assert await ask("PATCH", "recordings/x", data=body) == (404, None)
 
 
-async def test_what_is_on_stays(office: Office, ask: Ask) -> None:
+async def test_what_is_on_stays(rig: AdminRig, ask: Ask) -> None:
     """A recording whose stream is on can be called something, and not be deleted."""
-    office.studio.publish("0", run=1)
+    rig.stream.publish("0", run=1)
     _, found = await ask("GET", "recordings")
     path = f"recordings/{found['recordings'][0]['id']}"
     assert await ask("DELETE", path) == (409, {"error": "its stream is still on"})
@@ -231,11 +231,11 @@ async def test_what_is_on_stays(office: Office, ask: Ask) -> None:
     assert (status, changed["title"]) == (200, "On")
 
 
-async def test_clips(office: Office, ask: Ask) -> None:
+async def test_clips(rig: AdminRig, ask: Ask) -> None:
     """They are of what is there, from five seconds to an hour."""
     begin, end = "2026-01-01T12:00:05Z", "2026-01-01T12:00:12Z"
     status, clip = await ask("POST", "clips", json={"begin": begin, "end": end, "title": "A goal"})
-    assert (status, clip["title"], office.notifications) == (201, "A goal", 1)
+    assert (status, clip["title"], rig.notifications) == (201, "A goal", 1)
     assert (await ask("GET", "clips"))[1] == {"clips": [clip]}
     for wrong, expected in (
         ({"begin": begin, "end": "2026-01-01T12:00:09Z"}, 409),
@@ -259,7 +259,7 @@ async def test_clips(office: Office, ask: Ask) -> None:
     assert (await ask("GET", "clips"))[1] == {"clips": []}
     (binned,) = (await ask("GET", "bin"))[1]["clips"]
     goes = datetime.fromisoformat(binned["goes"])
-    assert (binned["id"], goes) == (clip["id"], office.studio.now + timedelta(days=1))
+    assert (binned["id"], goes) == (clip["id"], rig.stream.now + timedelta(days=1))
     assert (await ask("POST", f"bin/{clip['id']}/restore"))[0] == 202
     assert [entry["id"] for entry in (await ask("GET", "clips"))[1]["clips"]] == [clip["id"]]
     assert (await ask("POST", f"bin/{clip['id']}/restore"))[0] == 404
@@ -268,17 +268,17 @@ async def test_clips(office: Office, ask: Ask) -> None:
     assert (await ask("DELETE", "clips/x"))[0] == 404
 
 
-async def test_a_clip_of_the_last_seconds(office: Office, ask: Ask) -> None:
+async def test_a_clip_of_the_last_seconds(rig: AdminRig, ask: Ask) -> None:
     """It ends where all qualities end that viewers see, whatever clock the operator's browser has."""
-    office.studio.publish("01", run=1, count=5)
-    office.studio.publish("0", run=1)
+    rig.stream.publish("01", run=1, count=5)
+    rig.stream.publish("0", run=1)
     status, clip = await ask("POST", "clips", json={"last": 7})
     times = [datetime.fromisoformat(clip[name]) for name in ("begin", "end")]
-    end = office.studio.newest - timedelta(seconds=2)
+    end = rig.stream.newest - timedelta(seconds=2)
     assert (status, times) == (201, [end - timedelta(seconds=7), end])
 
 
-async def test_where_they_are_watched(office: Office, ask: Ask) -> None:
+async def test_where_they_are_watched(rig: AdminRig, ask: Ask) -> None:
     """At their pages; what is hidden, and where there are no pages, by the playlist."""
     recording = await only(ask)
     _, clip = await ask("POST", "clips", json={"last": 6})
@@ -288,7 +288,7 @@ async def test_where_they_are_watched(office: Office, ask: Ask) -> None:
     folder = "https://video.example.com/live"
     hidden = await only(ask)
     assert hidden["address"] == f"{folder}/recordings/{hidden['playlist']}"
-    office.page = None
+    rig.page = None
     found = (await ask("GET", "clips"))[1]["clips"][0]
     assert found["address"] == f"{folder}/clips/{clip['id']}/playlist.m3u8"
 
@@ -349,10 +349,10 @@ async def check_the_bin(run: Callable[..., Awaitable[tuple[int, str]]], name: st
 
 
 async def test_the_command_line(
-    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    rig: AdminRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It asks the service that runs; what cannot be done is one line, and exit status 1."""
-    server = TestServer(office.app)
+    server = TestServer(rig.app)
     await server.start_server()
     for name, value in {
         "BROADCASTER_HLS_DIR": str(tmp_path / "hls"),
@@ -373,7 +373,7 @@ async def test_the_command_line(
         output = capsys.readouterr()
         return status, output.out + output.err
 
-    (recording,) = await office.studio.recordings()
+    (recording,) = await rig.stream.recordings()
     status, text = await run("list")
     assert (status, text) == (0, f"{recording.id}    0:00:18        0.0 MB  listed\n")
     assert '"title": "A night"' in (await run("title", recording.id, "A night"))[1]
@@ -385,13 +385,13 @@ async def test_the_command_line(
     assert '"A night"' in (await run("show", recording.id))[1]
     assert await run("sweep", "--dry-run") == (0, '{\n  "objects": 0\n}\n')
     await run("sweep")
-    assert office.swept == [True, False]
+    assert rig.swept == [True, False]
     assert await run("rebuild") == (0, '{\n  "recordings": 3\n}\n')
     file = tmp_path / "best.mp4"
     file.write_bytes(b"")
     status, text = await run("upload", recording.id, str(file))
     assert (status, "size makes no sense" in text) == (1, True)
-    office.report = HealthReport("live", 0, None)
+    rig.report = HealthReport("live", 0, None)
     status, text = await run("upload", recording.id, str(file))
     assert (status, "a stream is on" in text, "--rate" in text) == (1, True, True)
     status, text = await run("upload", recording.id, str(file), "--service", "http://127.0.0.1:9")
@@ -423,12 +423,12 @@ async def test_the_command_line(
     assert (status, "operator-token" in text, text.count("\n")) == (2, True, 1)
 
 
-async def test_what_ends_in_the_future_is_deleted_at_once(office: Office, ask: Ask) -> None:
+async def test_what_ends_in_the_future_is_deleted_at_once(rig: AdminRig, ask: Ask) -> None:
     """An encoder's clock may be wrong by years; what is to be deleted does not wait for them."""
     recording = await only(ask)
-    office.studio.now -= timedelta(days=1000)
+    rig.stream.now -= timedelta(days=1000)
     assert (await ask("DELETE", f"recordings/{recording['id']}?now=1"))[0] == 202
-    assert [over.id for over in await office.studio.catalog.recordings.expired()] == [recording["id"]]
+    assert [over.id for over in await rig.stream.catalog.recordings.expired()] == [recording["id"]]
 
 
 @pytest.mark.parametrize("found", ["", "\n"])

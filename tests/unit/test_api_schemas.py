@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 
 from tests import api_schemas
 from tests.support.documents import ROOT
-from tests.unit.test_admin_client import Office
+from tests.unit.test_admin_client import AdminRig
 
 
 def test_the_files_are_current() -> None:
@@ -30,11 +30,11 @@ def test_the_description_is_openapi() -> None:
 
 async def test_each_route_is_described(tmp_path: Path) -> None:
     """The described operations are the routes of the operator's listener, and those of docs/http-api.md."""
-    office = Office(tmp_path)
-    office.studio.catalog.close()
+    rig = AdminRig(tmp_path)
+    rig.stream.catalog.close()
     routes = {
         (route.method.lower(), route.resource.canonical)
-        for route in office.app.router.routes()
+        for route in rig.app.router.routes()
         if route.resource and route.resource.canonical.startswith("/api/")
     }
     described = json.loads(api_schemas.OPENAPI.read_text())["paths"]

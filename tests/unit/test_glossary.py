@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "broadcaster"
+VIEWER = ROOT / "viewer"
+DECLARED = re.compile(r"^(?:export )?(?:async )?(?:function\*?|const|let|class) (\w+)", re.MULTILINE)
 SHORTEST, LONGEST, MODULES = 40, 600, 120  # lines of a module; modules
 RUN = 6  # equal lines
 
@@ -39,6 +41,7 @@ JUSTIFIED = {
     "feed_watchdog": "the usual word for a watchdog",
     "look_up": "finds by a key",
 }
+JUSTIFIED_IN_PAGE: dict[str, str] = {}
 # Names of classes that may stand twice, and why.
 DOUBLED: dict[str, str] = {}
 
@@ -47,6 +50,15 @@ def trees() -> Iterator[tuple[str, ast.Module]]:
     """Each module of the package, by its path."""
     for path in sorted(PACKAGE.rglob("*.py")):
         yield str(path.relative_to(PACKAGE)), ast.parse(path.read_text())
+
+
+def page_names() -> Iterator[tuple[str, str]]:
+    """The modules of the page and the dashboard, and what they declare at their top, each with its place."""
+    for path in sorted([*VIEWER.glob("public/js/**/*.js"), *VIEWER.glob("dashboard/js/**/*.js")]):
+        place = str(path.relative_to(VIEWER))
+        yield place, path.stem
+        for name in DECLARED.findall(path.read_text()):
+            yield place, name
 
 
 def words(name: str) -> str:
@@ -114,6 +126,13 @@ def test_names_use_the_words_of_the_glossary() -> None:
     found = {name: place for place, name, is_class in names() if replaced_words(name, is_class=is_class)}
     assert {name: place for name, place in found.items() if name not in JUSTIFIED} == {}
     assert set(JUSTIFIED) <= set(found), "an exception that is not needed any more"
+
+
+def test_the_page_uses_the_words_of_the_glossary() -> None:
+    """No module of the page or of the dashboard, and nothing that it declares, has a replaced word."""
+    found = {name: place for place, name in page_names() if replaced_words(name, is_class=False)}
+    assert {name: place for name, place in found.items() if name not in JUSTIFIED_IN_PAGE} == {}
+    assert set(JUSTIFIED_IN_PAGE) <= set(found), "an exception that is not needed any more"
 
 
 def test_no_two_classes_share_a_name() -> None:

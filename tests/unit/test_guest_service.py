@@ -34,7 +34,7 @@ PAGE = "https://watch.example.com"
 OPEN = {"Access-Control-Allow-Origin": "*"}
 
 
-class Room:
+class GuestRig:
     """A check, and a bucket that answers as ``answer`` says."""
 
     def __init__(self, url: str, *, signed: bool = False, busy: bool = False) -> None:
@@ -77,9 +77,9 @@ class Room:
 
 
 @asynccontextmanager
-async def room(
+async def connected(
     monkeypatch: pytest.MonkeyPatch, *, signed: bool = False, busy: bool = False
-) -> AsyncIterator[Room]:
+) -> AsyncIterator[GuestRig]:
     monkeypatch.setattr("broadcaster.guest.CONFIRM", 0.01)
 
     async def answer(request: web.Request) -> web.Response:
@@ -89,7 +89,7 @@ async def room(
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
     runner, url = await serve(app)
-    made = Room(url, signed=signed, busy=busy)
+    made = GuestRig(url, signed=signed, busy=busy)
     task = asyncio.create_task(made.check.run())
     try:
         yield made
@@ -100,7 +100,7 @@ async def room(
 
 async def test_which_segments_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of each run, then one a minute, each variant in its turn; gaps and lost ones never."""
-    async with room(monkeypatch) as on:
+    async with connected(monkeypatch) as on:
         on.publish(replace(on.segment(), fault="lost"))
         assert await on.checked(on.segment(1), on.segment(1, variant="1"), on.segment(2)) is None
         assert on.asked == [("/0/0/1.ts", PAGE)]
@@ -138,7 +138,7 @@ async def test_what_viewers_cannot_read(
 ) -> None:
     """Each fault is named, logged once, and looked at again soon; then it is over."""
     caplog.set_level(logging.INFO)
-    async with room(monkeypatch) as on:
+    async with connected(monkeypatch) as on:
         on.answer = answer
         assert message in (await on.checked(on.segment()) or "")
         assert len(on.asked) == 2  # it was confirmed
@@ -153,7 +153,7 @@ async def test_what_viewers_cannot_read(
 
 async def test_a_single_failure(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """What works at the second attempt is no fault."""
-    async with room(monkeypatch) as on:
+    async with connected(monkeypatch) as on:
         answers = [web.Response(status=503), web.Response(body=BODY, headers=OPEN)]
         on.answer = lambda: answers.pop(0)
         assert await on.checked(on.segment()) is None
@@ -167,7 +167,7 @@ async def test_addresses_that_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> 
     async def hang(client: TcpConnection) -> None:
         await client.read_all()
 
-    async with room(monkeypatch) as on, TcpServer(hang) as silent:
+    async with connected(monkeypatch) as on, TcpServer(hang) as silent:
         on.url = f"http://{HOST}:{free_ports(1)[0]}"
         assert await on.checked(on.segment()) == f"{on.url} refuses connections"
         on.url, on.now = silent.url, on.now + EVERY_IN_FAULT
@@ -176,7 +176,7 @@ async def test_addresses_that_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> 
 
 async def test_an_initialisation_section(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its EXT-X-MAP a segment of MP4 cannot be played."""
-    async with room(monkeypatch) as on:
+    async with connected(monkeypatch) as on:
         on.answer = lambda: web.Response(status=404)
         segment = replace(on.segment(), map_url=f"{on.url}/init.mp4")
         assert await on.checked(segment) == "the object stored just now is not found there (404)"
@@ -185,7 +185,7 @@ async def test_an_initialisation_section(monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def test_a_private_bucket(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Its signed address is read; what is said has no signature, and the remedy is of keys."""
-    async with room(monkeypatch, signed=True) as on:
+    async with connected(monkeypatch, signed=True) as on:
         on.answer = lambda: web.Response(status=403)
         segment = replace(on.segment(), url=f"{on.url}/0.ts?X-Amz-Signature=5ec4e7")
         await on.checked(segment)
@@ -196,7 +196,7 @@ async def test_a_private_bucket(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
 
 async def test_a_busy_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """While segments are late, only the first of a run is read."""
-    async with room(monkeypatch, busy=True) as on:
+    async with connected(monkeypatch, busy=True) as on:
         await on.checked(on.segment())
         on.now += EVERY
         on.publish(on.segment(1))
@@ -206,7 +206,7 @@ async def test_a_busy_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_whose_origin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody has said where the page is, a refusal of its origin is not sure."""
-    async with room(monkeypatch) as on:
+    async with connected(monkeypatch) as on:
         on.page = lambda: None
         on.answer = lambda: web.Response(body=BODY)
         fault = await on.checked(on.segment())

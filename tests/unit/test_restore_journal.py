@@ -21,15 +21,15 @@ def restore(folder: Path, served: str = "no", since: float = SINCE) -> subproces
 
 
 def make(path: Path, text: str) -> Path:
-    with closing(sqlite3.connect(path)) as book, book:
-        book.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT)")
-        book.execute("INSERT INTO facts VALUES ('text', ?)", [text])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT)")
+        connection.execute("INSERT INTO facts VALUES ('text', ?)", [text])
     return path
 
 
 def facts(path: Path) -> dict[str, str]:
-    with closing(sqlite3.connect(path)) as book:
-        return dict(book.execute("SELECT name, value FROM facts"))
+    with closing(sqlite3.connect(path)) as connection:
+        return dict(connection.execute("SELECT name, value FROM facts"))
 
 
 def test_the_newest_copy_takes_the_journals_place(tmp_path: Path) -> None:

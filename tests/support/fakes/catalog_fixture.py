@@ -117,9 +117,9 @@ class CatalogFixture:
 
     async def segments(self) -> list[list[RecordingSegment]]:
         """Those of each part of the newest recording."""
-        book = self.catalog.recordings
-        parts = (await book.parts())[(await book.all())[0].id]
-        return [await book.segments(part.number) for part in parts]
+        table = self.catalog.recordings
+        parts = (await table.parts())[(await table.all())[0].id]
+        return [await table.segments(part.number) for part in parts]
 
     async def names(self) -> list[list[str]]:
         return [[segment.key.removeprefix("live/") for segment in part] for part in await self.segments()]

@@ -110,21 +110,21 @@ class RecorderFixture:
     """A channel with its catalog, a bucket, and a recorder that writes into it."""
 
     def __init__(self, folder: Path) -> None:
-        self.studio = CatalogFixture(folder)
+        self.stream = CatalogFixture(folder)
         self.store = FakeObjectStore()
         self.title: str | None = None
         self.new_recorder()
 
     def new_recorder(self) -> None:
-        self.recorder = Recorder(self.store, self.studio.catalog, "live", title=lambda: self.title)
+        self.recorder = Recorder(self.store, self.stream.catalog, "live", title=lambda: self.title)
 
     def restart(self, keep: timedelta | None = None) -> None:
-        self.studio.restart(keep)
+        self.stream.restart(keep)
         self.new_recorder()
 
     def upload(self) -> None:
         """The bucket has what was published."""
-        self.store.objects_ |= dict.fromkeys(self.studio.published - self.store.objects_.keys(), bytes(1000))
+        self.store.objects_ |= dict.fromkeys(self.stream.published - self.store.objects_.keys(), bytes(1000))
 
     def text(self, name: str, folder: str = "recordings") -> str:
         return _plain(self.store.objects_[f"live/{folder}/{name}"]).decode()

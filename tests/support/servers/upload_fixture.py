@@ -36,13 +36,13 @@ class UploadFixture:
     token: str
     front: StrictFront
     store: ObjectStore
-    studio: CatalogFixture
+    stream: CatalogFixture
     bucket: SeaweedBucket
     recording: str  # its id
 
     async def file(self) -> StoredFile | None:
         """What the recording has."""
-        (recording,) = await self.studio.recordings()
+        (recording,) = await self.stream.recordings()
         return recording.file
 
     async def digest(self) -> str:
@@ -74,20 +74,20 @@ def make_file(path: Path, size: int, seed: int = 0) -> str:
 @asynccontextmanager
 async def upload_desk(folder: Path, bucket: SeaweedBucket) -> AsyncIterator[UploadFixture]:
     """All of it, at work."""
-    studio = CatalogFixture(folder / "state")
+    stream = CatalogFixture(folder / "state")
     async with AsyncExitStack() as stack:
-        stack.callback(lambda: studio.catalog.close())  # noqa: PLW0108 - the one that it has then
-        studio.publish("0", count=3)
-        studio.channel.end()
+        stack.callback(lambda: stream.catalog.close())  # noqa: PLW0108 - the one that it has then
+        stream.publish("0", count=3)
+        stream.channel.end()
         front = await stack.enter_async_context(strict_front(bucket))
         where = Bucket(
             front.url, bucket.bucket, bucket.access_key_id, bucket.secret_access_key, bucket.public_url
         )
         store = await stack.enter_async_context(open_store(where))
-        uploads = Uploads(store, studio.catalog, "live", lambda: None, part=SMALLEST)
+        uploads = Uploads(store, stream.catalog, "live", lambda: None, part=SMALLEST)
         admin = RecordingsAdmin(
             own_token(folder),
-            studio.catalog,
+            stream.catalog,
             lambda: None,
             _nothing,
             _nothing,
@@ -100,8 +100,8 @@ async def upload_desk(folder: Path, bucket: SeaweedBucket) -> AsyncIterator[Uplo
         report = HealthReport("offline", 0, None)
         app = make_operator_app(lambda: report, CollectorRegistry(), dashboard, recordings=admin)
         address = await stack.enter_async_context(listening(app, HOST, free_ports(1)[0], "the test's port"))
-        (recording,) = await studio.recordings()
-        yield UploadFixture(address, own_token(folder), front, store, studio, bucket, recording.id)
+        (recording,) = await stream.recordings()
+        yield UploadFixture(address, own_token(folder), front, store, stream, bucket, recording.id)
 
 
 async def _no_page() -> None:

@@ -23,7 +23,7 @@ from broadcaster.recordings.admin_api import RecordingsAdmin
 from tests.api_schemas import check_answer
 from tests.support.waiting import eventually
 from tests.unit.access.test_keeper import NOW, WORDS
-from tests.unit.test_admin_client import Office
+from tests.unit.test_admin_client import AdminRig
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
 EVENT = {
@@ -106,8 +106,8 @@ async def test_a_damaged_file(tmp_path: Path) -> None:
 @pytest.fixture
 async def ask(tmp_path: Path, aiohttp_client: AiohttpClient) -> AsyncIterator[Ask]:
     """The operator's API of a private event."""
-    office = Office(tmp_path)
-    admin: RecordingsAdmin = office.admin
+    rig = AdminRig(tmp_path)
+    admin: RecordingsAdmin = rig.admin
     app = make_operator_app(
         lambda: HealthReport("offline", 0, None),
         CollectorRegistry(),
@@ -124,7 +124,7 @@ async def ask(tmp_path: Path, aiohttp_client: AiohttpClient) -> AsyncIterator[As
         return response.status, body
 
     yield answer
-    office.studio.catalog.close()
+    rig.stream.catalog.close()
 
 
 async def test_the_operators_api(ask: Ask) -> None:

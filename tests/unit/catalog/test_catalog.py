@@ -30,7 +30,7 @@ SECOND = timedelta(seconds=1)
 RUN = Run(3, "20260101T120000Z-3-abc", "abc#0")
 
 
-class Book:
+class CatalogRig:
     """A journal that can be closed and opened again; its file is ``path``."""
 
     def __init__(self, folder: Path) -> None:
@@ -68,8 +68,8 @@ class Book:
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Iterator[Book]:
-    made = Book(tmp_path)
+def rig(tmp_path: Path) -> Iterator[CatalogRig]:
+    made = CatalogRig(tmp_path)
     yield made
     made.catalog.close()
 
@@ -127,14 +127,14 @@ def listing(
     )
 
 
-def test_segments_on_their_way_come_back(book: Book) -> None:
+def test_segments_on_their_way_come_back(rig: CatalogRig) -> None:
     """All facts of pending segments come back, in order; what is published is pending no more."""
     segments = [source_segment(1), source_segment(2), replace(source_segment(3), file=None, fault="is gone")]
     segments.append(replace(source_segment(4), map_file=None, independent=False))
     for segment in segments:
-        book.catalog.noticed(segment)
-    book.catalog.listed([listing(1)])
-    memory = book.reopen().load()
+        rig.catalog.noticed(segment)
+    rig.catalog.listed([listing(1)])
+    memory = rig.reopen().load()
     assert list(memory.pending) == segments[1:]
     assert memory.source.runs == (RUN,)
     position = memory.source.positions["0"]
@@ -142,7 +142,7 @@ def test_segments_on_their_way_come_back(book: Book) -> None:
     assert position.known[1] == (segments[0].uri, segments[0].program_date_time)
 
 
-def test_playlists_come_back(book: Book) -> None:
+def test_playlists_come_back(rig: CatalogRig) -> None:
     """Where each playlist stood, what it lists, with gaps and maps, and the shift of its run come back."""
     entries = [
         (
@@ -157,9 +157,9 @@ def test_playlists_come_back(book: Book) -> None:
     first, second = listing(7), listing(8)
     second = replace(second, segment=replace(second.segment, fault="is gone"))
     for made, entry in zip((first, second), entries, strict=True):
-        book.catalog.listed([replace(made, added=[entry], playlist=state(first=7, following=9))])
-    book.catalog.listed([listing(1, "1")])
-    channel = book.reopen().load().stream
+        rig.catalog.listed([replace(made, added=[entry], playlist=state(first=7, following=9))])
+    rig.catalog.listed([listing(1, "1")])
+    channel = rig.reopen().load().stream
     (shown, listed), (other, _) = sorted(channel.playlists, key=lambda playlist: playlist[0].variant)
     assert shown == state(first=7, following=9)
     assert [(number, segment.uri, segment.gap) for number, segment, _ in listed] == [
@@ -173,142 +173,142 @@ def test_playlists_come_back(book: Book) -> None:
     assert channel.shifts == {RUN.number: 5 * SECOND}
 
 
-def test_variants_come_back(book: Book) -> None:
+def test_variants_come_back(rig: CatalogRig) -> None:
     """The source's multivariant playlist comes back with every attribute, also those that are not there."""
     variants = (Variant("0", 1000, 900, "avc1", (640, 360), 29.97), Variant("1", 2000))
     sound = (Rendition("aac", "English", "sound", "en", default=True), Rendition("aac", "None"))
     described = MultivariantPlaylist(variants, renditions=sound)
-    book.catalog.described(MultivariantPlaylist())
-    book.catalog.described(described)
-    assert book.reopen().load().stream.described == described
+    rig.catalog.described(MultivariantPlaylist())
+    rig.catalog.described(described)
+    assert rig.reopen().load().stream.described == described
 
 
-def test_an_empty_journal_recalls_nothing(book: Book) -> None:
+def test_an_empty_journal_recalls_nothing(rig: CatalogRig) -> None:
     """At the first start there is nothing to go on from."""
-    memory = book.catalog.load()
+    memory = rig.catalog.load()
     assert memory.pending == []
     assert memory.stream.playlists == []
     assert memory.stream.described == MultivariantPlaylist()
     assert memory.source.runs == ()
 
 
-async def test_what_leaves_the_window_is_to_be_deleted(book: Book) -> None:
+async def test_what_leaves_the_window_is_to_be_deleted(rig: CatalogRig) -> None:
     """Segments go in the order in which they left, a map after the last one that needs it."""
     for number in (1, 2, 3):
-        book.catalog.listed([listing(number, map_key="live/r/0/a.mp4")])
-    book.catalog.listed([listing(4, first=3, map_key="live/r/0/b.mp4")])
-    assert keys(book) == ["live/r/0/1.ts", "live/r/0/2.ts"]
-    book.now += SECOND
-    book.catalog.listed([listing(5, first=4, map_key="live/r/0/b.mp4")])
-    assert keys(book) == ["live/r/0/1.ts", "live/r/0/2.ts", "live/r/0/3.ts"]
-    book.now += 29 * SECOND
-    assert await book.catalog.due(10) == ["live/r/0/1.ts", "live/r/0/2.ts"]
-    assert await book.catalog.due(1) == ["live/r/0/1.ts"]
-    await book.catalog.deleted(["live/r/0/1.ts"])
-    book.reopen()
-    assert keys(book) == ["live/r/0/2.ts", "live/r/0/3.ts"]
-    await book.catalog.deleted(["live/r/0/2.ts"])
-    book.now += 30 * SECOND
-    assert await book.catalog.due(10) == ["live/r/0/3.ts"]
-    await book.catalog.deleted(["live/r/0/3.ts"])
-    assert await book.catalog.due(10) == ["live/r/0/a.mp4"]
-    await book.catalog.deleted(["live/r/0/a.mp4"])
-    assert await book.catalog.due(10) == []
+        rig.catalog.listed([listing(number, map_key="live/r/0/a.mp4")])
+    rig.catalog.listed([listing(4, first=3, map_key="live/r/0/b.mp4")])
+    assert keys(rig) == ["live/r/0/1.ts", "live/r/0/2.ts"]
+    rig.now += SECOND
+    rig.catalog.listed([listing(5, first=4, map_key="live/r/0/b.mp4")])
+    assert keys(rig) == ["live/r/0/1.ts", "live/r/0/2.ts", "live/r/0/3.ts"]
+    rig.now += 29 * SECOND
+    assert await rig.catalog.due(10) == ["live/r/0/1.ts", "live/r/0/2.ts"]
+    assert await rig.catalog.due(1) == ["live/r/0/1.ts"]
+    await rig.catalog.deleted(["live/r/0/1.ts"])
+    rig.reopen()
+    assert keys(rig) == ["live/r/0/2.ts", "live/r/0/3.ts"]
+    await rig.catalog.deleted(["live/r/0/2.ts"])
+    rig.now += 30 * SECOND
+    assert await rig.catalog.due(10) == ["live/r/0/3.ts"]
+    await rig.catalog.deleted(["live/r/0/3.ts"])
+    assert await rig.catalog.due(10) == ["live/r/0/a.mp4"]
+    await rig.catalog.deleted(["live/r/0/a.mp4"])
+    assert await rig.catalog.due(10) == []
 
 
-async def test_what_the_bucket_holds_is_added_up(book: Book) -> None:
+async def test_what_the_bucket_holds_is_added_up(rig: CatalogRig) -> None:
     """Listed, waiting to be deleted or kept for ever: each object counts once, until it is deleted."""
     gap = MediaSegment("https://b/2.ts", SECOND, gap=True)
     long = replace(listing(3, size=50), added=[(2, gap, True), (3, gap, True)])
-    book.catalog.listed([listing(1, size=100), long])
-    assert book.reopen().stored_bytes == 150
-    book.catalog.listed([listing(4, first=4, size=7)])
-    assert book.reopen().stored_bytes == 157
-    await book.catalog.deleted(["live/r/0/3.ts"])
-    assert await book.catalog.due(10) == []
-    assert book.catalog.stored_bytes == book.reopen().stored_bytes == 107
+    rig.catalog.listed([listing(1, size=100), long])
+    assert rig.reopen().stored_bytes == 150
+    rig.catalog.listed([listing(4, first=4, size=7)])
+    assert rig.reopen().stored_bytes == 157
+    await rig.catalog.deleted(["live/r/0/3.ts"])
+    assert await rig.catalog.due(10) == []
+    assert rig.catalog.stored_bytes == rig.reopen().stored_bytes == 107
 
 
-def test_a_playlist_that_is_retired_lists_nothing(book: Book) -> None:
+def test_a_playlist_that_is_retired_lists_nothing(rig: CatalogRig) -> None:
     """Of a variant that a new stream has not, all is deleted, and its numbers are remembered."""
-    book.catalog.listed([listing(1)])
-    book.catalog.listed([], [state(current=False)], SECOND)
-    ((playlist, listed),) = book.reopen().load().stream.playlists
+    rig.catalog.listed([listing(1)])
+    rig.catalog.listed([], [state(current=False)], SECOND)
+    ((playlist, listed),) = rig.reopen().load().stream.playlists
     assert listed == []
     assert playlist == state(current=False)
-    assert keys(book) == ["live/r/0/1.ts"]
+    assert keys(rig) == ["live/r/0/1.ts"]
 
 
-def keys(book: Book) -> list[str]:
-    return unlisted(book.catalog)
+def keys(rig: CatalogRig) -> list[str]:
+    return unlisted(rig.catalog)
 
 
-def test_a_publication_is_remembered_whole_or_not_at_all(book: Book) -> None:
+def test_a_publication_is_remembered_whole_or_not_at_all(rig: CatalogRig) -> None:
     """When one of its statements fails, nothing of a publication is in the journal, and others can follow."""
-    book.catalog.noticed(source_segment(1))
-    book.catalog.noticed(source_segment(2))
+    rig.catalog.noticed(source_segment(1))
+    rig.catalog.noticed(source_segment(2))
     twice = replace(listing(2), added=[*listing(2).added, *listing(2).added])
     with pytest.raises(sqlite3.IntegrityError):
-        book.catalog.listed([listing(1), twice])
-    connection = book.catalog.writer.connection
+        rig.catalog.listed([listing(1), twice])
+    connection = rig.catalog.writer.connection
     assert not connection.in_transaction
-    memory = book.catalog.load()
+    memory = rig.catalog.load()
     assert memory.stream.playlists == []
     assert len(memory.pending) == 2
 
 
-async def test_remembered_segments_are_bounded(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_remembered_segments_are_bounded(rig: CatalogRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest that are deleted are forgotten; what is pending never is, nor what another variant has."""
     monkeypatch.setattr("broadcaster.catalog.catalog.REMEMBERED", 20)
     monkeypatch.setattr("broadcaster.catalog.catalog.FORGET_EVERY", 5)
-    book.catalog.noticed(source_segment(0))
-    book.catalog.noticed(source_segment(1, "1"))
-    book.catalog.listed([listing(1, "1")])
+    rig.catalog.noticed(source_segment(0))
+    rig.catalog.noticed(source_segment(1, "1"))
+    rig.catalog.listed([listing(1, "1")])
     for number in range(1, 101):
-        book.catalog.noticed(source_segment(number))
-        book.catalog.listed([listing(number, first=max(1, number - 5))])
-        await book.catalog.deleted(keys(book))
-    remembered = book.remembered("0")
+        rig.catalog.noticed(source_segment(number))
+        rig.catalog.listed([listing(number, first=max(1, number - 5))])
+        await rig.catalog.deleted(keys(rig))
+    remembered = rig.remembered("0")
     assert 20 <= len(remembered) <= 26
     assert remembered[0] == "live/r/0/0.ts"
     assert remembered[-1] == "live/r/0/100.ts"
-    assert book.remembered("1") == ["live/r/1/1.ts"]
-    assert [segment.key for segment in book.catalog.load().pending] == ["live/r/0/0.ts"]
+    assert rig.remembered("1") == ["live/r/1/1.ts"]
+    assert [segment.key for segment in rig.catalog.load().pending] == ["live/r/0/0.ts"]
 
 
-async def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_full_disk_stops_nothing(rig: CatalogRig, caplog: pytest.LogCaptureFixture) -> None:
     """What cannot be written waits in order, is said once, and is written once there is room."""
-    book.catalog.noticed(source_segment(0))
-    book.catalog.listed([listing(1), listing(1, "1")])
-    limit = book.limit(pages=2)
+    rig.catalog.noticed(source_segment(0))
+    rig.catalog.listed([listing(1), listing(1, "1")])
+    limit = rig.limit(pages=2)
     for number in range(2, 200):
-        book.catalog.noticed(source_segment(number))
-        book.catalog.listed([listing(number, first=max(1, number - 5), size=10)])
-    assert book.catalog.writer.fault == "database or disk is full"
-    assert await book.catalog.due(10) == []  # nobody could cross them out
+        rig.catalog.noticed(source_segment(number))
+        rig.catalog.listed([listing(number, first=max(1, number - 5), size=10)])
+    assert rig.catalog.writer.fault == "database or disk is full"
+    assert await rig.catalog.due(10) == []  # nobody could cross them out
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "cannot be written" in caplog.text
-    book.catalog.writer.maintain()
-    assert book.catalog.writer.fault
-    book.limit(pages=limit + 10_000)
+    rig.catalog.writer.maintain()
+    assert rig.catalog.writer.fault
+    rig.limit(pages=limit + 10_000)
     with caplog.at_level(logging.INFO):
-        book.catalog.writer.maintain()
-    assert book.catalog.writer.fault is None
+        rig.catalog.writer.maintain()
+    assert rig.catalog.writer.fault is None
     assert caplog.messages[-1] == "the catalog is written again"
-    assert book.remembered("0") == ["live/r/0/0.ts", *(f"live/r/0/{number}.ts" for number in range(1, 200))]
-    assert [segment.key for segment in book.catalog.load().pending] == ["live/r/0/0.ts"]
-    assert len(keys(book)) == 193
-    assert book.reopen().stored_bytes == 1980
+    assert rig.remembered("0") == ["live/r/0/0.ts", *(f"live/r/0/{number}.ts" for number in range(1, 200))]
+    assert [segment.key for segment in rig.catalog.load().pending] == ["live/r/0/0.ts"]
+    assert len(keys(rig)) == 193
+    assert rig.reopen().stored_bytes == 1980
 
 
-def test_what_waits_is_written_at_the_end(book: Book) -> None:
+def test_what_waits_is_written_at_the_end(rig: CatalogRig) -> None:
     """A journal that is closed writes what it could not write before."""
-    limit = book.limit(pages=0)
+    limit = rig.limit(pages=0)
     for number in range(1, 100):
-        book.catalog.noticed(source_segment(number))
-    assert book.catalog.writer.fault
-    book.limit(pages=limit + 10_000)
-    assert len(book.reopen().load().pending) == 99
+        rig.catalog.noticed(source_segment(number))
+    assert rig.catalog.writer.fault
+    rig.limit(pages=limit + 10_000)
+    assert len(rig.reopen().load().pending) == 99
 
 
 async def show(written: Transaction, then: Callable[[], None]) -> None:
@@ -317,14 +317,14 @@ async def show(written: Transaction, then: Callable[[], None]) -> None:
     then()
 
 
-async def test_what_is_decided_is_shown_once_it_is_written(book: Book) -> None:
+async def test_what_is_decided_is_shown_once_it_is_written(rig: CatalogRig) -> None:
     """A disk that hangs holds back what viewers would see, in order, and nothing else."""
     disk, shown = threading.Event(), list[int]()
-    async with book.catalog.writer:
-        hanging = asyncio.create_task(book.catalog.writer.read(disk.wait))
+    async with rig.catalog.writer:
+        hanging = asyncio.create_task(rig.catalog.writer.read(disk.wait))
         await asyncio.sleep(0)
         showing = [
-            asyncio.create_task(show(book.catalog.listed([listing(number)]), partial(shown.append, number)))
+            asyncio.create_task(show(rig.catalog.listed([listing(number)]), partial(shown.append, number)))
             for number in (1, 2, 3)
         ]
         await asyncio.sleep(0)
@@ -333,16 +333,16 @@ async def test_what_is_decided_is_shown_once_it_is_written(book: Book) -> None:
         await asyncio.gather(*showing)
         assert shown == [1, 2, 3]
         await hanging
-    ((_, listed),) = book.reopen().load().stream.playlists
+    ((_, listed),) = rig.reopen().load().stream.playlists
     assert [number for number, _, _ in listed] == [1, 2, 3]
 
 
 @asynccontextmanager
-async def hanging_disk(book: Book) -> AsyncIterator[threading.Event]:
+async def hanging_disk(rig: CatalogRig) -> AsyncIterator[threading.Event]:
     """The catalog writes in a thread, and its disk hangs until the event is set, or at the end."""
     disk = threading.Event()
-    async with book.catalog.writer:
-        hanging = asyncio.create_task(book.catalog.writer.read(disk.wait))
+    async with rig.catalog.writer:
+        hanging = asyncio.create_task(rig.catalog.writer.read(disk.wait))
         await asyncio.sleep(0)
         try:
             yield disk
@@ -356,12 +356,12 @@ def twice(number: int) -> list[PlaylistUpdate]:
     return [replace(listing(number), added=2 * list(listing(number).added))]
 
 
-async def test_each_caller_has_the_outcome_of_its_own_transaction(book: Book) -> None:
+async def test_each_caller_has_the_outcome_of_its_own_transaction(rig: CatalogRig) -> None:
     """Of three that wait together the one in the middle fails: it alone raises, and it alone is not shown."""
     shown = list[int]()
-    async with hanging_disk(book) as disk:
+    async with hanging_disk(rig) as disk:
         first, second, third = (
-            asyncio.create_task(show(book.catalog.listed(listings), partial(shown.append, number)))
+            asyncio.create_task(show(rig.catalog.listed(listings), partial(shown.append, number)))
             for number, listings in ((1, [listing(1)]), (2, twice(2)), (3, [listing(3)]))
         )
         disk.set()
@@ -370,31 +370,33 @@ async def test_each_caller_has_the_outcome_of_its_own_transaction(book: Book) ->
         assert shown == [1, 3]
         with pytest.raises(sqlite3.IntegrityError):
             await second
-        await book.catalog.writer.flush()
-        book.catalog.writer.maintain()
-    ((_, listed),) = book.reopen().load().stream.playlists
+        await rig.catalog.writer.flush()
+        rig.catalog.writer.maintain()
+    ((_, listed),) = rig.reopen().load().stream.playlists
     assert [number for number, _, _ in listed] == [1, 3]
 
 
-async def test_a_full_disk_is_no_error_of_a_transaction(book: Book, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_full_disk_is_no_error_of_a_transaction(
+    rig: CatalogRig, caplog: pytest.LogCaptureFixture
+) -> None:
     """What waits in memory is shown, and raises nothing; what cannot be written later is said in the log."""
-    limit, shown = book.limit(pages=0), list[int]()
-    async with book.catalog.writer:
+    limit, shown = rig.limit(pages=0), list[int]()
+    async with rig.catalog.writer:
         for number in range(1, 40):
-            await show(book.catalog.listed([listing(number)]), partial(shown.append, number))
-        await show(book.catalog.listed(twice(40)), partial(shown.append, 40))
-        assert book.catalog.writer.fault == "database or disk is full"
+            await show(rig.catalog.listed([listing(number)]), partial(shown.append, number))
+        await show(rig.catalog.listed(twice(40)), partial(shown.append, 40))
+        assert rig.catalog.writer.fault == "database or disk is full"
         assert shown == list(range(1, 41))
-    book.limit(pages=limit + 10_000)
-    book.catalog.writer.maintain()
-    assert book.catalog.writer.fault is None
+    rig.limit(pages=limit + 10_000)
+    rig.catalog.writer.maintain()
+    assert rig.catalog.writer.fault is None
     assert "a transaction cannot be written: IntegrityError" in caplog.text
 
 
-async def test_a_waiter_that_leaves_takes_nothing_along(book: Book) -> None:
+async def test_a_waiter_that_leaves_takes_nothing_along(rig: CatalogRig) -> None:
     """A caller that is cancelled while it waits changes nothing: its transaction is written."""
-    async with hanging_disk(book) as disk:
-        written = book.catalog.listed([listing(1)])
+    async with hanging_disk(rig) as disk:
+        written = rig.catalog.listed([listing(1)])
         waiter = asyncio.ensure_future(written)
         await asyncio.sleep(0)
         waiter.cancel()
@@ -402,24 +404,24 @@ async def test_a_waiter_that_leaves_takes_nothing_along(book: Book) -> None:
             await waiter
         disk.set()
         await written
-    ((_, listed),) = book.reopen().load().stream.playlists
+    ((_, listed),) = rig.reopen().load().stream.playlists
     assert [number for number, _, _ in listed] == [1]
 
 
-async def test_the_event_loop_never_has_the_connection(book: Book) -> None:
+async def test_the_event_loop_never_has_the_connection(rig: CatalogRig) -> None:
     """While a thread writes, no other thread uses the file, and what the loop asks for needs none."""
-    assert book.catalog.prefixes("live") == ("live",)
-    async with hanging_disk(book):
+    assert rig.catalog.prefixes("live") == ("live",)
+    async with hanging_disk(rig):
         with pytest.raises(RuntimeError, match="outside the thread"):
-            book.catalog.writer.connection.execute("SELECT 1")
-        assert book.catalog.prefixes("other") == ("live", "other")
-    assert book.reopen().prefixes("other") == ("live", "other")
+            rig.catalog.writer.connection.execute("SELECT 1")
+        assert rig.catalog.prefixes("other") == ("live", "other")
+    assert rig.reopen().prefixes("other") == ("live", "other")
 
 
-def test_an_id_that_is_taken_is_drawn_again(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_id_that_is_taken_is_drawn_again(rig: CatalogRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two streams of one minute that draw the same letters are two recordings."""
     monkeypatch.setattr("broadcaster.catalog.records.secrets.choice", lambda letters: letters[0])
-    catalog = Catalog(book.folder / "recorded", lambda: book.now, recordings=None)
+    catalog = Catalog(rig.folder / "recorded", lambda: rig.now, recordings=None)
     with closing(catalog):
         for number in (1, 2, 3):
             catalog.listed([listing(number)])
@@ -453,33 +455,33 @@ def test_numbers_after_a_power_cut(
             assert [number for number, _, _ in listed] == [1 + margin, 2 + margin]
 
 
-async def test_another_broadcaster_has_led(book: Book) -> None:
+async def test_another_broadcaster_has_led(rig: CatalogRig) -> None:
     """What was listed goes, what waited is given up, and runs and playlists begin after its numbers."""
-    book.catalog.listed([listing(1), listing(2)])
-    book.catalog.stored(source_segment(3))
-    book.catalog.noticed(source_segment(4))
-    book.catalog.begin_after(Numbers(10_002, 10_003))
+    rig.catalog.listed([listing(1), listing(2)])
+    rig.catalog.stored(source_segment(3))
+    rig.catalog.noticed(source_segment(4))
+    rig.catalog.begin_after(Numbers(10_002, 10_003))
     for _ in range(2):
-        memory = book.reopen().load()
+        memory = rig.reopen().load()
         assert (memory.stream.playlists, memory.pending) == ([], [])
         assert (memory.source.runs, memory.source.positions, memory.source.next_run) == ((), {}, 10_004)
         assert memory.stream.first == Numbers(10_002, 10_003)
-    assert await book.catalog.due(9) == ["live/r/0/3.ts"]
-    book.now += 41 * SECOND  # 10 target durations, and time for the last readers
-    assert await book.catalog.due(9) == [f"live/r/0/{number}.ts" for number in (3, 1, 2)]
+    assert await rig.catalog.due(9) == ["live/r/0/3.ts"]
+    rig.now += 41 * SECOND  # 10 target durations, and time for the last readers
+    assert await rig.catalog.due(9) == [f"live/r/0/{number}.ts" for number in (3, 1, 2)]
     run = replace(RUN, number=10_004, id="later")
-    book.catalog.listed([replace(listing(5), segment=replace(source_segment(5), run=run))])
-    assert book.reopen().load().source.runs == (run,)
+    rig.catalog.listed([replace(listing(5), segment=replace(source_segment(5), run=run))])
+    assert rig.reopen().load().source.runs == (run,)
 
 
-def test_odd_names(book: Book) -> None:
+def test_odd_names(rig: CatalogRig) -> None:
     """Quotes, emoji and paths that are not UTF-8 break nothing."""
     odd = Path(b"/hls/n\xffme/'; DROP TABLE segments; --\xf0\x9f\x8e\xa5.ts".decode(errors="surrogateescape"))
     segment = replace(source_segment(1), file=SourceFile("\U0001f3a5 '\".ts", odd, 1, 1))
     segment = replace(segment, name="\U0001f3a5 '\".ts", uri="%F0%9F%8E%A5%20'%22.ts")
     segment = replace(segment, key="live/r/0/\U0001f3a5 '\".ts")
-    book.catalog.noticed(segment)
-    (pending,) = book.reopen().load().pending
+    rig.catalog.noticed(segment)
+    (pending,) = rig.reopen().load().pending
     assert pending.key == segment.key
     assert pending.uri == segment.uri
     assert pending.file
@@ -560,12 +562,12 @@ def test_a_large_file_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.Monk
         Catalog(tmp_path, lambda: START)
 
 
-def test_a_journal_in_use_is_refused(book: Book) -> None:
+def test_a_journal_in_use_is_refused(rig: CatalogRig) -> None:
     """The second process on a state folder ends with an error; the first goes on."""
     with pytest.raises(CatalogError, match="in use: another broadcaster runs on this state folder"):
-        book.open()
-    book.catalog.noticed(source_segment(1))
-    assert book.catalog.writer.fault is None
+        rig.open()
+    rig.catalog.noticed(source_segment(1))
+    assert rig.catalog.writer.fault is None
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:

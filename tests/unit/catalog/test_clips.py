@@ -19,33 +19,33 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[CatalogFixture]:
+def stream(tmp_path: Path) -> Iterator[CatalogFixture]:
     made = CatalogFixture(tmp_path)
     made.restart(timedelta())  # nothing is recorded
     yield made
     made.catalog.close()
 
 
-async def test_what_is_gone_in_the_middle(studio: CatalogFixture) -> None:
+async def test_what_is_gone_in_the_middle(stream: CatalogFixture) -> None:
     """What another clip has kept and what is live do not make a clip of what lies between them."""
-    studio.publish(count=3)
-    clips = studio.catalog.clips
+    stream.publish(count=3)
+    clips = stream.catalog.clips
     kept = await clips.make("", START, START + 5 * SECOND)
-    studio.publish(count=20)
-    studio.now += DAY
-    gone = await studio.catalog.due(100)
+    stream.publish(count=20)
+    stream.now += DAY
+    gone = await stream.catalog.due(100)
     assert gone
-    await studio.catalog.deleted(gone)
+    await stream.catalog.deleted(gone)
     with pytest.raises(NotPossible):
-        await clips.make("", START, studio.newest - SECOND)
+        await clips.make("", START, stream.newest - SECOND)
     assert await clips.all() == [kept]
 
 
-async def test_nobody_sees_one_that_cannot_be(studio: CatalogFixture) -> None:
+async def test_nobody_sees_one_that_cannot_be(stream: CatalogFixture) -> None:
     """Who writes clips into the bucket meanwhile finds none."""
-    studio.publish(count=3)
-    clips = studio.catalog.clips
-    async with studio.catalog.writer:
+    stream.publish(count=3)
+    clips = stream.catalog.clips
+    async with stream.catalog.writer:
         made, seen = await asyncio.gather(
             clips.make("", START, START + 60 * SECOND), clips.unwritten(), return_exceptions=True
         )
@@ -56,10 +56,10 @@ async def test_nobody_sees_one_that_cannot_be(studio: CatalogFixture) -> None:
 @pytest.mark.parametrize("bound", ["of_a_stream", "of_a_day", "in_all"])
 async def test_viewers_clips_are_bounded(tmp_path: Path, bound: str) -> None:
     """Of a stream, in a day and in all; the operator's own count for nothing, and are not counted."""
-    studio = CatalogFixture(tmp_path)
-    studio.restart(timedelta(days=30))
-    studio.publish(count=6)
-    bounds, clips = replace(ViewerClipLimits(9, 9, 9), **{bound: 2}), studio.catalog.clips
+    stream = CatalogFixture(tmp_path)
+    stream.restart(timedelta(days=30))
+    stream.publish(count=6)
+    bounds, clips = replace(ViewerClipLimits(9, 9, 9), **{bound: 2}), stream.catalog.clips
     await clips.make("", START, START + 5 * SECOND)
     first = await clips.make("", START, START + 5 * SECOND, bounds)
     await clips.make("", START, START + 5 * SECOND, bounds)
@@ -70,69 +70,69 @@ async def test_viewers_clips_are_bounded(tmp_path: Path, bound: str) -> None:
     await clips.make("", START, START + 5 * SECOND, bounds)
     with pytest.raises(TooMany):
         await clips.make("", START, START + 5 * SECOND, bounds)
-    studio.channel.end()
-    studio.now += 2 * DAY
-    studio.publish(count=6, run=1)  # another stream, another day
-    begin = studio.newest - 6 * SECOND
+    stream.channel.end()
+    stream.now += 2 * DAY
+    stream.publish(count=6, run=1)  # another stream, another day
+    begin = stream.newest - 6 * SECOND
     if bound == "in_all":
         with pytest.raises(TooMany):
             await clips.make("", begin, begin + 5 * SECOND, bounds)
     else:
         assert (await clips.make("", begin, begin + 5 * SECOND, bounds)).viewer
-    studio.catalog.close()
+    stream.catalog.close()
 
 
 @pytest.mark.parametrize("visibility", ["hidden", "unlisted"])
 async def test_viewers_have_clips_of_what_everybody_finds(tmp_path: Path, visibility: str) -> None:
     """Whoever guesses the time of a recording that is not listed gets nothing of it, the operator does."""
-    studio = CatalogFixture(tmp_path)
-    studio.restart(30 * DAY)
-    studio.publish(count=20)
-    clips, recordings, bounds = studio.catalog.clips, studio.catalog.recordings, ViewerClipLimits(9, 9, 9)
-    (recording,) = await studio.recordings()
+    stream = CatalogFixture(tmp_path)
+    stream.restart(30 * DAY)
+    stream.publish(count=20)
+    clips, recordings, bounds = stream.catalog.clips, stream.catalog.recordings, ViewerClipLimits(9, 9, 9)
+    (recording,) = await stream.recordings()
     await clips.make("", START, START + 5 * SECOND, bounds)
     recordings.change(recording.id, visibility=visibility)
-    left = studio.newest - 16 * SECOND  # the window a moment ago
+    left = stream.newest - 16 * SECOND  # the window a moment ago
     await clips.make("", left, left + 5 * SECOND, bounds)
-    studio.now += timedelta(minutes=2)
+    stream.now += timedelta(minutes=2)
     with pytest.raises(NotPossible):
         await clips.make("", START, START + 5 * SECOND, bounds)
     await clips.make("", START, START + 5 * SECOND)
-    await clips.make("", studio.newest - 6 * SECOND, studio.newest, bounds)  # of the window
+    await clips.make("", stream.newest - 6 * SECOND, stream.newest, bounds)  # of the window
     recordings.change(recording.id, visibility="listed")
-    studio.channel.end()
+    stream.channel.end()
     recordings.delete(recording.id)
     with pytest.raises(NotPossible):
         await clips.make("", START, START + 5 * SECOND, bounds)
-    studio.catalog.close()
+    stream.catalog.close()
 
 
 async def test_viewers_clips_go_when_recordings_go(tmp_path: Path) -> None:
     """They need no more of the bucket than those; the operator's own stay."""
-    studio = CatalogFixture(tmp_path)
-    studio.restart(30 * DAY)
-    studio.publish(count=6)
-    clips = studio.catalog.clips
+    stream = CatalogFixture(tmp_path)
+    stream.restart(30 * DAY)
+    stream.publish(count=6)
+    clips = stream.catalog.clips
     kept = await clips.make("", START, START + 5 * SECOND)
     await clips.make("", START, START + 5 * SECOND, ViewerClipLimits(1, 1, 1))
-    studio.now += 29 * DAY
+    stream.now += 29 * DAY
     assert await clips.expired() == []
-    studio.now += 2 * DAY
+    stream.now += 2 * DAY
     (over,) = await clips.expired()
     assert over.viewer
     clips.release(over)
     assert await clips.all() == [kept]
-    studio.restart()  # for ever
-    await studio.catalog.clips.make("", START, START + 5 * SECOND, ViewerClipLimits(1, 1, 1))
-    studio.now += 1000 * DAY
-    assert await studio.catalog.clips.expired() == []
-    studio.catalog.close()
+    stream.restart()  # for ever
+    await stream.catalog.clips.make("", START, START + 5 * SECOND, ViewerClipLimits(1, 1, 1))
+    stream.now += 1000 * DAY
+    assert await stream.catalog.clips.expired() == []
+    stream.catalog.close()
 
 
-async def test_a_title_that_changes_while_the_clip_is_written(studio: CatalogFixture) -> None:
+async def test_a_title_that_changes_while_the_clip_is_written(stream: CatalogFixture) -> None:
     """The newer title reaches the bucket, too."""
-    studio.publish(count=6)
-    clips = studio.catalog.clips
+    stream.publish(count=6)
+    clips = stream.catalog.clips
     clip = await clips.make("first", START, START + 5 * SECOND)
     clips.rename(clip.id, "second")
     clips.written(clip)
@@ -141,10 +141,10 @@ async def test_a_title_that_changes_while_the_clip_is_written(studio: CatalogFix
     assert (left.title, await clips.unwritten()) == ("second", [])
 
 
-async def test_what_is_already_on_its_way_out(studio: CatalogFixture) -> None:
+async def test_what_is_already_on_its_way_out(stream: CatalogFixture) -> None:
     """What was found to be due, while the wish for a clip waited for its turn, is too late for that."""
-    studio.publish(count=10)
-    catalog, turn = studio.catalog, threading.Event()
+    stream.publish(count=10)
+    catalog, turn = stream.catalog, threading.Event()
     async with catalog.writer:
         asking = [
             asyncio.create_task(catalog.writer.read(turn.wait)),
@@ -152,7 +152,7 @@ async def test_what_is_already_on_its_way_out(studio: CatalogFixture) -> None:
             asyncio.create_task(catalog.clips.make("", START, START + 5 * SECOND)),
         ]
         await asyncio.sleep(0)
-        studio.now += DAY
+        stream.now += DAY
         turn.set()
         _, due, made = await asyncio.gather(*asking, return_exceptions=True)
     assert isinstance(due, list)
@@ -160,12 +160,12 @@ async def test_what_is_already_on_its_way_out(studio: CatalogFixture) -> None:
     assert isinstance(made, NotPossible)
 
 
-async def test_an_id_that_is_drawn_twice(studio: CatalogFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_id_that_is_drawn_twice(stream: CatalogFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips of one minute that draw the same letters are clips of their own."""
     monkeypatch.setattr("broadcaster.catalog.records.secrets.choice", lambda letters: letters[0])
-    studio.publish(count=6)
-    made = [await studio.catalog.clips.make("", START, START + 5 * SECOND) for _ in range(4)]
-    assert {clip.id for clip in await studio.catalog.clips.all()} == {
+    stream.publish(count=6)
+    made = [await stream.catalog.clips.make("", START, START + 5 * SECOND) for _ in range(4)]
+    assert {clip.id for clip in await stream.catalog.clips.all()} == {
         made_segment.id for made_segment in made
     }
     assert len({made_segment.id for made_segment in made}) == 4

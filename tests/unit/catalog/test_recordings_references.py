@@ -58,28 +58,28 @@ class References(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="references-"))
-        self.studio = CatalogFixture(self.folder)
+        self.stream = CatalogFixture(self.folder)
         self.bucket = Bucket()
         self.run = 0
         self.keep: timedelta | None = None
 
     def teardown(self) -> None:
         self.end()
-        self.studio.furthest = 0
-        self.studio.restart(timedelta())
-        for recording in now(self.studio.recordings()):
-            self.studio.catalog.recordings.remove(recording)
-        for clip in now(self.studio.catalog.clips.all()):
-            self.studio.catalog.clips.release(clip)
+        self.stream.furthest = 0
+        self.stream.restart(timedelta())
+        for recording in now(self.stream.recordings()):
+            self.stream.catalog.recordings.remove(recording)
+        for clip in now(self.stream.catalog.clips.all()):
+            self.stream.catalog.clips.release(clip)
         self.run += 1
-        self.studio.publish("0", run=self.run, count=8)
+        self.stream.publish("0", run=self.run, count=8)
         self.bucket.away = False
         for _ in range(3):
             self.pass_time(YEAR)
-            self.studio.tick()
+            self.stream.tick()
             self.sweep()
-        assert self.in_window() == self.in_window(kept=True) == self.studio.published - self.bucket.deleted
-        self.studio.catalog.close()
+        assert self.in_window() == self.in_window(kept=True) == self.stream.published - self.bucket.deleted
+        self.stream.catalog.close()
         shutil.rmtree(self.folder)
 
     @rule(
@@ -90,7 +90,7 @@ class References(RuleBasedStateMachine):
     )
     def publish(self, variants: str, seconds: float, lost: bool, count: int) -> None:  # noqa: FBT001
         """The window goes on, or begins anew."""
-        self.studio.publish(variants, run=self.run, seconds=seconds, lost=lost, count=count)
+        self.stream.publish(variants, run=self.run, seconds=seconds, lost=lost, count=count)
 
     @rule()
     def reconnect(self) -> None:
@@ -100,39 +100,39 @@ class References(RuleBasedStateMachine):
     @rule()
     def end(self) -> None:
         """The stream is over."""
-        self.studio.channel.end()
+        self.stream.channel.end()
 
     @initialize(keep=st.sampled_from([None, timedelta()]))
     def begin(self, keep: timedelta | None) -> None:
         """A stream is on, which is recorded or not."""
         self.keep = keep
-        self.studio.most, self.studio.most_bytes = MOST
-        self.studio.restart(keep)
-        self.studio.publish(count=3)
+        self.stream.most, self.stream.most_bytes = MOST
+        self.stream.restart(keep)
+        self.stream.publish(count=3)
 
     @rule(furthest=st.sampled_from([0.0, 20.0, 40.0, 1e9, float("nan")]), later=st.integers(0, 100))
     def report(self, furthest: float, later: int) -> None:
         """Somebody is so far behind live, or says so, and for so many seconds nobody else is."""
-        self.studio.furthest = furthest
+        self.stream.furthest = furthest
         self.pass_time(timedelta(seconds=later))
-        self.studio.tick()
+        self.stream.tick()
 
     @rule(other=st.sampled_from([False, False, True]))
     def restart(self, other: bool) -> None:  # noqa: FBT001
         """The process dies; the next one may do otherwise about recordings."""
         if other:
             self.keep = None if self.keep is not None else timedelta()
-        self.studio.restart(self.keep)
+        self.stream.restart(self.keep)
 
     @rule(later=st.sampled_from([timedelta(seconds=20), timedelta(days=1)]))
     def pass_time(self, later: timedelta) -> None:
         """Time passes."""
-        self.studio.now += later
+        self.stream.now += later
 
     @rule(variants=st.sampled_from(["01", "0"]), sweep=st.booleans())
     def a_day_later(self, variants: str, sweep: bool) -> None:  # noqa: FBT001
         """All that was in the window has left it, and may go if no other view has it."""
-        self.studio.publish(variants, run=self.run, count=8)
+        self.stream.publish(variants, run=self.run, count=8)
         self.pass_time(timedelta(days=1))
         if sweep:
             self.sweep()
@@ -140,29 +140,29 @@ class References(RuleBasedStateMachine):
     @rule(which=st.integers(0, 5))
     def remove_recording(self, which: int) -> None:
         """One that has ended is removed, at the operator's wish or because its time is over."""
-        ended = [recording for recording in now(self.studio.recordings()) if recording.ended]
+        ended = [recording for recording in now(self.stream.recordings()) if recording.ended]
         if ended:
-            self.studio.catalog.recordings.remove(ended[which % len(ended)])
+            self.stream.catalog.recordings.remove(ended[which % len(ended)])
 
     @rule(back=st.integers(1, 20), seconds=st.integers(1, 4))
     def make_clip(self, back: int, seconds: int) -> None:
         """A clip has all of its time, or there is none."""
-        if back <= len(self.studio.times):
-            now(self.try_to_make_clip(len(self.studio.times) - back, seconds))
+        if back <= len(self.stream.times):
+            now(self.try_to_make_clip(len(self.stream.times) - back, seconds))
 
     @rule(which=st.integers(0, 5))
     def remove_clip(self, which: int) -> None:
         """A clip is removed."""
-        clips = now(self.studio.catalog.clips.all())
+        clips = now(self.stream.catalog.clips.all())
         if clips:
-            self.studio.catalog.clips.release(clips[which % len(clips)])
+            self.stream.catalog.clips.release(clips[which % len(clips)])
 
     @rule(away=st.sampled_from([False, False, True]), meanwhile=st.booleans())
     def sweep(self, away: bool = False, meanwhile: bool = False) -> None:  # noqa: FBT001, FBT002
         """What is due is deleted, if the bucket is there; somebody may want a clip of it meanwhile."""
         self.bucket.away = away
         self.bucket.meanwhile = self.want_a_clip if meanwhile else None
-        now(RetentionDeleter(self.bucket, self.studio.catalog, prefix="live").sweep())
+        now(RetentionDeleter(self.bucket, self.stream.catalog, prefix="live").sweep())
 
     @invariant()
     def what_a_view_lists_is_there(self) -> None:
@@ -170,14 +170,14 @@ class References(RuleBasedStateMachine):
         kept = self.in_window(kept=True)
         assert self.in_window() <= kept
         assert not kept & self.bucket.deleted
-        book = self.studio.catalog
-        for parts in now(book.recordings.parts()).values():
+        catalog = self.stream.catalog
+        for parts in now(catalog.recordings.parts()).values():
             for part in parts:
-                listed = {recording.key for recording in now(book.recordings.segments(part.number))}
+                listed = {recording.key for recording in now(catalog.recordings.segments(part.number))}
                 assert listed
                 assert not listed & self.bucket.deleted
-        for clip in now(book.clips.all()):
-            found = now(book.clips.segments(clip))
+        for clip in now(catalog.clips.all()):
+            found = now(catalog.clips.segments(clip))
             assert complete_variants(found, clip)
             assert not {item.key for item in found} & self.bucket.deleted
 
@@ -186,7 +186,7 @@ class References(RuleBasedStateMachine):
 
     async def try_to_make_clip(self, count: int, seconds: int) -> None:
         """Of what was published as number ``count``."""
-        begin, clips = self.studio.times[count] + timedelta(seconds=0.5), self.studio.catalog.clips
+        begin, clips = self.stream.times[count] + timedelta(seconds=0.5), self.stream.catalog.clips
         before = await clips.all()
         try:
             clip = await clips.make("", begin, begin + timedelta(seconds=seconds))
@@ -199,7 +199,7 @@ class References(RuleBasedStateMachine):
         """The segments in viewers' playlists, or, with ``kept``, in those of viewers who are behind."""
         playlists = [
             (playlist.kept if kept else playlist.playlist) or playlist.playlist
-            for playlist in self.studio.channel.view.playlists.values()
+            for playlist in self.stream.channel.view.playlists.values()
         ]
         return {segment.uri for playlist in playlists for segment in playlist.segments if not segment.gap}
 

@@ -25,7 +25,7 @@ class Place:
     """A room with an album."""
 
     def __init__(self, folder: Path) -> None:
-        self.room = RecorderFixture(folder)
+        self.rig = RecorderFixture(folder)
         self.frames = KeyFrameFolder(folder / "pictures")
         self.ffmpeg = FakeFfmpeg()
         self.now = 0.0
@@ -33,12 +33,12 @@ class Place:
 
     def new_album(self) -> None:
         self.posters = RecordingPosters(
-            self.room.store,
-            self.room.studio.catalog,
+            self.rig.store,
+            self.rig.stream.catalog,
             self.ffmpeg,
             self.frames,
             "live",
-            lock=self.room.recorder.lock,
+            lock=self.rig.recorder.lock,
             clock=lambda: self.now,
             sleep=self.sleep,
         )
@@ -48,9 +48,9 @@ class Place:
 
     def record(self, *, frames: bool = True, count: int = 30, run: int = 0) -> None:
         """A minute of segments, and their pictures."""
-        begin = self.room.studio.now
-        self.room.studio.publish(count=count, run=run)
-        self.room.upload()
+        begin = self.rig.stream.now
+        self.rig.stream.publish(count=count, run=run)
+        self.rig.upload()
         if frames:
             for second in range(0, 2 * count, 10):
                 self.keep(begin + second * SECOND)
@@ -59,55 +59,57 @@ class Place:
         self.frames.keep(time, f"{time:%H:%M:%S}".encode())
 
     async def work(self) -> None:
-        await self.room.recorder.write()
+        await self.rig.recorder.write()
         await self.posters.work()
-        await self.room.recorder.write()
+        await self.rig.recorder.write()
 
     async def recording(self) -> Recording:
-        return (await self.room.studio.recordings())[0]
+        return (await self.rig.stream.recordings())[0]
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
     yield made
-    made.room.studio.catalog.close()
+    made.rig.stream.catalog.close()
 
 
 async def test_a_recording_gets_its_pictures(place: Place) -> None:
     """A poster while the stream runs, another after its end, no thumbnails; nothing is made twice."""
     place.record()
     await place.work()
-    (recording,) = place.room.index()["recordings"]
+    (recording,) = place.rig.index()["recordings"]
     assert (recording["poster"], recording["thumbnails"]) == (f"{recording['id']}/poster.jpg", None)
-    assert place.room.text(recording["poster"]) == "12:00:20"
+    assert place.rig.text(recording["poster"]) == "12:00:20"
     place.record(run=1)
-    place.room.studio.channel.end()
+    place.rig.stream.channel.end()
     await place.work()
-    (recording,) = place.room.index()["recordings"]
-    assert place.room.text(recording["poster"]) == "12:00:40"
+    (recording,) = place.rig.index()["recordings"]
+    assert place.rig.text(recording["poster"]) == "12:00:40"
     assert recording["thumbnails"] is None
-    assert [name for name in place.room.names if name.endswith((".jpg", ".vtt"))] == [recording["poster"]]
+    assert [name for name in place.rig.names if name.endswith((".jpg", ".vtt"))] == [recording["poster"]]
     assert place.frames.times() == []
-    place.room.store.writes.clear()
+    place.rig.store.writes.clear()
     await place.work()
-    assert place.room.store.writes == []
+    assert place.rig.store.writes == []
 
 
 async def test_posters_for_viewers(place: Place) -> None:
     """The list, and each page, have the poster's whole address; of a bucket that is private now, none."""
     place.record()
-    place.room.studio.channel.end()
+    place.rig.stream.channel.end()
     await place.work()
-    clip = await place.room.studio.catalog.clips.make("", START + 5 * SECOND, START + 20 * SECOND)
+    clip = await place.rig.stream.catalog.clips.make("", START + 5 * SECOND, START + 20 * SECOND)
     await place.work()
-    book = place.room.studio.catalog
-    recordings, parts = await book.recordings.all(), await book.recordings.parts()
-    found = public_recordings(recordings, parts, await book.clips.all(), "https://v.example/live/recordings/")
+    catalog = place.rig.stream.catalog
+    recordings, parts = await catalog.recordings.all(), await catalog.recordings.parts()
+    found = public_recordings(
+        recordings, parts, await catalog.clips.all(), "https://v.example/live/recordings/"
+    )
     assert found[f"/c/{clip.id}"].poster == f"https://v.example/live/clips/{clip.id}/poster.jpg"
     name = recordings[0].id
     assert found[f"/watch/{name}"].poster == f"https://v.example/live/recordings/{name}/poster.jpg"
-    private = public_recordings(recordings, parts, await book.clips.all(), SIGNED)
+    private = public_recordings(recordings, parts, await catalog.clips.all(), SIGNED)
     assert {recording.poster for recording in private.values()} == {None}
 
 
@@ -115,54 +117,54 @@ async def test_frames_of_another_stream(place: Place) -> None:
     """A frame from outside the recording is not its poster, though it is kept at the same time."""
     place.keep(START - SECOND)
     place.record(frames=False)
-    place.keep(place.room.studio.now + SECOND)
-    place.room.studio.channel.end()
+    place.keep(place.rig.stream.now + SECOND)
+    place.rig.stream.channel.end()
     await place.work()
-    (recording,) = place.room.index()["recordings"]
-    assert place.room.text(recording["poster"]) == "1000 bytes at None"
+    (recording,) = place.rig.index()["recordings"]
+    assert place.rig.text(recording["poster"]) == "1000 bytes at None"
 
 
 async def test_without_what_was_kept(place: Place) -> None:
     """A recording of before has a poster all the same: of a segment a third into it."""
     place.record(frames=False)
-    place.room.studio.channel.end()
+    place.rig.stream.channel.end()
     await place.work()
-    (recording,) = place.room.index()["recordings"]
-    assert (place.room.text(recording["poster"]), recording["thumbnails"]) == ("1000 bytes at None", None)
+    (recording,) = place.rig.index()["recordings"]
+    assert (place.rig.text(recording["poster"]), recording["thumbnails"]) == ("1000 bytes at None", None)
 
 
 async def test_a_clip_begins_with_its_poster(place: Place) -> None:
     """It shows the very moment, not the segment's first picture."""
     place.record()
-    clip = await place.room.studio.catalog.clips.make("", START + 7 * SECOND, START + 20 * SECOND)
+    clip = await place.rig.stream.catalog.clips.make("", START + 7 * SECOND, START + 20 * SECOND)
     await place.work()
-    record = json.loads(place.room.text(f"{clip.id}/clip.json", "clips"))
+    record = json.loads(place.rig.text(f"{clip.id}/clip.json", "clips"))
     assert record["poster"] == f"../clips/{clip.id}/poster.jpg"
-    assert place.room.text(f"{clip.id}/poster.jpg", "clips") == "1000 bytes at 0:00:01"
-    place.room.studio.catalog.clips.delete(clip.id)
+    assert place.rig.text(f"{clip.id}/poster.jpg", "clips") == "1000 bytes at 0:00:01"
+    place.rig.stream.catalog.clips.delete(clip.id)
     await place.work()
-    assert f"live/clips/{clip.id}/poster.jpg" not in place.room.store.objects_
+    assert f"live/clips/{clip.id}/poster.jpg" not in place.rig.store.objects_
 
 
 async def test_without_ffmpeg(place: Place) -> None:
     """What cannot be made is left out, and not tried for ever."""
     place.ffmpeg.broken = True
     place.record(frames=False)
-    place.room.studio.channel.end()
-    clip = await place.room.studio.catalog.clips.make("", START, START + 20 * SECOND)
+    place.rig.stream.channel.end()
+    clip = await place.rig.stream.catalog.clips.make("", START, START + 20 * SECOND)
     await place.work()
-    (recording,) = place.room.index()["recordings"]
+    (recording,) = place.rig.index()["recordings"]
     assert (recording["poster"], recording["thumbnails"]) == (None, None)
-    assert json.loads(place.room.text(f"{clip.id}/clip.json", "clips"))["poster"] is None
+    assert json.loads(place.rig.text(f"{clip.id}/clip.json", "clips"))["poster"] is None
     assert (await place.recording()).pictured
 
 
 async def test_the_bucket_is_away(place: Place) -> None:
     """It is tried again later, by and by; what was kept is kept."""
     place.record()
-    place.room.studio.channel.end()
-    await place.room.recorder.write()
-    place.room.store.faults = [StorageUnavailable("away")]
+    place.rig.stream.channel.end()
+    await place.rig.recorder.write()
+    place.rig.store.faults = [StorageUnavailable("away")]
     await place.posters.work()
     await place.posters.work()
     assert not (await place.recording()).pictured
@@ -170,97 +172,97 @@ async def test_the_bucket_is_away(place: Place) -> None:
     place.now += 15
     await place.posters.work()
     assert (await place.recording()).pictured
-    assert place.room.text(f"{(await place.recording()).folder}/poster.jpg") == "12:00:20"
+    assert place.rig.text(f"{(await place.recording()).folder}/poster.jpg") == "12:00:20"
 
 
 async def test_a_restart_in_the_middle(place: Place, tmp_path: Path) -> None:
     """Pictures of before and after the restart are in one recording; a half one is none."""
     place.record()
     (tmp_path / "pictures" / "unfinished").write_bytes(b"half")
-    place.room.restart(None)
+    place.rig.restart(None)
     place.frames = KeyFrameFolder(tmp_path / "pictures")
     place.new_album()
     place.record()
-    place.room.studio.channel.end()
+    place.rig.stream.channel.end()
     await place.work()
-    (recording,) = place.room.index()["recordings"]
-    assert place.room.text(recording["poster"]) == "12:00:40"
+    (recording,) = place.rig.index()["recordings"]
+    assert place.rig.text(recording["poster"]) == "12:00:40"
     assert place.frames.times() == []
 
 
 async def test_hidden_and_shown(place: Place) -> None:
     """The poster, and the sprites and thumbnails of version 0.1.0, move with a recording and go with it."""
     place.record()
-    place.room.studio.channel.end()
+    place.rig.stream.channel.end()
     await place.work()
     before = await place.recording()
     for name in ("sprite-1.jpg", "thumbnails.vtt"):
-        place.room.store.objects_[f"live/recordings/{before.folder}/{name}"] = b"of 0.1.0"
-    book = place.room.studio.catalog.recordings
-    book.change(before.id, thumbnails=True)
+        place.rig.store.objects_[f"live/recordings/{before.folder}/{name}"] = b"of 0.1.0"
+    table = place.rig.stream.catalog.recordings
+    table.change(before.id, thumbnails=True)
     await place.work()
-    assert place.room.index()["recordings"][0]["thumbnails"] == [f"{before.folder}/thumbnails.vtt"]
-    book.change(before.id, visibility="hidden")
+    assert place.rig.index()["recordings"][0]["thumbnails"] == [f"{before.folder}/thumbnails.vtt"]
+    table.change(before.id, visibility="hidden")
     await place.work()
     folder = (await place.recording()).folder
-    names = [name for name in place.room.names if name.endswith((".jpg", ".vtt"))]
+    names = [name for name in place.rig.names if name.endswith((".jpg", ".vtt"))]
     assert names == [f"{folder}/{name}" for name in ("poster.jpg", "sprite-1.jpg", "thumbnails.vtt")]
-    book.change(before.id, visibility="listed")
+    table.change(before.id, visibility="listed")
     await place.work()
-    assert [name for name in place.room.names if "-" + before.secret in name] == []
-    assert place.room.text(place.room.index()["recordings"][0]["poster"]) == "12:00:20"
-    assert place.room.text(place.room.index()["recordings"][0]["thumbnails"][0]) == "of 0.1.0"
-    await book.delete(before.id, at_once=True)
+    assert [name for name in place.rig.names if "-" + before.secret in name] == []
+    assert place.rig.text(place.rig.index()["recordings"][0]["poster"]) == "12:00:20"
+    assert place.rig.text(place.rig.index()["recordings"][0]["thumbnails"][0]) == "of 0.1.0"
+    await table.delete(before.id, at_once=True)
     await place.work()
-    assert [name for name in place.room.names if name.endswith((".jpg", ".vtt"))] == []
+    assert [name for name in place.rig.names if name.endswith((".jpg", ".vtt"))] == []
 
 
 async def test_what_is_deleted_meanwhile(place: Place) -> None:
     """Nothing is left of pictures that were on their way."""
     place.record()
-    place.room.studio.channel.end()
-    await place.room.recorder.write()
+    place.rig.stream.channel.end()
+    await place.rig.recorder.write()
     recording = await place.recording()
 
     def deleted() -> None:
-        place.room.studio.catalog.recordings.remove(recording)
+        place.rig.stream.catalog.recordings.remove(recording)
 
-    place.room.store.meanwhile = deleted
+    place.rig.store.meanwhile = deleted
     await place.posters.work()
-    assert [name for name in place.room.names if name.endswith(".jpg")] == []
+    assert [name for name in place.rig.names if name.endswith(".jpg")] == []
 
 
 async def test_it_waits_for_who_removes(place: Place) -> None:
     """What was removed while a picture was written is found to be gone."""
     place.record()
-    place.room.studio.channel.end()
-    await place.room.recorder.write()
-    async with place.room.recorder.lock:
+    place.rig.stream.channel.end()
+    await place.rig.recorder.write()
+    async with place.rig.recorder.lock:
         task = asyncio.create_task(place.posters.work())
-        await eventually(lambda: [name for name in place.room.names if name.endswith(".jpg")])
-        place.room.studio.catalog.recordings.remove(await place.recording())
+        await eventually(lambda: [name for name in place.rig.names if name.endswith(".jpg")])
+        place.rig.stream.catalog.recordings.remove(await place.recording())
     await task
-    assert [name for name in place.room.names if name.endswith(".jpg")] == []
+    assert [name for name in place.rig.names if name.endswith(".jpg")] == []
 
 
 async def test_they_are_there_after_a_rebuild(place: Place, tmp_path: Path) -> None:
     """The state folder was lost: the bucket says which pictures it has."""
     place.record()
-    clip = await place.room.studio.catalog.clips.make("", START, START + 20 * SECOND)
-    place.room.studio.channel.end()
+    clip = await place.rig.stream.catalog.clips.make("", START, START + 20 * SECOND)
+    place.rig.stream.channel.end()
     await place.work()
-    before = place.room.index()
-    place.room.studio.catalog.close()
+    before = place.rig.index()
+    place.rig.stream.catalog.close()
     (tmp_path / "journal.db").unlink()
-    place.room.studio.open(None)
-    place.room.new_recorder()
+    place.rig.stream.open(None)
+    place.rig.new_recorder()
     place.new_album()
-    await rebuild(place.room.store, place.room.studio.catalog, "live")
+    await rebuild(place.rig.store, place.rig.stream.catalog, "live")
     await place.work()
-    assert place.room.index() == before
+    assert place.rig.index() == before
     assert (await place.recording()).pictured
-    assert (await place.room.studio.catalog.clips.all())[0].poster
-    assert place.room.text(f"{clip.id}/poster.jpg", "clips")
+    assert (await place.rig.stream.catalog.clips.all())[0].poster
+    assert place.rig.text(f"{clip.id}/poster.jpg", "clips")
 
 
 def test_frames_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,21 +279,21 @@ async def test_those_of_before_one_by_one(place: Place) -> None:
     """Recordings that were made without pictures get theirs by and by: what is on comes first."""
     for run in range(2):
         place.record(frames=False, run=run, count=5)
-        place.room.studio.channel.end()
+        place.rig.stream.channel.end()
     await place.work()
-    assert [recording.pictured for recording in await place.room.studio.recordings()] == [True, False]
+    assert [recording.pictured for recording in await place.rig.stream.recordings()] == [True, False]
     await place.work()
-    assert [recording.pictured for recording in await place.room.studio.recordings()] == [True, True]
+    assert [recording.pictured for recording in await place.rig.stream.recordings()] == [True, True]
 
 
 async def test_what_another_one_still_needs(place: Place) -> None:
     """Two have ended while the bucket was away: the newer one leaves the older one its pictures."""
     for run in range(2):
         place.record(run=run)
-        place.room.studio.channel.end()
+        place.rig.stream.channel.end()
     await place.work()
     await place.work()
-    assert [place.room.text(recording["poster"]) for recording in place.room.index()["recordings"]] == [
+    assert [place.rig.text(recording["poster"]) for recording in place.rig.index()["recordings"]] == [
         "12:01:20",
         "12:00:20",
     ]
@@ -301,38 +303,38 @@ async def test_what_another_one_still_needs(place: Place) -> None:
 async def test_what_is_in_the_bin_keeps_what_its_pictures_are_made_of(place: Place) -> None:
     """Deleted before it had any, and restored after the next stream, it gets all of them."""
     place.record()
-    place.room.studio.channel.end()
+    place.rig.stream.channel.end()
     first = await place.recording()
-    book = place.room.studio.catalog.recordings
-    await book.delete(first.id)
+    table = place.rig.stream.catalog.recordings
+    await table.delete(first.id)
     place.record(run=1)
-    place.room.studio.channel.end()
+    place.rig.stream.channel.end()
     await place.work()
-    assert [item.pictured for item in await book.all()] == [True]
-    await book.restore(first.id)
+    assert [item.pictured for item in await table.all()] == [True]
+    await table.restore(first.id)
     await place.work()
-    assert [item.pictured for item in await book.all()] == [True, True]
-    assert place.room.text(f"{(await book.all())[-1].folder}/poster.jpg") == "12:00:20"
+    assert [item.pictured for item in await table.all()] == [True, True]
+    assert place.rig.text(f"{(await table.all())[-1].folder}/poster.jpg") == "12:00:20"
     assert place.frames.times() == []
 
 
 async def test_kept_at_the_last_moment(place: Place) -> None:
     """One that is kept after all, when its pictures were deleted already, gets others."""
     place.record()
-    place.room.studio.channel.end()
+    place.rig.stream.channel.end()
     await place.work()
-    (recording,) = place.room.index()["recordings"]
-    book = place.room.studio.catalog.recordings
-    book.keep(recording["id"], 1)
-    place.room.studio.now += 2 * timedelta(days=1)
-    place.room.store.meanwhile = lambda: book.keep(recording["id"], None)
-    await place.room.recorder.write()
-    await place.room.recorder.write()
-    (recording,) = place.room.index()["recordings"]
+    (recording,) = place.rig.index()["recordings"]
+    table = place.rig.stream.catalog.recordings
+    table.keep(recording["id"], 1)
+    place.rig.stream.now += 2 * timedelta(days=1)
+    place.rig.store.meanwhile = lambda: table.keep(recording["id"], None)
+    await place.rig.recorder.write()
+    await place.rig.recorder.write()
+    (recording,) = place.rig.index()["recordings"]
     assert (recording["poster"], recording["thumbnails"]) == (None, None)
     await place.work()
-    (recording,) = place.room.index()["recordings"]
-    assert recording["poster"] in place.room.names
+    (recording,) = place.rig.index()["recordings"]
+    assert recording["poster"] in place.rig.names
 
 
 async def test_shown_while_it_is_on(place: Place) -> None:
@@ -340,9 +342,9 @@ async def test_shown_while_it_is_on(place: Place) -> None:
     place.record()
     await place.work()
     before = await place.recording()
-    book = place.room.studio.catalog.recordings
+    table = place.rig.stream.catalog.recordings
     for visibility in ("hidden", "listed"):
-        book.change(before.id, visibility=visibility)
+        table.change(before.id, visibility=visibility)
         await place.work()
-    assert [name for name in place.room.names if before.secret in name] == []
-    assert place.room.index()["recordings"][0]["poster"] in place.room.names
+    assert [name for name in place.rig.names if before.secret in name] == []
+    assert place.rig.index()["recordings"][0]["poster"] in place.rig.names

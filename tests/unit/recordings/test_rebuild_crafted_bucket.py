@@ -39,7 +39,7 @@ OWN = "live/20260101T120000Z-3-abcd/0/x.ts"
 class World:
     """A bucket with a recording that the catalog knows, and a clip of it, and one that was lost."""
 
-    room: RecorderFixture
+    rig: RecorderFixture
     known: Recording
     lost: str
     objects: dict[str, bytes]
@@ -55,26 +55,26 @@ def flat(parts: list[list[str]]) -> list[str]:
 
 
 async def made(folder: Path) -> World:
-    room = RecorderFixture(folder / "first")
-    room.studio.publish("01", count=4)
-    room.studio.channel.end()
-    room.upload()
-    await room.recorder.write()
-    (lost,) = await room.studio.recordings()
-    segments = {lost.id: keys(await room.studio.segments())}
-    room.studio.catalog.close()
-    before, room.studio = room.studio, CatalogFixture(folder / "second")
-    room.studio.now, room.studio.count = before.now, before.count
-    room.new_recorder()
-    room.studio.publish("0", run=1, count=8)
-    room.studio.channel.end()
+    rig = RecorderFixture(folder / "first")
+    rig.stream.publish("01", count=4)
+    rig.stream.channel.end()
+    rig.upload()
+    await rig.recorder.write()
+    (lost,) = await rig.stream.recordings()
+    segments = {lost.id: keys(await rig.stream.segments())}
+    rig.stream.catalog.close()
+    before, rig.stream = rig.stream, CatalogFixture(folder / "second")
+    rig.stream.now, rig.stream.count = before.now, before.count
+    rig.new_recorder()
+    rig.stream.publish("0", run=1, count=8)
+    rig.stream.channel.end()
     begin = before.now + timedelta(seconds=2)
-    await room.studio.catalog.clips.make("Mine", begin, begin + timedelta(seconds=5))
-    room.upload()
-    await room.recorder.write()
-    (known,) = await room.studio.recordings()
-    segments[known.id] = keys(await room.studio.segments())
-    return World(room, known, lost.id, dict(room.store.objects_), segments)
+    await rig.stream.catalog.clips.make("Mine", begin, begin + timedelta(seconds=5))
+    rig.upload()
+    await rig.recorder.write()
+    (known,) = await rig.stream.recordings()
+    segments[known.id] = keys(await rig.stream.segments())
+    return World(rig, known, lost.id, dict(rig.store.objects_), segments)
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +82,16 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path]:
     """Made once: each example has a copy of the catalog and of the bucket."""
     folder = tmp_path_factory.mktemp("world")
     world = asyncio.run(made(folder))
-    world.room.studio.catalog.close()
+    world.rig.stream.catalog.close()
     return world, folder / "second"
 
 
 def copy_of(world: World, catalog: Path, folder: Path) -> World:
     shutil.copytree(catalog, folder / "state")
-    room = RecorderFixture(folder / "state")
-    room.studio.now = world.room.studio.now
-    room.store.objects_ = dict(world.objects)
-    return World(room, world.known, world.lost, world.objects, world.segments)
+    rig = RecorderFixture(folder / "state")
+    rig.stream.now = world.rig.stream.now
+    rig.store.objects_ = dict(world.objects)
+    return World(rig, world.known, world.lost, world.objects, world.segments)
 
 
 ANYTHING = st.recursive(
@@ -207,22 +207,22 @@ def crafted(draw: st.DrawFn) -> dict[str, bytes]:
 
 async def attacked(world: World, objects: dict[str, bytes]) -> None:
     """The service finds them, brings back what it can, goes on, and deletes what came back."""
-    room, catalog = world.room, world.room.studio.catalog
-    store = room.store.objects_
+    rig, catalog = world.rig, world.rig.stream.catalog
+    store = rig.store.objects_
     store |= objects
     others = {"live/owner.json": b"{}", OWN: b"1", "live/second/r0/0/1.ts": b"2", "live/files/0/x.mp4": b"3"}
     store |= others
-    found = await rebuild(room.store, catalog, "live")
+    found = await rebuild(rig.store, catalog, "live")
     assert found["recordings"] + found["clips"] + found["failed"] == 2
     event("refused" if found["failed"] else "taken in")
-    taken = [recording.id for recording in (*await room.studio.recordings(), *await catalog.recordings.bin())]
+    taken = [recording.id for recording in (*await rig.stream.recordings(), *await catalog.recordings.bin())]
     assert world.lost in taken
     assert world.known.id in taken
     for _ in range(2):
-        await room.recorder.write()
-    assert room.recorder.fault is None
+        await rig.recorder.write()
+    assert rig.recorder.fault is None
     clips = await catalog.clips.all()
-    public_recordings(await room.studio.recordings(), await catalog.recordings.parts(), clips, BASE)
+    public_recordings(await rig.stream.recordings(), await catalog.recordings.parts(), clips, BASE)
     # What came back goes again, with everything that only it has; the index is the service's own.
     ours = {world.known.id, world.lost}
     for name in set(taken) - ours:
@@ -230,16 +230,16 @@ async def attacked(world: World, objects: dict[str, bytes]) -> None:
     for clip in (*clips, *await catalog.clips.bin()):
         if clip.title != "Mine":
             catalog.clips.delete(clip.id, at_once=True)
-    await room.recorder.write()
-    assert {recording["id"] for recording in room.index()["recordings"]} == ours
-    room.studio.publish("0", run=2, count=8)
+    await rig.recorder.write()
+    assert {recording["id"] for recording in rig.index()["recordings"]} == ours
+    rig.stream.publish("0", run=2, count=8)
     for _ in range(3):
-        room.studio.now += YEAR
-        await RetentionDeleter(room.store, catalog, prefix="live").sweep()
+        rig.stream.now += YEAR
+        await RetentionDeleter(rig.store, catalog, prefix="live").sweep()
     parts = await catalog.recordings.parts()
     for name, listed in world.segments.items():
-        book = [await catalog.recordings.segments(part.number) for part in parts[name]]
-        assert sorted(flat(keys(book))) == sorted(flat(listed))
+        known_segments = [await catalog.recordings.segments(part.number) for part in parts[name]]
+        assert sorted(flat(keys(known_segments))) == sorted(flat(listed))
         assert store.keys() >= {key for part in listed for key in part}
     del others[OWN]  # it looks like our own, and may have been a segment of what was deleted
     assert {key: store.get(key) for key in others} == others
@@ -257,15 +257,15 @@ def test_a_crafted_bucket(template: tuple[World, Path], objects: dict[str, bytes
         try:
             asyncio.run(attacked(copy, objects))
         finally:
-            copy.room.studio.catalog.close()
+            copy.rig.stream.catalog.close()
 
 
 async def test_one_that_lists_what_is_anothers(tmp_path: Path) -> None:
     """Two recordings that list the same objects are both whole, and the objects go with the last of them."""
     world = await made(tmp_path)
-    room, catalog = world.room, world.room.studio.catalog
+    rig, catalog = world.rig, world.rig.stream.catalog
     name = "2026-01-01-1100-abcd"  # it comes first
-    store = room.store.objects_
+    store = rig.store.objects_
     listed = [("../../../r0/0/0.ts", "2.0", False), ("../../../r1/0/4.ts", "2.0", False)]
     record = {"id": name, "title": "", "visibility": "listed", "started": START.isoformat(), "duration": 4}
     store[f"live/recordings/{name}/recording.json"] = json.dumps(
@@ -275,18 +275,18 @@ async def test_one_that_lists_what_is_anothers(tmp_path: Path) -> None:
         b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n0/playlist.m3u8\n"
     )
     store[f"live/recordings/{name}/0/playlist.m3u8"] = media(listed, None, "2026-01-01T12:00:00Z")
-    assert (await rebuild(room.store, catalog, "live"))["recordings"] == 2
+    assert (await rebuild(rig.store, catalog, "live"))["recordings"] == 2
     parts = await catalog.recordings.parts()
     for recording, expected in (*world.segments.items(), (name, [["live/r0/0/0.ts", "live/r1/0/4.ts"]])):
         found = [await catalog.recordings.segments(part.number) for part in parts[recording]]
         assert sorted(flat(keys(found))) == sorted(flat(expected))
-    room.studio.publish("0", run=2, count=8)
+    rig.stream.publish("0", run=2, count=8)
     for removed, left in ((name, 2), (world.lost, 1), (world.known.id, 0)):
         catalog.recordings.delete(removed, at_once=True)
-        await room.recorder.write()
+        await rig.recorder.write()
         for _ in range(2):
-            room.studio.now += YEAR
-            await RetentionDeleter(room.store, catalog, prefix="live").sweep()
+            rig.stream.now += YEAR
+            await RetentionDeleter(rig.store, catalog, prefix="live").sweep()
         assert len({"live/r0/0/0.ts", "live/r1/0/4.ts"} & store.keys()) == (left > 1) + (left > 0)
     catalog.close()
 
@@ -294,18 +294,18 @@ async def test_one_that_lists_what_is_anothers(tmp_path: Path) -> None:
 async def test_two_folders_of_one_recording(tmp_path: Path) -> None:
     """Of the same time, neither is taken in or deleted: only the operator knows which is the right one."""
     world = await made(tmp_path)
-    room = world.room
-    room.store.times.clear()
+    rig = world.rig
+    rig.store.times.clear()
     twin = {
         key.replace(f"/{world.lost}/", f"/{world.lost}-0123456789abcdef/"): body
         for key, body in world.objects.items()
         if f"/{world.lost}/" in key
     }
-    room.store.objects_ |= twin
-    assert (await rebuild(room.store, room.studio.catalog, "live"))["failed"] == 2
-    await room.recorder.write()
-    assert room.store.objects_.keys() >= world.objects.keys() | twin.keys()
-    room.studio.catalog.close()
+    rig.store.objects_ |= twin
+    assert (await rebuild(rig.store, rig.stream.catalog, "live"))["failed"] == 2
+    await rig.recorder.write()
+    assert rig.store.objects_.keys() >= world.objects.keys() | twin.keys()
+    rig.stream.catalog.close()
 
 
 @dataclass

@@ -22,36 +22,34 @@ MOST_OF_MEDIA = 0.03
 async def test_two_streams_of_hours(tmp_path: Path) -> None:
     """Memory after the last hour is that of the first, and playlists are a small part of the media."""
     memory = list[int]()  # bytes, after each hour
-    room = RecorderFixture(tmp_path)
+    rig = RecorderFixture(tmp_path)
     rounds = int(HOURS * 3600 / ROUND)
     media = rounds * ROUND * SIZE * 2
     for number in range(1, rounds + 1):
-        room.studio.publish("01", seconds=SEGMENT, count=ROUND, size=SIZE)
-        await room.recorder.write()
-        for log in (room.studio.events, room.studio.times, room.studio.published):
+        rig.stream.publish("01", seconds=SEGMENT, count=ROUND, size=SIZE)
+        await rig.recorder.write()
+        for log in (rig.stream.events, rig.stream.times, rig.stream.published):
             log.clear()
         if number % 20 == 0:  # as the sweeper does
-            await room.studio.catalog.deleted(await room.studio.catalog.due(1000))
+            await rig.stream.catalog.deleted(await rig.stream.catalog.due(1000))
         if number % (3600 // ROUND) == 0:
             gc.collect()
             memory.append(psutil.Process().memory_info().rss)
     kept = sum(isinstance(segment, MediaSegment) for segment in gc.get_objects())
-    versions = sum(name.endswith("/0/playlist.m3u8") for name in room.store.writes)
-    print(
-        f"\n{versions} versions, playlists {room.store.sent / media:.2%} of the media, {kept} segments kept"
-    )
+    versions = sum(name.endswith("/0/playlist.m3u8") for name in rig.store.writes)
+    print(f"\n{versions} versions, playlists {rig.store.sent / media:.2%} of the media, {kept} segments kept")
     if memory:
         print("MiB after each hour:", *(f"{used / MIB:.1f}" for used in memory))
         assert memory[-1] - memory[0] <= 8 * MIB
     assert kept < 500
-    room.studio.channel.end()
-    await room.recorder.write()
-    assert room.store.sent / media <= MOST_OF_MEDIA
-    (recording,) = room.index()["recordings"]
+    rig.stream.channel.end()
+    await rig.recorder.write()
+    assert rig.store.sent / media <= MOST_OF_MEDIA
+    (recording,) = rig.index()["recordings"]
     for variant in "01":
-        playlist = room.media(f"{recording['id']}/{variant}/playlist.m3u8")
+        playlist = rig.media(f"{recording['id']}/{variant}/playlist.m3u8")
         assert playlist.ended
         assert playlist.duration == timedelta(seconds=rounds * ROUND * SEGMENT)
         names = [int(Path(segment.uri).stem) for segment in playlist.segments]
         assert names == list(range(rounds * ROUND))
-    room.studio.catalog.close()
+    rig.stream.catalog.close()

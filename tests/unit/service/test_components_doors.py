@@ -24,21 +24,21 @@ NOW = START.timestamp()
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[RecorderFixture]:
+def rig(tmp_path: Path) -> Iterator[RecorderFixture]:
     made = RecorderFixture(tmp_path)
     yield made
-    made.studio.catalog.close()
+    made.stream.catalog.close()
 
 
-def parts_of(room: RecorderFixture, doors: Doors) -> Any:  # noqa: ANN401 - a part of the components
+def parts_of(rig: RecorderFixture, doors: Doors) -> Any:  # noqa: ANN401 - a part of the components
     """What the doors have of the components."""
 
     async def open_doors(_: object) -> None:
         """Viewers see nothing any more."""
 
     found = SimpleNamespace(
-        catalog=room.studio.catalog,
-        recorder=room.recorder,
+        catalog=rig.stream.catalog,
+        recorder=rig.recorder,
         pipeline=SimpleNamespace(open_doors=open_doors),
         keeper=SimpleNamespace(doors=doors),
         stream=SimpleNamespace(state=State.OFFLINE),
@@ -50,8 +50,8 @@ def parts_of(room: RecorderFixture, doors: Doors) -> Any:  # noqa: ANN401 - a pa
     return found
 
 
-async def visible(room: RecorderFixture) -> list[str]:
-    return [found.visibility for found in await room.studio.recordings()]
+async def visible(rig: RecorderFixture) -> list[str]:
+    return [found.visibility for found in await rig.stream.recordings()]
 
 
 @pytest.mark.parametrize(
@@ -64,46 +64,46 @@ async def visible(room: RecorderFixture) -> list[str]:
     ],
 )
 async def test_a_rehearsal_is_known_whatever_the_encoders_clock_says(
-    room: RecorderFixture, ahead: timedelta, closed: int, expected: str
+    rig: RecorderFixture, ahead: timedelta, closed: int, expected: str
 ) -> None:
     """What was brought while the doors were closed, by this machine's clock, is hidden when they open."""
-    room.studio.encoder_is_ahead = ahead
-    room.studio.publish(count=3)
-    room.studio.channel.end()
+    rig.stream.encoder_is_ahead = ahead
+    rig.stream.publish(count=3)
+    rig.stream.channel.end()
     doors = Doors(open=True, closed=NOW + closed, opened=NOW + 100)
-    await parts_of(room, doors).open_doors(doors)
-    assert await visible(room) == [expected]
+    await parts_of(rig, doors).open_doors(doors)
+    assert await visible(rig) == [expected]
 
 
-async def test_what_guests_know_is_hidden_at_once(room: RecorderFixture) -> None:
+async def test_what_guests_know_is_hidden_at_once(rig: RecorderFixture) -> None:
     """A recording that goes on when the doors close has another address; if it is kept, its own one."""
-    room.studio.publish(count=3)
-    await room.recorder.write()
-    (recording,) = await room.studio.recordings()
-    assert await parts_of(room, Doors(open=True, closed=0)).close_doors() == (recording.id,)
-    room.studio.publish(count=1)
-    await room.recorder.write()
-    assert not [name for name in room.names if name.startswith(f"{recording.id}/")]
+    rig.stream.publish(count=3)
+    await rig.recorder.write()
+    (recording,) = await rig.stream.recordings()
+    assert await parts_of(rig, Doors(open=True, closed=0)).close_doors() == (recording.id,)
+    rig.stream.publish(count=1)
+    await rig.recorder.write()
+    assert not [name for name in rig.names if name.startswith(f"{recording.id}/")]
     doors = Doors(open=False, closed=NOW, hidden=(recording.id,))
-    await parts_of(room, doors).open_doors(Doors(open=True, closed=NOW))
-    await room.recorder.write()
-    assert len(room.media(f"{recording.id}/0/playlist.m3u8").segments) == 4
+    await parts_of(rig, doors).open_doors(Doors(open=True, closed=NOW))
+    await rig.recorder.write()
+    assert len(rig.media(f"{recording.id}/0/playlist.m3u8").segments) == 4
 
 
-async def test_a_recording_that_comes_late(room: RecorderFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_recording_that_comes_late(rig: RecorderFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was in no list at the opening is hidden at its end, also if the disk fails at first."""
     doors = Doors(open=True, closed=NOW - 10, opened=NOW + 5)
-    parts = parts_of(room, doors)
-    room.studio.publish(count=3)
-    room.studio.channel.end()
+    parts = parts_of(rig, doors)
+    rig.stream.publish(count=3)
+    rig.stream.channel.end()
     parts.note_rehearsal(StreamEnded(START))
     with monkeypatch.context() as patched:
-        patched.setattr(room.studio.catalog.recordings, "all", fail)
+        patched.setattr(rig.stream.catalog.recordings, "all", fail)
         with pytest.raises(CatalogError):
             await parts.end_rehearsals()
-    assert await visible(room) == ["listed"]
+    assert await visible(rig) == ["listed"]
     again = asyncio.create_task(parts.end_rehearsals())
-    await eventually(lambda: visible(room), lambda found: found == ["hidden"])
+    await eventually(lambda: visible(rig), lambda found: found == ["hidden"])
     again.cancel()
 
 

@@ -66,59 +66,59 @@ async def test_the_stream_does_not_wait_for_recordings(
     bucket, before = LeaseBucket(), RecorderFixture(tmp_path / "before")
     before.restart(30 * timedelta(days=1))
     leader, own = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
-    before.studio.publish(count=9)
-    leader.numbers = lambda: before.studio.channel.stream.numbers
+    before.stream.publish(count=9)
+    leader.numbers = lambda: before.stream.channel.stream.numbers
     before.upload()
     await before.recorder.write()
     await leader.renew()
     await own.renew()
-    room = RecorderFixture(tmp_path / "state")
-    room.restart(30 * timedelta(days=1))
-    studio, room.store = room.studio, HangingStore()
-    room.store.objects_ = before.store.objects_
-    studio.now, studio.count = before.studio.now, before.studio.count
+    rig = RecorderFixture(tmp_path / "state")
+    rig.restart(30 * timedelta(days=1))
+    stream, rig.store = rig.stream, HangingStore()
+    rig.store.objects_ = before.store.objects_
+    stream.now, stream.count = before.stream.now, before.stream.count
     bucket.seconds = 2 * bucket.ttl
     renewing, settings = asyncio.create_task(own.run()), settings_of(tmp_path)
     async with asyncio.timeout(2):
         assert await standby.stand_by(
-            *(settings, studio.catalog, room.store, own, []),
-            warm=WarmUploads(room.store, "live"),
+            *(settings, stream.catalog, rig.store, own, []),
+            warm=WarmUploads(rig.store, "live"),
             registry=CollectorRegistry(),
             stop=asyncio.Event(),
             setup=Setup(tmp_path),
         )
     renewing.cancel()
-    assert studio.catalog.load().stream.expected == frozenset("01")
-    assert studio.catalog.load().stream.end == before.studio.newest
-    studio.begin()
-    room.new_recorder()
+    assert stream.catalog.load().stream.expected == frozenset("01")
+    assert stream.catalog.load().stream.end == before.stream.newest
+    stream.begin()
+    rig.new_recorder()
 
     async def is_not_behind() -> None:
-        assert not studio.catalog.is_behind
+        assert not stream.catalog.is_behind
 
     parts = standby.late_parts(
-        room.store,
-        studio.catalog,
+        rig.store,
+        stream.catalog,
         "live",
         dict.fromkeys(("sweeper", "files", "recorder", "viewers' clips"), is_not_behind),
     )
     running = [asyncio.create_task(run()) for run in map(partial, parts.values())]
     await asyncio.sleep(0)
-    studio.publish(run=MARGIN + 1, count=3)
-    assert studio.channel.state is State.LIVE
-    assert studio.catalog.is_behind
-    room.store.answers.set()
+    stream.publish(run=MARGIN + 1, count=3)
+    assert stream.channel.state is State.LIVE
+    assert stream.catalog.is_behind
+    rig.store.answers.set()
     await asyncio.gather(*running)
-    assert [recording.duration.total_seconds() for recording in await studio.recordings()] == [24]
-    before.studio.catalog.close()
-    studio.catalog.close()
+    assert [recording.duration.total_seconds() for recording in await stream.recordings()] == [24]
+    before.stream.catalog.close()
+    stream.catalog.close()
 
 
 @pytest.mark.parametrize("how", ["reads", "writes", "hangs"])
 async def test_a_leader_that_still_reads(tmp_path: Path, how: str) -> None:
     """It hands over when the bucket has its recordings, while the stream goes on, and not later than that."""
-    bucket, room = LeaseBucket(), RecorderFixture(tmp_path)
-    catalog, recorder = room.studio.catalog, room.recorder
+    bucket, rig = LeaseBucket(), RecorderFixture(tmp_path)
+    catalog, recorder = rig.stream.catalog, rig.recorder
     leader, other = bucket.owner("a", standby=True), bucket.owner("b", standby=True)
     await leader.renew()
     catalog.begin_after(Numbers())
@@ -164,15 +164,15 @@ async def test_a_listener_that_closes_slowly(tmp_path: Path, monkeypatch: pytest
         bucket.seconds += bucket.ttl
 
     monkeypatch.setattr(standby, "listening", closes_slowly)
-    studio, settings = CatalogFixture(tmp_path / "state"), settings_of(tmp_path)
+    stream, settings = CatalogFixture(tmp_path / "state"), settings_of(tmp_path)
     renewing, store = asyncio.create_task(own.run()), FakeObjectStore()
     assert await standby.stand_by(
-        *(settings, studio.catalog, store, own, []),
+        *(settings, stream.catalog, store, own, []),
         warm=WarmUploads(store, "live"),
         registry=CollectorRegistry(),
         stop=asyncio.Event(),
         setup=Setup(tmp_path),
     )
     renewing.cancel()
-    assert studio.catalog.load().stream.first.sequence > MARGIN
-    studio.catalog.close()
+    assert stream.catalog.load().stream.first.sequence > MARGIN
+    stream.catalog.close()

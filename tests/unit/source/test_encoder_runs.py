@@ -25,8 +25,8 @@ def spot(number: int, seconds: float) -> TimelinePosition:
 def test_two_broadcasters_share_no_run() -> None:
     """Started at one moment on one folder, they still give other ids, because a part is left to chance."""
     letters = iter(["k3f9", "a001"])
-    books = [EncoderRunTracker(lambda: NOW, SourceSnapshot(), lambda: next(letters)) for _ in range(2)]
-    ids = [book.place("0", "abc", spot(0, 0), breaks=False).id for book in books]
+    trackers = [EncoderRunTracker(lambda: NOW, SourceSnapshot(), lambda: next(letters)) for _ in range(2)]
+    ids = [tracker.place("0", "abc", spot(0, 0), breaks=False).id for tracker in trackers]
     assert ids == ["20261122T101010Z-0-k3f9-abc", "20261122T101010Z-0-a001-abc"]
     drawn = {
         EncoderRunTracker(lambda: NOW, SourceSnapshot()).place("0", "", spot(0, 0), breaks=False).id

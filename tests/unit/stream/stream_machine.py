@@ -27,7 +27,7 @@ LIMITS = StreamLimits(WINDOW, dvr=timedelta(minutes=1), dvr_size=2**40, end_grac
 LONGEST = timedelta(seconds=60)  # a segment above that is listed as gaps
 
 
-class Book:
+class Rows:
     """What was written: a catalog in memory."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Broadcast(RuleBasedStateMachine):
         super().__init__()
         self.now = Instant(START, 0.0)
         self.encoder = Encoder()
-        self.book = Book()
+        self.rows = Rows()
         self.lost: set[str] = set()  # keys of segments that will be gaps
         self.found: defaultdict[str, list[Segment]] = defaultdict(list)  # by variant, in order
         self.listed: defaultdict[str, list[Segment]] = defaultdict(list)  # the same, as listed
@@ -104,7 +104,7 @@ class Broadcast(RuleBasedStateMachine):
         """A process starts, with what is written."""
         self.todo: deque[Effect] = deque()
         self.uploading: dict[str, Segment] = {}
-        self.stream = StreamMachine(LIMITS, self.now, self.book.memory(), pending)
+        self.stream = StreamMachine(LIMITS, self.now, self.rows.memory(), pending)
         self.todo += self.stream.resume(self.now)
 
     def hear(self, event: Event) -> None:
@@ -118,11 +118,11 @@ class Broadcast(RuleBasedStateMachine):
         """What is written counts, what is shown is seen."""
         match effect:
             case model.WriteFound(segment) | model.WriteStored(segment):
-                self.book.pending[segment.key] = segment
+                self.rows.pending[segment.key] = segment
             case model.WriteVariants(described):
-                self.book.described = described
+                self.rows.described = described
             case model.WritePlaylists():
-                self.book.write(effect)
+                self.rows.write(effect)
                 for listing in effect.listings:
                     self.judge_segment(listing.segment)
                     self.listed[listing.segment.variant].append(listing.segment)
@@ -131,7 +131,7 @@ class Broadcast(RuleBasedStateMachine):
                 self.judge_view(view)
                 self.poll()
             case model.Upload(segment):
-                assert segment.key in self.book.pending, "nobody would look for its object after a kill"
+                assert segment.key in self.rows.pending, "nobody would look for its object after a kill"
                 self.uploading[segment.key] = segment
             case model.Release(segment):
                 self.hear(model.SegmentReleased(segment.key))
@@ -167,11 +167,11 @@ class Broadcast(RuleBasedStateMachine):
     def judge_view(self, view: View) -> None:
         """What viewers see was written before, all of it; and no more is listed than was asked for."""
         for variant, version in view.playlists.items():
-            assert variant in self.book.states, "not written"
-            playlist, state = version.playlist, self.book.states[variant]
+            assert variant in self.rows.states, "not written"
+            playlist, state = version.playlist, self.rows.states[variant]
             first = playlist.media_sequence
             lines = [(number, segment) for number, segment in enumerate(playlist.segments, first)]
-            assert lines == [(number, segment) for number, segment, _ in self.book.window(variant)], (
+            assert lines == [(number, segment) for number, segment, _ in self.rows.window(variant)], (
                 "not written"
             )
             assert (first, playlist.ended) == (state.media_sequence, state.ended)
@@ -297,11 +297,11 @@ class Broadcast(RuleBasedStateMachine):
         """The process dies between two effects, and another goes on where it stood."""
         found = {
             segment.key for segments in self.listed.values() for segment in segments
-        } | self.book.pending.keys()
+        } | self.rows.pending.keys()
         for variant, segments in self.found.items():
             # What was not written yet the source brings again.
             self.found[variant] = [segment for segment in segments if segment.key in found]
-        again = [segment for segment in self.book.pending.values() if segment.key in found]
+        again = [segment for segment in self.rows.pending.values() if segment.key in found]
         self.begin(again)
         self.ended_at = None
         self.shown = self.stream.view

@@ -21,9 +21,9 @@ SECONDS = 2.0  # of a segment, and the target duration
 class Judge(list[Event]):
     """Hears of what happened, and looks each time at the playlists of viewers who are behind."""
 
-    def __init__(self, studio: CatalogFixture) -> None:
+    def __init__(self, stream: CatalogFixture) -> None:
         super().__init__()
-        self.studio = studio
+        self.stream = stream
         self.looked_at: dict[str, object] = {}
         self.seen: dict[str, MediaPlaylist] = {}
         self.uris: dict[tuple[str, int], str] = {}  # what a number of a variant means
@@ -35,7 +35,7 @@ class Judge(list[Event]):
         self.look()
 
     def look(self) -> None:
-        for variant, version in self.studio.channel.view.playlists.items():
+        for variant, version in self.stream.channel.view.playlists.items():
             assert version.kept
             if version is self.looked_at.get(variant):
                 continue
@@ -53,35 +53,35 @@ class Judge(list[Event]):
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[CatalogFixture]:
+def stream(tmp_path: Path) -> Iterator[CatalogFixture]:
     """A service that keeps two minutes at most."""
-    studio = CatalogFixture(tmp_path)
-    studio.most = timedelta(minutes=2)
-    yield studio
-    studio.catalog.close()
+    stream = CatalogFixture(tmp_path)
+    stream.most = timedelta(minutes=2)
+    yield stream
+    stream.catalog.close()
 
 
-def test_versions_follow_the_rules(studio: CatalogFixture) -> None:
+def test_versions_follow_the_rules(stream: CatalogFixture) -> None:
     """Over reconnects, gaps, restarts, cuts, playlists that are outgrown, the end and the next stream."""
-    judge = Judge(studio)
-    studio.events = judge
-    studio.restart()
+    judge = Judge(stream)
+    stream.events = judge
+    stream.restart()
     seconds, run = SECONDS, 0
     for how in ("outgrown", "ended", "ended"):
         for furthest in (60, 0, 30):
             run += 1
-            studio.furthest = furthest
-            studio.publish(run=run, count=16, seconds=seconds)
-            studio.publish(run=run, seconds=seconds, lost=True)
-            studio.restart()
+            stream.furthest = furthest
+            stream.publish(run=run, count=16, seconds=seconds)
+            stream.publish(run=run, seconds=seconds, lost=True)
+            stream.restart()
             judge.look()
-            studio.publish(run=run, count=10, seconds=seconds / 2)
-            studio.now += timedelta(seconds=DELAY_MEMORY)
-            studio.tick()
+            stream.publish(run=run, count=10, seconds=seconds / 2)
+            stream.now += timedelta(seconds=DELAY_MEMORY)
+            stream.tick()
             judge.look()
         if how == "ended":
-            studio.channel.end()
-            studio.restart()
+            stream.channel.end()
+            stream.restart()
             judge.look()
         else:
             seconds *= 4

@@ -184,10 +184,10 @@ class Studio:
 
 
 @asynccontextmanager
-async def working(studio: Studio) -> AsyncIterator[FakeBucket]:
-    task = asyncio.create_task(studio.mirror.run())
+async def working(stream: Studio) -> AsyncIterator[FakeBucket]:
+    task = asyncio.create_task(stream.mirror.run())
     await settle()
-    yield studio.bucket
+    yield stream.bucket
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -195,15 +195,15 @@ async def working(studio: Studio) -> AsyncIterator[FakeBucket]:
 
 async def test_what_is_written() -> None:
     """The service's own playlists, without what a bucket cannot do, for caches to keep for half a TD."""
-    studio = Studio()
-    async with working(studio) as bucket:
-        studio.describe("0", "1")
-        studio.publish("0", "1")
-        await studio.time.goes_by(0)
+    stream = Studio()
+    async with working(stream) as bucket:
+        stream.describe("0", "1")
+        stream.publish("0", "1")
+        await stream.time.goes_by(0)
         main = parse(bucket.objects[MAIN].decode())
         assert isinstance(main, MultivariantPlaylist)
         assert [variant.uri for variant in main.variants] == ["0/playlist.m3u8", "1/playlist.m3u8"]
-        version = studio.channel.view.playlists.get("0")
+        version = stream.channel.view.playlists.get("0")
         assert version
         ours, copy = version.playlist.render().splitlines(), bucket.objects[FIRST].decode().splitlines()
         assert set(ours) ^ set(copy) == {
@@ -211,19 +211,19 @@ async def test_what_is_written() -> None:
             "#EXT-X-SERVER-CONTROL:HOLD-BACK=6.000",
         }
         assert bucket.max_ages == {MAIN: 1, FIRST: 1, SECOND: 1}
-        assert (studio.mirror.writes, studio.mirror.failures, studio.mirror.behind) == (3, 0, 0)
+        assert (stream.mirror.writes, stream.mirror.failures, stream.mirror.behind) == (3, 0, 0)
 
 
 @pytest.mark.parametrize(("variants", "key"), [("0", "live/iframes.m3u8"), ("01", "live/0/iframes.m3u8")])
 async def test_the_i_frame_playlist(variants: str, key: str) -> None:
     """The playlist is there before viewers know of it, follows, and goes when they no longer do."""
-    studio = Studio()
-    async with working(studio) as bucket:
-        studio.describe(*variants)
-        studio.iframe = ByteRange(940, 376)
+    stream = Studio()
+    async with working(stream) as bucket:
+        stream.describe(*variants)
+        stream.iframe = ByteRange(940, 376)
         for _ in range(2):
-            studio.publish(*variants)
-            await studio.time.goes_by(1)
+            stream.publish(*variants)
+            await stream.time.goes_by(1)
         text = bucket.objects[key].decode()
         assert text.count("#EXT-X-BYTERANGE:940@376\n") == 2
         assert "#EXT-X-SERVER-CONTROL" not in text
@@ -233,24 +233,24 @@ async def test_the_i_frame_playlist(variants: str, key: str) -> None:
         assert (
             len([written_key for written_key in bucket.objects if written_key.endswith("/iframes.m3u8")]) == 1
         )
-        studio.iframe = None
-        studio.channel.end()
-        studio.publish(*variants)
-        await studio.time.goes_by(3)
+        stream.iframe = None
+        stream.channel.end()
+        stream.publish(*variants)
+        await stream.time.goes_by(3)
         assert key not in bucket.objects
-        assert studio.mirror.behind == 0
+        assert stream.mirror.behind == 0
 
 
 async def test_one_write_a_second_and_newest_wins() -> None:
     """Versions that come faster than once a second are passed over; the last one always gets there."""
-    studio = Studio()
-    async with working(studio) as bucket:
-        studio.describe("0", "1")
+    stream = Studio()
+    async with working(stream) as bucket:
+        stream.describe("0", "1")
         for _ in range(40):
-            studio.publish("0", "1")
-            await studio.time.goes_by(0.13)
-        await studio.time.goes_by(1)
-        assert bucket.media(FIRST).last == studio.newest() == 40
+            stream.publish("0", "1")
+            await stream.time.goes_by(0.13)
+        await stream.time.goes_by(1)
+        assert bucket.media(FIRST).last == stream.newest() == 40
         for key in (FIRST, SECOND):
             times = bucket.times(key)
             gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
@@ -261,17 +261,17 @@ async def test_one_write_a_second_and_newest_wins() -> None:
 
 async def test_a_slow_write_is_waited_for() -> None:
     """While a write is under way no other begins; then comes the newest, and a second's rest before it."""
-    studio = Studio()
-    studio.bucket.seconds = 3.0
-    async with working(studio) as bucket:
-        studio.describe("0")
-        studio.publish("0")
-        await studio.time.goes_by(0.1)
+    stream = Studio()
+    stream.bucket.seconds = 3.0
+    async with working(stream) as bucket:
+        stream.describe("0")
+        stream.publish("0")
+        await stream.time.goes_by(0.1)
         for _ in range(4):
-            studio.publish("0")
-            await studio.time.goes_by(0.5)
+            stream.publish("0")
+            await stream.time.goes_by(0.5)
         assert len(bucket.times(FIRST)) == 1
-        await studio.time.goes_by(5)
+        await stream.time.goes_by(5)
         first, second = bucket.times(FIRST)
         assert second - first == pytest.approx(4)
         assert bucket.media(FIRST).last == 5
@@ -280,21 +280,21 @@ async def test_a_slow_write_is_waited_for() -> None:
 @pytest.mark.parametrize("when", ["after", "before"])
 async def test_a_late_write_never_replaces_a_newer_one(when: str) -> None:
     """A write that was given up and arrives before or after the next one leaves the newest in place."""
-    studio = Studio()
-    async with working(studio) as bucket:
-        studio.describe("0")
-        studio.publish("0")
-        await studio.time.goes_by(1)
+    stream = Studio()
+    async with working(stream) as bucket:
+        stream.describe("0")
+        stream.publish("0")
+        await stream.time.goes_by(1)
         bucket.swallow = 2  # of both keys
-        studio.publish("0")
-        await studio.time.goes_by(1)
+        stream.publish("0")
+        await stream.time.goes_by(1)
         assert len(bucket.late) == 2
         assert bucket.media(FIRST).last == 1
-        studio.publish("0")
+        stream.publish("0")
         if when == "before":
             bucket.land()
             assert bucket.media(FIRST).last == 2
-        await studio.time.goes_by(3)
+        await stream.time.goes_by(3)
         assert bucket.media(FIRST).last == 3
         bucket.land()
         assert bucket.media(FIRST).last == bucket.media(MAIN).last == 3
@@ -303,55 +303,55 @@ async def test_a_late_write_never_replaces_a_newer_one(when: str) -> None:
 
 async def test_overtaken_between_look_and_write() -> None:
     """When the object changes after we have looked (412), we look again and write the newest."""
-    studio = Studio()
-    async with working(studio) as bucket:
-        studio.describe("0")
-        studio.publish("0")
-        await studio.time.goes_by(1)
+    stream = Studio()
+    async with working(stream) as bucket:
+        stream.describe("0")
+        stream.publish("0")
+        await stream.time.goes_by(1)
         bucket.swallow = 2
-        studio.publish("0")
-        await studio.time.goes_by(1)
+        stream.publish("0")
+        await stream.time.goes_by(1)
         bucket.seconds = 0.5
-        await studio.time.goes_by(1.1)  # the next write is under way, its condition is set
+        await stream.time.goes_by(1.1)  # the next write is under way, its condition is set
         assert len(bucket.in_flight) == 2
         bucket.land()
-        studio.publish("0")
+        stream.publish("0")
         bucket.seconds = 0.0
-        await studio.time.goes_by(6)
+        await stream.time.goes_by(6)
         assert bucket.refused == 2
         assert bucket.media(FIRST).last == bucket.media(MAIN).last == 3
 
 
 async def test_who_does_not_lead_has_no_failure(caplog: pytest.LogCaptureFixture) -> None:
     """Another broadcaster leads: nothing counts or is logged as a failure, and the newest version follows."""
-    studio = Studio()
-    async with working(studio) as bucket:
-        studio.describe("0")
+    stream = Studio()
+    async with working(stream) as bucket:
+        stream.describe("0")
         bucket.faults = [NotLeading("another broadcaster leads")] * 20
         for _ in range(60):
-            studio.publish("0")
-            await studio.time.goes_by(2)
+            stream.publish("0")
+            await stream.time.goes_by(2)
         assert bucket.faults == []
-        assert (studio.mirror.failures, studio.mirror.fault, studio.mirror.behind) == (0, None, 0)
+        assert (stream.mirror.failures, stream.mirror.fault, stream.mirror.behind) == (0, None, 0)
         assert bucket.media(FIRST).last == 60
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_failures_are_tried_again_with_the_newest(caplog: pytest.LogCaptureFixture) -> None:
     """An outage: logged once, counted, tried again at growing intervals, and over with the newest version."""
-    studio = Studio()
+    stream = Studio()
     with caplog.at_level(logging.INFO):
-        async with working(studio) as bucket:
-            studio.describe("0", "1")
-            studio.publish("0", "1")
-            await studio.time.goes_by(2)
+        async with working(stream) as bucket:
+            stream.describe("0", "1")
+            stream.publish("0", "1")
+            await stream.time.goes_by(2)
             bucket.faults = [GONE] * 20
             for _ in range(60):
-                studio.publish("0", "1")
-                await studio.time.goes_by(2)
+                stream.publish("0", "1")
+                await stream.time.goes_by(2)
             assert bucket.faults == []
-            assert studio.mirror.failures == 20
-            assert studio.mirror.fault is None
+            assert stream.mirror.failures == 20
+            assert stream.mirror.fault is None
             assert bucket.media(FIRST).last == bucket.media(SECOND).last == 61
             times = bucket.times(FIRST)
             gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
@@ -362,82 +362,82 @@ async def test_failures_are_tried_again_with_the_newest(caplog: pytest.LogCaptur
 
 async def test_a_bucket_that_refuses() -> None:
     """As long as it lasts the mirror says why, asks now and then, and publication goes on."""
-    studio = Studio()
-    async with working(studio) as bucket:
+    stream = Studio()
+    async with working(stream) as bucket:
         bucket.faults = [StorageRefused("check R2_ACCESS_KEY_ID")] * 10_000
-        studio.describe("0")
+        stream.describe("0")
         for _ in range(300):
-            studio.publish("0")
-            await studio.time.goes_by(2)
-        assert studio.mirror.fault == ("check R2_ACCESS_KEY_ID", USUAL)
-        assert studio.mirror.behind == 2
-        assert studio.newest() == 300
-        assert studio.mirror.failures == pytest.approx(2 * 600 / MAX_PAUSE, rel=0.1)
+            stream.publish("0")
+            await stream.time.goes_by(2)
+        assert stream.mirror.fault == ("check R2_ACCESS_KEY_ID", USUAL)
+        assert stream.mirror.behind == 2
+        assert stream.newest() == 300
+        assert stream.mirror.failures == pytest.approx(2 * 600 / MAX_PAUSE, rel=0.1)
 
 
 async def test_the_multivariant_playlist_comes_last() -> None:
     """A playlist is not named before the bucket has it: a cache might remember that it was not there."""
-    studio = Studio()
-    async with working(studio) as bucket:
-        studio.describe("0", "1")
+    stream = Studio()
+    async with working(stream) as bucket:
+        stream.describe("0", "1")
         bucket.swallow = 1
-        studio.publish("0", "1")
-        await studio.time.goes_by(0.5)
+        stream.publish("0", "1")
+        await stream.time.goes_by(0.5)
         assert set(bucket.objects) == {SECOND}
-        await studio.time.goes_by(3)
+        await stream.time.goes_by(3)
         assert set(bucket.objects) == {FIRST, SECOND, MAIN}
         assert bucket.writes[-1][1] == MAIN
 
 
 async def test_a_variant_that_joins_is_not_named_too_early() -> None:
     """Nor when it joins while the multivariant playlist waits for its second to pass."""
-    studio = Studio()
-    async with working(studio) as bucket:
-        studio.describe("0", "1")
-        studio.publish("0", "1")
-        await studio.time.goes_by(0.2)
-        studio.describe("0", "1", bandwidth=2000)
-        studio.publish("0", "1")
-        await studio.time.goes_by(0.3)
+    stream = Studio()
+    async with working(stream) as bucket:
+        stream.describe("0", "1")
+        stream.publish("0", "1")
+        await stream.time.goes_by(0.2)
+        stream.describe("0", "1", bandwidth=2000)
+        stream.publish("0", "1")
+        await stream.time.goes_by(0.3)
         bucket.swallow = 1
-        studio.describe("0", "1", "2", bandwidth=2000)
-        studio.publish("2")
-        await studio.time.goes_by(1)
+        stream.describe("0", "1", "2", bandwidth=2000)
+        stream.publish("2")
+        await stream.time.goes_by(1)
         assert bucket.swallow == 0
         assert b"2/playlist.m3u8" not in bucket.objects[MAIN]
-        await studio.time.goes_by(3)
+        await stream.time.goes_by(3)
         assert b"2/playlist.m3u8" in bucket.objects[MAIN]
 
 
 async def test_the_end_and_the_next_stream() -> None:
     """The finished playlists stay; those that the next stream does not have go, once nothing names them."""
-    studio = Studio()
-    async with working(studio) as bucket:
-        studio.describe("0", "1")
-        studio.publish("0", "1")
-        await studio.time.goes_by(1)
-        studio.channel.end()
-        await studio.time.goes_by(1)
+    stream = Studio()
+    async with working(stream) as bucket:
+        stream.describe("0", "1")
+        stream.publish("0", "1")
+        await stream.time.goes_by(1)
+        stream.channel.end()
+        await stream.time.goes_by(1)
         assert bucket.media(FIRST).ended
         assert bucket.media(SECOND).ended
-        await studio.time.goes_by(1000)
+        await stream.time.goes_by(1000)
         assert set(bucket.objects) == {FIRST, SECOND, MAIN}
 
         bucket.seconds = 0.5
-        studio.describe("0")
-        studio.publish("0", run=1)
-        await studio.time.goes_by(0.3)
+        stream.describe("0")
+        stream.publish("0", run=1)
+        await stream.time.goes_by(0.3)
         assert SECOND in bucket.objects
-        await studio.time.goes_by(0.5)
+        await stream.time.goes_by(0.5)
         assert set(bucket.objects) == {FIRST, MAIN}
         assert bucket.objects[MAIN] == bucket.objects[FIRST]
         assert not bucket.media(FIRST).ended
 
         bucket.seconds = 0.0
-        studio.channel.end()
-        studio.describe("0", "1")
-        studio.publish("0", "1", run=2)
-        await studio.time.goes_by(3)
+        stream.channel.end()
+        stream.describe("0", "1")
+        stream.publish("0", "1", run=2)
+        await stream.time.goes_by(3)
         assert set(bucket.objects) == {FIRST, SECOND, MAIN}
         assert bucket.media(SECOND).last == 2
 
@@ -456,45 +456,45 @@ async def test_a_restart_takes_up_what_is_there() -> None:
         ended=False,
         peak_bandwidth=1000,
     )
-    studio = Studio(StreamSnapshot([(state, [(7, segment, True)])]))
-    studio.bucket.objects = {FIRST: b"older", MAIN: b"older"}
-    async with working(studio) as bucket:
-        await studio.time.goes_by(0)
+    stream = Studio(StreamSnapshot([(state, [(7, segment, True)])]))
+    stream.bucket.objects = {FIRST: b"older", MAIN: b"older"}
+    async with working(stream) as bucket:
+        await stream.time.goes_by(0)
         assert bucket.media(FIRST).last == bucket.media(MAIN).last == 7
         assert bucket.refused == 0
 
 
 async def test_another_writer_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
     """Who else writes our playlists is overwritten, and the log says so."""
-    studio = Studio()
-    async with working(studio) as bucket:
-        studio.describe("0")
-        studio.publish("0")
-        await studio.time.goes_by(1)
+    stream = Studio()
+    async with working(stream) as bucket:
+        stream.describe("0")
+        stream.publish("0")
+        await stream.time.goes_by(1)
         bucket.objects[FIRST] = b"foreign"
-        studio.publish("0")
-        await studio.time.goes_by(5)
+        stream.publish("0")
+        await stream.time.goes_by(5)
         assert bucket.media(FIRST).last == 2
     assert f"{FIRST} has been changed by another writer" in caplog.text
 
 
 async def test_flush(caplog: pytest.LogCaptureFixture) -> None:
     """The end waits for the newest versions, but not for a bucket that is away."""
-    studio = Studio()
-    async with working(studio) as bucket:
-        await studio.mirror.flush(0.001)  # nothing is served
-        studio.describe("0")
-        studio.publish("0")
-        await studio.time.goes_by(0.5)
-        studio.publish("0")
-        flushing = asyncio.create_task(studio.mirror.flush(30))
+    stream = Studio()
+    async with working(stream) as bucket:
+        await stream.mirror.flush(0.001)  # nothing is served
+        stream.describe("0")
+        stream.publish("0")
+        await stream.time.goes_by(0.5)
+        stream.publish("0")
+        flushing = asyncio.create_task(stream.mirror.flush(30))
         await settle()
         assert not flushing.done()
-        await studio.time.goes_by(0.5)
+        await stream.time.goes_by(0.5)
         await flushing
         assert bucket.media(FIRST).last == bucket.media(MAIN).last == 2
         assert caplog.text == ""
         bucket.faults = [GONE] * 100
-        studio.publish("0")
-        await studio.mirror.flush(0.01)
+        stream.publish("0")
+        await stream.mirror.flush(0.01)
         assert "2 playlists in the bucket are out of date" in caplog.text

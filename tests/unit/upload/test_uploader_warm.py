@@ -147,30 +147,30 @@ async def test_no_harm_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 async def test_the_leader_deletes_what_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the leader's sweep takes warm objects, each half hour or when it is asked, and no others."""
-    room, now = RecorderFixture(tmp_path), 0.0
+    rig, now = RecorderFixture(tmp_path), 0.0
     monkeypatch.setattr("broadcaster.upload.deleter.time.monotonic", lambda: now)
-    room.studio.publish(count=3)
-    room.upload()
-    listed = set(room.store.objects_)
+    rig.stream.publish(count=3)
+    rig.upload()
+    listed = set(rig.store.objects_)
     young, old, other = (f"live/.warm/{letter}.ts" for letter in "abc")
-    room.store.objects_ |= dict.fromkeys((young, old, other), b"x")
-    deleter = FileDeleter(room.store, room.studio.catalog, lambda: room.studio.now, prefix="live")
-    room.store.old = {old}
-    report = await sweep(room.store, room.studio.catalog, "live", (), dry_run=True)
+    rig.store.objects_ |= dict.fromkeys((young, old, other), b"x")
+    deleter = FileDeleter(rig.store, rig.stream.catalog, lambda: rig.stream.now, prefix="live")
+    rig.store.old = {old}
+    report = await sweep(rig.store, rig.stream.catalog, "live", (), dry_run=True)
     assert (report["keys"], report["bytes"]) == ([old], 1)
     now = WARM_EVERY - 1
     await deleter.sweep()
-    assert room.store.objects_.keys() == listed | {young, old, other}
+    assert rig.store.objects_.keys() == listed | {young, old, other}
     now = WARM_EVERY
     await deleter.sweep()
-    assert room.store.objects_.keys() == listed | {young, other}
-    room.store.old = {old, other}
+    assert rig.store.objects_.keys() == listed | {young, other}
+    rig.store.old = {old, other}
     await deleter.sweep()
-    assert other in room.store.objects_
+    assert other in rig.store.objects_
     now = 2 * WARM_EVERY
     await deleter.sweep()
-    assert room.store.objects_.keys() == listed | {young}
-    room.studio.catalog.close()
+    assert rig.store.objects_.keys() == listed | {young}
+    rig.stream.catalog.close()
 
 
 class Listing:

@@ -47,15 +47,15 @@ class Ingest:
     """Ingest, with messages as bytes in both directions."""
 
     def __init__(
-        self, server: ViewerServer, studio: CatalogFixture, bounds: ViewerClipLimits = PLENTY
+        self, server: ViewerServer, stream: CatalogFixture, bounds: ViewerClipLimits = PLENTY
     ) -> None:
         self.server = server
-        self.studio = studio
+        self.stream = stream
         self.now = 0.0
         self.notifications = 0
         self.is_up, self.is_hidden = True, False
         self.makes = ViewerClips(
-            studio.catalog.clips, self._notify, bounds, lambda: self.now, lambda: self.is_hidden
+            stream.catalog.clips, self._notify, bounds, lambda: self.now, lambda: self.is_hidden
         )
 
     def _notify(self) -> None:
@@ -73,7 +73,7 @@ class Ingest:
     async def ping(self) -> None:
         for wish in await sent(self.server):
             self.makes(wish, self.answer)
-        clips = await self.studio.catalog.clips.all()
+        clips = await self.stream.catalog.clips.all()
         self.server.handle(RecordingsDelta(tuple(public_recordings(clip.id) for clip in clips)))
 
     def answer(self, answer: ClipAnswer) -> None:
@@ -103,14 +103,14 @@ async def running(
     folder: Path, make: AiohttpClient, bounds: ViewerClipLimits = PLENTY
 ) -> AsyncIterator[tuple[Client, Ingest]]:
     """Ingest, the viewer server, and a viewer."""
-    server, studio = viewer_server_in(folder), CatalogFixture(folder / "studio")
-    studio.restart(timedelta(days=1))
-    studio.publish(count=10)
-    ingest = Ingest(server, studio, bounds)
+    server, stream = viewer_server_in(folder), CatalogFixture(folder / "studio")
+    stream.restart(timedelta(days=1))
+    stream.publish(count=10)
+    ingest = Ingest(server, stream, bounds)
     task = asyncio.create_task(ingest.run())
     yield await make(server.app), ingest
     task.cancel()
-    studio.catalog.close()
+    stream.catalog.close()
 
 
 async def ask(client: Client, body: Any = GOOD, **headers: str) -> tuple[int, dict[str, Any]]:  # noqa: ANN401
@@ -125,7 +125,7 @@ async def test_a_clip_is_made_and_has_a_page(tmp_path: Path, aiohttp_client: Aio
     """A request gets the address of an existing page, which no list has."""
     async with running(tmp_path, aiohttp_client) as (client, ingest):
         status, found = await ask(client, **{"Sec-Fetch-Site": "same-origin"})
-        (clip,) = await ingest.studio.catalog.clips.all()
+        (clip,) = await ingest.stream.catalog.clips.all()
         assert (status, found["path"], ingest.notifications) == (201, f"/c/{clip.id}", 1)
         assert (clip.begin, clip.end, clip.viewer) == (START, START + 6 * SECOND, True)
         assert (await client.get(found["path"])).status == 200
@@ -138,7 +138,7 @@ async def test_a_rehearsal(tmp_path: Path, aiohttp_client: AiohttpClient) -> Non
     async with running(tmp_path, aiohttp_client) as (client, ingest):
         ingest.is_hidden = True
         assert (await ask(client))[0] == 409
-        assert await ingest.studio.catalog.clips.all() == []
+        assert await ingest.stream.catalog.clips.all() == []
 
 
 async def test_off_by_default(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
@@ -218,7 +218,7 @@ async def test_a_flood(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
         made = sum(status == 201 for status, _ in many)
         assert {status for status, _ in many} == {201, 429}
         assert made + NETWORK_BURST + 1 <= BURST + 2
-        assert len(await ingest.studio.catalog.clips.all()) == made + NETWORK_BURST + 1
+        assert len(await ingest.stream.catalog.clips.all()) == made + NETWORK_BURST + 1
 
 
 async def test_the_limit_of_a_stream(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
@@ -226,7 +226,7 @@ async def test_the_limit_of_a_stream(tmp_path: Path, aiohttp_client: AiohttpClie
     async with running(tmp_path, aiohttp_client, ViewerClipLimits(1, 9, 9)) as (client, ingest):
         assert [(await ask(client))[0] for _ in range(3)] == [201, 429, 429]
         assert (await ask(client))[1]["after"] == "3600"
-        assert len(await ingest.studio.catalog.clips.all()) == 1
+        assert len(await ingest.stream.catalog.clips.all()) == 1
 
 
 async def test_ingest_does_not_answer(
@@ -247,7 +247,7 @@ async def test_ingest_does_not_answer(
         ingest.now = 2 * PATIENCE
         ingest.makes(wish, answers.append)
         await eventually(lambda: len(answers) == 1)
-        assert len(await ingest.studio.catalog.clips.all()) == 1
+        assert len(await ingest.stream.catalog.clips.all()) == 1
 
 
 async def test_waiting_requests_are_limited(
@@ -255,7 +255,7 @@ async def test_waiting_requests_are_limited(
 ) -> None:
     """Waiting requests are limited in both processes, and so are remembered addresses."""
     monkeypatch.setattr("broadcaster.viewer_server.clips.BURST", 1000)
-    server, studio = viewer_server_in(tmp_path), CatalogFixture(tmp_path / "studio")
+    server, stream = viewer_server_in(tmp_path), CatalogFixture(tmp_path / "studio")
     client = await aiohttp_client(server.app)
     asking = [asyncio.create_task(ask(client)) for _ in range(AT_ONCE + 5)]
     await eventually(lambda: sum(request.done() for request in asking) == 5)
@@ -265,13 +265,13 @@ async def test_waiting_requests_are_limited(
     assert len(wishes) == AT_ONCE
 
     answers: list[ClipAnswer] = []
-    ingest = ViewerClips(studio.catalog.clips, lambda: None)
+    ingest = ViewerClips(stream.catalog.clips, lambda: None)
     for wish in [*wishes, wishes[0]]:
         ingest(wish, answers.append)
     assert [answer.refusal for answer in answers] == ["away"] * (AT_ONCE + 1 - QUEUE)
     await server.app.shutdown()  # the process ends: everybody is let go of
     assert {status for status, _ in await asyncio.gather(*waiting)} == {503}
-    studio.catalog.close()
+    stream.catalog.close()
 
     clipping = ClipRequests(lambda _: True, lambda: 0.0)
     for number in range(MAX_NETWORKS + 1):
@@ -291,7 +291,7 @@ async def test_a_restart_in_between(tmp_path: Path, aiohttp_client: AiohttpClien
         await eventually(lambda: counted(ingest.server)["taken"] == 0)
         ingest.is_up = True
         assert (await ask(client))[0] == 201
-        assert len(await ingest.studio.catalog.clips.all()) == 1
+        assert len(await ingest.stream.catalog.clips.all()) == 1
 
 
 async def test_an_unreadable_catalog(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
@@ -304,16 +304,16 @@ async def test_an_unreadable_catalog(tmp_path: Path, aiohttp_client: AiohttpClie
     async with running(tmp_path, aiohttp_client) as (client, ingest):
         vars(ingest.makes)["_clips"] = Broken()
         assert (await ask(client))[0] == 503
-        vars(ingest.makes)["_clips"] = ingest.studio.catalog.clips
+        vars(ingest.makes)["_clips"] = ingest.stream.catalog.clips
         assert (await ask(client))[0] == 201
 
 
 async def test_a_hostile_viewer_server(tmp_path: Path) -> None:
     """Ingest checks the times of each request, and accepts none without a time zone."""
-    studio = CatalogFixture(tmp_path)
-    studio.publish(count=60)
+    stream = CatalogFixture(tmp_path)
+    stream.publish(count=60)
     answers: list[ClipAnswer] = []
-    ingest = ViewerClips(studio.catalog.clips, lambda: None)
+    ingest = ViewerClips(stream.catalog.clips, lambda: None)
     for seconds in (-5, 4, 91):
         ingest(ClipRequest("1", START, START + seconds * SECOND), answers.append)
     running = asyncio.create_task(ingest.run())
@@ -326,7 +326,7 @@ async def test_a_hostile_viewer_server(tmp_path: Path) -> None:
     reader.feed_data(LENGTH.pack(len(naive)) + naive)
     with pytest.raises(ValueError, match="timezone"):
         await receive_pong(reader)
-    studio.catalog.close()
+    stream.catalog.close()
 
 
 def counted(server: ViewerServer) -> dict[str, float]:

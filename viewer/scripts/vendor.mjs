@@ -48,7 +48,7 @@ const switches = {
   __USE_CMCD__: true,
   __USE_CONTENT_STEERING__: false,
   __USE_EME_DRM__: false,
-  __USE_IFRAMES__: false, // frames.js decodes key frames itself, and when somebody wants to see one
+  __USE_IFRAMES__: false, // seek-thumbnails.js decodes key frames itself, and when somebody wants to see one
   __USE_INTERSTITIALS__: false,
   __USE_M2TS_ADVANCED_CODECS__: true,
   __USE_MEDIA_CAPABILITIES__: true,

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { noteRefusal } from "../public/js/access.js";
-import { factsOfGuest } from "../dashboard/js/guests.js";
+import { metaOfGuest } from "../dashboard/js/guests.js";
 
 function window(status) {
   const asked = [];
@@ -38,7 +38,7 @@ test("a page that is let in stays, and so does one without an answer, and each m
 
 test("a guest in the operator's list", () => {
   const one = { until: "2026-12-25T00:00:00Z", opened: 1, watching: 2, crew: true };
-  const facts = factsOfGuest(one);
+  const facts = metaOfGuest(one);
   assert.deepEqual([facts.length, ...facts.slice(1)], [3, "opened once", "2 watching"]);
-  assert.equal(factsOfGuest({ ...one, opened: 0 })[1], "not opened yet");
+  assert.equal(metaOfGuest({ ...one, opened: 0 })[1], "not opened yet");
 });

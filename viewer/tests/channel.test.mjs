@@ -4,7 +4,7 @@ import { afterEach, mock, test } from "node:test";
 import { createCatalog } from "../public/js/catalog.js";
 import { createChannel } from "../public/js/channel.js";
 import { createClock } from "../public/js/clock.js";
-import { createOutlook } from "../public/js/outlook.js";
+import { createStreamForecast } from "../public/js/stream-forecast.js";
 import { createStore } from "../public/js/state.js";
 
 afterEach(() => mock.timers.reset());
@@ -17,13 +17,13 @@ function channel(config = HELD) {
   mock.timers.enable({ apis: ["setTimeout"] });
   const on = { asks: [], sources: [], noted: [], hashes: [], wakes: 0, replaced: 0, store: createStore(), catalog: createCatalog() };
   on.clock = createClock({ local: () => 1000 });
-  on.outlook = createOutlook();
+  on.forecast = createStreamForecast();
   on.channel = createChannel({
     config,
     store: on.store,
     clock: on.clock,
     catalog: on.catalog,
-    outlook: on.outlook,
+    forecast: on.forecast,
     sharing: { hears: (told) => on.hashes.push(told) },
     alarm: { wake: () => (on.wakes += 1) },
     playback: { replaced: () => (on.replaced += 1) },
@@ -52,7 +52,7 @@ test("held events tell the state, and what came after it", async () => {
   await on.channel.firstWord;
   assert.deepEqual(shown(on), ["live", null, 3]);
   assert.deepEqual(on.store.get().reports, { share: 0.25, every: 100 });
-  assert.deepEqual([on.clock.now(), on.catalog.encoderOffset("any"), on.outlook.goesOn()], [5000, 1580.2, true]);
+  assert.deepEqual([on.clock.now(), on.catalog.encoderOffset("any"), on.forecast.goesOn()], [5000, 1580.2, true]);
   mock.timers.tick(500);
   assert.equal(on.wakes, 1);
   const { reports } = on.store.get();
@@ -64,7 +64,7 @@ test("held events tell the state, and what came after it", async () => {
   assert.deepEqual([...shown(on), on.replaced], ["live", null, 9, 1]);
   assert.deepEqual(on.store.get().reports, { share: 1, every: 25 }, "what is missing is asked of all");
   lost();
-  assert.deepEqual([...shown(on), on.channel.told(true), on.outlook.goesOn()], [null, null, null, false, null]);
+  assert.deepEqual([...shown(on), on.channel.told(true), on.forecast.goesOn()], [null, null, null, false, null]);
   assert.deepEqual(on.hashes, [], "no word about segments that are not asked for");
 });
 

@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
-import { follow, merge } from "../dashboard/js/feed.js";
+import { follow, merge } from "../dashboard/js/metric-rows.js";
 import { createSound } from "../dashboard/js/sound.js";
 import { age, headline, lamps, lastSegment, latest } from "../dashboard/js/headline.js";
-import { ceiling, lately, money, outages, peerShare, rate, rates, upToNow } from "../dashboard/js/figures.js";
-import { countOf, shownAs, worstOf } from "../dashboard/js/checklist.js";
+import { ceiling, lately, money, outages, peerShare, rate, rates, upToNow } from "../dashboard/js/rates.js";
+import { countOf, displayOf, worstOf } from "../dashboard/js/checklist.js";
 import { moved } from "../dashboard/js/tabs.js";
 import { nowTiles } from "../dashboard/js/tiles.js";
-import { bytes, clock, dollars, duration, forOperator, milliseconds, most, percent, span } from "../dashboard/js/words.js";
+import { bytes, clock, dollars, duration, forOperator, milliseconds, most, percent, span } from "../dashboard/js/format.js";
 
 const row = (seconds, more = {}) => ({ time: 1000 * seconds, requests: 0, ...more });
 const prices = { storagePerGbMonth: 0.015, classAPerMillion: 4.5, classBPerMillion: 0.36, compareEgressPerGb: 0.09 };
@@ -192,7 +192,7 @@ test("the checklist counts what is well; a check that could not be made is neith
   const outcomes = ["ok", "warning", "failed", "skipped"].map((outcome) => ({ outcome }));
   assert.equal(countOf(outcomes), "1 of 4");
   assert.deepEqual([outcomes, outcomes.slice(0, 2), outcomes.slice(3)].map(worstOf), ["failing", "warning", "off"]);
-  assert.deepEqual(outcomes.map((finding) => shownAs(finding).sign), ["✓", "!", "✕", "–"]);
+  assert.deepEqual(outcomes.map((finding) => displayOf(finding).sign), ["✓", "!", "✕", "–"]);
 });
 
 const night = (more = {}) => ({

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { download } from "../public/js/downloads.js";
 import { choicesOf, formatOf } from "../public/js/ui/download.js";
-import { openFile } from "../public/js/saving.js";
+import { openFile } from "../public/js/file-writer.js";
 import { bytesOf, inOrder, segmentsOf } from "../public/js/segments.js";
 
 const AT = "https://video.example/live/r/playlist.m3u8";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isNext, variantOf } from "../public/js/delivery.js";
+import { isNext, variantOf } from "../public/js/loaders.js";
 import { fragmentLoader } from "../public/js/fragment-loader.js";
 import { playlistLoader, withoutDirectives } from "../public/js/playlist-loader.js";
-import { createLooked } from "../public/js/looked.js";
+import { createPlaylistPrefetch } from "../public/js/playlist-prefetch.js";
 import { createPrefetch } from "../public/js/prefetch.js";
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
@@ -199,8 +199,8 @@ test("a playlist is known by its address without the directives of a blocking re
   assert.equal(withoutDirectives("https://a.example/p.m3u8"), "https://a.example/p.m3u8");
   assert.equal(withoutDirectives(undefined), undefined);
   const made = [];
-  const looked = { take: () => null };
-  const Loader = playlistLoader({ Base, looked, made: (config) => made.push(config) });
+  const playlists = { take: () => null };
+  const Loader = playlistLoader({ Base, playlists, made: (config) => made.push(config) });
   const urls = [];
   Base.loads = [];
   new Loader("config").load({ url: "https://a.example/p.m3u8?_HLS_msn=7" }, {}, { onSuccess: ({ url }, _stats, { url: asked }) => urls.push(url, asked) });
@@ -217,8 +217,8 @@ test("what a look has just fetched hls.js need not ask for, once, and as old as 
     clock += 100;
     return { ok: !url.endsWith("404"), status: 200, url, headers: new Headers({ Age: "2" }), text: async () => "#EXTM3U" };
   };
-  const looked = createLooked({ get, now: () => clock });
-  const Loader = playlistLoader({ Base, looked, made: () => {} });
+  const playlists = createPlaylistPrefetch({ get, now: () => clock });
+  const Loader = playlistLoader({ Base, playlists, made: () => {} });
   const got = [];
   const load = (url) => {
     const loader = new Loader({});
@@ -226,9 +226,9 @@ test("what a look has just fetched hls.js need not ask for, once, and as old as 
     return loader;
   };
   Base.loads = [];
-  assert.equal(await (await looked.get("a")).text(), "#EXTM3U");
-  await looked.get("b");
-  await looked.get("404");
+  assert.equal(await (await playlists.get("a")).text(), "#EXTM3U");
+  await playlists.get("b");
+  await playlists.get("404");
   clock += 2850; // "a" is too old by now, "b" is not
   for (const url of ["a", "404"]) load(url);
   const loader = load("b");
@@ -238,8 +238,8 @@ test("what a look has just fetched hls.js need not ask for, once, and as old as 
   assert.deepEqual(got, [{ from: "b", by: "b", data: "#EXTM3U", start: 1100, first: 1200, end: 1200 }]);
   assert.equal(loader.getCacheAge(), 2);
   assert.deepEqual(Base.loads.map(({ context }) => context.url), ["a", "404", "b"]);
-  assert.equal(looked.duration(), null);
-  await looked.get("c");
+  assert.equal(playlists.duration(), null);
+  await playlists.get("c");
   load("c").destroy();
   await turn();
   assert.equal(got.length, 1, "who has gone is told nothing");

@@ -1,7 +1,7 @@
 // The playlists end, and new ones follow under the same address: the page goes on by itself.
 import assert from "node:assert/strict";
 import { afterEach, mock, test } from "node:test";
-import { createOutlook } from "../public/js/outlook.js";
+import { createStreamForecast } from "../public/js/stream-forecast.js";
 import { follow } from "../public/js/live.js";
 import { createStore } from "../public/js/state.js";
 import { fakePlayer } from "./support/fake-player.mjs";
@@ -10,12 +10,12 @@ afterEach(() => mock.timers.reset());
 
 test("whether more is to come is what the server said last", () => {
   let now = 0;
-  const outlook = createOutlook({ now: () => now });
+  const forecast = createStreamForecast({ now: () => now });
   const after = (name, data = {}) => {
-    outlook.hears(name, data);
-    return outlook.goesOn();
+    forecast.hears(name, data);
+    return forecast.goesOn();
   };
-  assert.equal(outlook.goesOn(), null, "nothing was said");
+  assert.equal(forecast.goesOn(), null, "nothing was said");
   assert.equal(after("state", { state: "live" }), true);
   assert.equal(after("segment"), true);
   assert.equal(after("ended", { now: 1 }), false);
@@ -30,7 +30,7 @@ test("whether more is to come is what the server said last", () => {
   assert.equal(after("ended", { now: 2 }), false);
   assert.equal(after("starting", { now: 3 }), true);
   now = 61000;
-  assert.equal(outlook.goesOn(), null, "what was announced and does not come is not waited for without end");
+  assert.equal(forecast.goesOn(), null, "what was announced and does not come is not waited for without end");
 });
 
 /** What a viewer is shown while one player ends and `found` is what each look at the playlist finds. */
@@ -50,9 +50,9 @@ async function ending({ goesOn, found, reason = "ended" }) {
     random: () => 0.5,
     goesOn: () => goesOn,
     now: () => time,
-    wait: async ({ looked }) => {
+    wait: async ({ onFound }) => {
       while (sessions > 0 && found.length > 0) {
-        looked(found.shift());
+        onFound(found.shift());
         time += 3000;
       }
     },

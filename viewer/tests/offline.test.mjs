@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { backoff, createAlarm } from "../public/js/backoff.js";
-import { lookForStream, pollDelay, waitForStream } from "../public/js/offline.js";
+import { findStream, pollDelay, waitForStream } from "../public/js/offline.js";
 
 const url = "https://live.example/live/playlist.m3u8";
 const media = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na.ts\n";
@@ -27,7 +27,7 @@ const looks = [
   ["a page that is no playlist", { [url]: "<html>" }, "offline"],
 ];
 for (const [name, pages, found] of looks) {
-  test(`${name}: ${found}`, async () => assert.equal(await lookForStream(url, server(pages)), found));
+  test(`${name}: ${found}`, async () => assert.equal(await findStream(url, server(pages)), found));
 }
 
 test("looks come further and further apart, never closer than two seconds nor beyond the cap", () => {
@@ -49,7 +49,7 @@ test("waiting ends with the first look that finds a stream", async () => {
   const told = [];
   let slept = 0;
   const alarm = { sleep: async (ms) => { slept += 1; assert.ok(ms >= 2000); } };
-  await waitForStream({ url, alarm, look: async () => found.shift(), looked: (what) => told.push(what) });
+  await waitForStream({ url, alarm, look: async () => found.shift(), onFound: (what) => told.push(what) });
   assert.deepEqual(told, ["offline", "unreachable", "offline"]);
   assert.equal(slept, 3);
 });

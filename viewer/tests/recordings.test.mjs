@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseConfig } from "../public/js/config.js";
 import { findRecording, partOf, startOf, watchRecording } from "../public/js/recording.js";
-import { dateOf, pageOf, readPage, recordingOf, wantedBy } from "../public/js/recordings.js";
+import { dateOf, pageOf, readPage, recordingOf, requestedBy } from "../public/js/recordings.js";
 import { createStartOver } from "../public/js/start-over.js";
 import { createSeeking } from "../public/js/seeking.js";
 import { createStore } from "../public/js/state.js";
 import { defaultTexts } from "../public/js/texts.js";
 import { timelineOf } from "../public/js/timeline.js";
 import { createWatch } from "../public/js/watch.js";
-import { phaseOf, titleOf } from "../public/js/words.js";
+import { phaseOf, titleOf } from "../public/js/player-phase.js";
 
 const FOLDER = "https://video.example/live/recordings/";
 const told = {
@@ -60,8 +60,8 @@ test("a page of the list, and where the next one is", async () => {
 });
 
 test("without a service the query names the recording, and its place in it", async () => {
-  assert.equal(wantedBy("?embed=1"), null);
-  assert.equal(wantedBy("?watch=../secret"), null);
+  assert.equal(requestedBy("?embed=1"), null);
+  assert.equal(requestedBy("?watch=../secret"), null);
   const { recordings } = parseConfig({ playlistUrl: "https://video.example/live/playlist.m3u8" }, "https://site.example/");
   const asked = [];
   const get = async (url) => asked.push(url.href) && answer(told);

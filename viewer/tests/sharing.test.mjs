@@ -3,7 +3,7 @@ import { afterEach, mock, test } from "node:test";
 import { judgeSharing, tuning } from "../public/js/modes.js";
 import { createSharing, isMobile, isSaving } from "../public/js/sharing.js";
 import { createStore } from "../public/js/state.js";
-import { bufferAhead, vitals } from "../public/js/vitals.js";
+import { bufferAhead, playerHealth } from "../public/js/player-health.js";
 
 afterEach(() => mock.timers.reset());
 
@@ -125,6 +125,6 @@ test("the buffer ahead is that of the range around the picture", () => {
   assert.equal(bufferAhead({ buffered, currentTime: 5 }), null);
   const frames = Object.freeze({ dropped: 1, total: 2 });
   const video = { buffered, currentTime: 3, getVideoPlaybackQuality: () => ({ droppedVideoFrames: 1, totalVideoFrames: 2 }) };
-  assert.equal(vitals(video, frames).frames, frames);
-  assert.deepEqual(vitals({ buffered, currentTime: 3 }, frames), { buffer: 1, frames: { dropped: 0, total: 0 } });
+  assert.equal(playerHealth(video, frames).frames, frames);
+  assert.deepEqual(playerHealth({ buffered, currentTime: 3 }, frames), { buffer: 1, frames: { dropped: 0, total: 0 } });
 });

@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createCatchUp } from "../public/js/catch-up.js";
 import { createLink } from "../public/js/link.js";
-import { createReserve } from "../public/js/reserve.js";
+import { createRebufferPolicy } from "../public/js/rebuffer-policy.js";
 import { createWatch } from "../public/js/watch.js";
 
 /** Segments of two seconds that come at `rate` times the pace of the stream; how often and how long it stood still. */
-function watching({ rate, seconds, reserve = null, room = 60 }) {
+function watching({ rate, seconds, policy = null, room = 60 }) {
   let [buffer, stalls, still, next] = [4, 0, 0, 0];
   let playing = true;
   for (let t = 0; t < seconds; t += 0.5) {
@@ -15,7 +15,7 @@ function watching({ rate, seconds, reserve = null, room = 60 }) {
       if (t > 0) buffer += 2;
       next = t + 2 / rate;
     }
-    const holds = reserve?.holds({ paused: false, fresh: true, buffer, targetDuration: 2, ahead: 30, room }) ?? false;
+    const holds = policy?.holds({ paused: false, fresh: true, buffer, targetDuration: 2, ahead: 30, room }) ?? false;
     if (!holds && buffer > 0) {
       buffer -= 0.5;
       playing = true;
@@ -24,38 +24,38 @@ function watching({ rate, seconds, reserve = null, room = 60 }) {
     still += 0.5;
     if (playing) {
       stalls += 1;
-      reserve?.stall(1000 * t);
+      policy?.stall(1000 * t);
     }
     playing = false;
   }
   return { stalls, still };
 }
 
-test("with a reserve the picture stands still at most half as often, and hardly longer", () => {
+test("with a rebuffer policy the picture stands still at most half as often, and hardly longer", () => {
   const without = watching({ rate: 0.8, seconds: 180 });
-  const kept = watching({ rate: 0.8, seconds: 180, reserve: createReserve() });
+  const kept = watching({ rate: 0.8, seconds: 180, policy: createRebufferPolicy() });
   assert.ok(kept.stalls <= without.stalls / 2, `${kept.stalls} stalls and ${without.stalls}`);
   assert.ok(kept.still <= without.still + 10, `${kept.still} s and ${without.still} s`);
 });
 
 test("one stall alone costs a segment of waiting; what grows is forgotten after a minute", () => {
-  const reserve = createReserve();
+  const policy = createRebufferPolicy();
   const sample = { paused: false, fresh: true, targetDuration: 2, ahead: 30, room: 60 };
   const enough = (now) => {
-    reserve.stall(now);
-    return [1, 2, 4, 8, 12].find((buffer) => !reserve.holds({ ...sample, buffer }));
+    policy.stall(now);
+    return [1, 2, 4, 8, 12].find((buffer) => !policy.holds({ ...sample, buffer }));
   };
   assert.deepEqual([0, 10000, 20000, 30000].map(enough), [2, 4, 8, 8]);
-  assert.equal(reserve.isUneven(30000), true);
-  assert.equal(reserve.isUneven(120000), false);
+  assert.equal(policy.isUneven(30000), true);
+  assert.equal(policy.isUneven(120000), false);
   assert.equal(enough(120000), 2);
 });
 
 test("nobody waits for more than there can be, nor for what does not come", () => {
   const held = (patch) => {
-    const reserve = createReserve();
-    for (const now of [0, 1000, 2000, 3000]) reserve.stall(now);
-    return reserve.holds({ paused: false, fresh: true, buffer: 5, targetDuration: 2, ahead: 30, room: 60, ...patch });
+    const policy = createRebufferPolicy();
+    for (const now of [0, 1000, 2000, 3000]) policy.stall(now);
+    return policy.holds({ paused: false, fresh: true, buffer: 5, targetDuration: 2, ahead: 30, room: 60, ...patch });
   };
   assert.equal(held({}), true);
   assert.equal(held({ ahead: 4 }), false, "the player fetches no more");
@@ -65,14 +65,14 @@ test("nobody waits for more than there can be, nor for what does not come", () =
 });
 
 test("nobody waits where what follows is missing from the stream, and that was no stall of the connection", () => {
-  const reserve = createReserve();
+  const policy = createRebufferPolicy();
   const sample = { paused: false, fresh: true, targetDuration: 2, ahead: 30, room: 60, buffer: 0 };
-  reserve.stall(0);
-  assert.equal(reserve.holds(sample), true);
-  assert.equal(reserve.holds({ ...sample, lost: true }), false);
-  assert.equal(reserve.holds(sample), false, "it has been skipped");
-  reserve.stall(1000);
-  assert.equal(reserve.isUneven(1000), false);
+  policy.stall(0);
+  assert.equal(policy.holds(sample), true);
+  assert.equal(policy.holds({ ...sample, lost: true }), false);
+  assert.equal(policy.holds(sample), false, "it has been skipped");
+  policy.stall(1000);
+  assert.equal(policy.isUneven(1000), false);
 });
 
 test("a slow link is one that takes longer for segments of the lowest quality than they play, twice in a row", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createHistory } from "../public/js/history.js";
-import { layOut, roundUp } from "../public/js/stages.js";
+import { layOut, roundUp } from "../public/js/segment-stages.js";
 import { initialState } from "../public/js/state.js";
 
 const way = { variant: "0", sequence: 5, noticed: 1000, uploaded: 1060, told: 1070, fetched: 1200, played: 5200 };

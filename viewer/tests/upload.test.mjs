@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { Complaint } from "../dashboard/js/api.js";
 import { putPart } from "../dashboard/js/put-part.js";
-import { etagOf, isTheSame, sendFile } from "../dashboard/js/sending.js";
+import { etagOf, isTheSame, sendFile } from "../dashboard/js/multipart-upload.js";
 
 const md5 = { create: () => createHash("md5") };
 const digest = (text) => createHash("md5").update(text).digest();

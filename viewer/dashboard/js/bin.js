@@ -1,5 +1,5 @@
 // What was deleted, until it goes for good: it can be restored.
-import { binOf, factsOf, nameOf } from "./records.js";
+import { binOf, metaOf, nameOf } from "./records.js";
 import { createList, make } from "./row.js";
 
 /** A row; `asks` = {restore(one), remove(one)}. */
@@ -14,7 +14,7 @@ function createBinned(asks) {
   function update(now) {
     entry = now;
     title.textContent = entry.title;
-    facts.textContent = factsOf(entry, Date.now()).join(" · ");
+    facts.textContent = metaOf(entry, Date.now()).join(" · ");
     for (const [field, what] of [[restore, "Restore"], [remove, "Delete now"]]) field.ariaLabel = `${what}: ${entry.title}`;
   }
   return { element: make("li", { className: "record" }, title, facts, make("div", { className: "does" }, restore, remove)), update };

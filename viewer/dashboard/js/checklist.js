@@ -1,7 +1,7 @@
 // What has to be so before the event: findings of the service, as they are now.
 import { OFF } from "./headline.js";
 import { make } from "./row.js";
-import { forOperator } from "./words.js";
+import { forOperator } from "./format.js";
 
 const UNKNOWN = { sign: "–", word: "not known", state: "off" };
 const OUTCOMES = {
@@ -20,10 +20,10 @@ const ORDER = ["failed", "warning", "skipped", "ok"]; // what is to be done come
 export const worstOf = (checklist) => OUTCOMES[ORDER.find((outcome) => checklist.some((finding) => finding.outcome === outcome))].state;
 
 /** How a finding is shown; what is `old` is not known. */
-export const shownAs = ({ outcome }, old = false) => (old ? UNKNOWN : OUTCOMES[outcome]);
+export const displayOf = ({ outcome }, old = false) => (old ? UNKNOWN : OUTCOMES[outcome]);
 
 function entry(finding) {
-  const { sign, word, state } = shownAs(finding);
+  const { sign, word, state } = displayOf(finding);
   const { title } = finding;
   const [message, remedy] = [finding.message, finding.remedy].map((text) => forOperator(text));
   const head = make("p", {}, make("strong", {}, title), make("span", { className: "unseen" }, `: ${word}`), make("span", { className: "message" }, message));

@@ -5,7 +5,7 @@ import { createList, make } from "./row.js";
 const AGAIN = 5000; // ms
 const MONTH = 30 * 24 * 3600 * 1000; // ms, as `broadcaster invite` has it
 
-export const factsOfGuest = ({ until, opened, watching }) => [
+export const metaOfGuest = ({ until, opened, watching }) => [
   `until ${when(until)}`,
   opened === 0 ? "not opened yet" : `opened ${opened === 1 ? "once" : `${opened} times`}`,
   `${watching} watching`,
@@ -26,7 +26,7 @@ function createGuest(asks) {
     guest = now;
     name.textContent = guest.name;
     crew.hidden = !guest.crew;
-    facts.textContent = factsOfGuest(guest).join(" · ");
+    facts.textContent = metaOfGuest(guest).join(" · ");
     for (const [button, what] of buttons) button.ariaLabel = `${what}: ${guest.name}`;
   }
   const does = make("div", { className: "does" }, ...buttons.map(([button]) => button));
@@ -45,7 +45,7 @@ function drawCode(box, { name, png, svg, ics }) {
 }
 
 /** Returns a function that asks for them and shows them. */
-export function createGuests({ find, api, confirm, say, shown }) {
+export function createGuests({ find, api, confirm, say, currentTab }) {
   async function act(go) {
     try {
       await go();
@@ -93,7 +93,7 @@ export function createGuests({ find, api, confirm, say, shown }) {
   }
 
   async function refresh() {
-    if (document.hidden || !api.knows() || shown() !== "guests") return;
+    if (document.hidden || !api.knows() || currentTab() !== "guests") return;
     let invitations = [];
     let event = null;
     try {

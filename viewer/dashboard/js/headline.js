@@ -1,5 +1,5 @@
 // What is said above all, and how old the figures are. Pure.
-import { duration, forOperator, span } from "./words.js";
+import { duration, forOperator, span } from "./format.js";
 
 const STALE = 15; // seconds; the service adds a row every five
 

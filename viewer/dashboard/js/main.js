@@ -2,22 +2,22 @@
 import { createApi } from "./api.js";
 import { drawChecklist } from "./checklist.js";
 import { createConfirm } from "./confirm.js";
-import { createDesk } from "./desk.js";
-import { follow } from "./feed.js";
-import { lately, upToNow } from "./figures.js";
+import { follow } from "./metric-rows.js";
+import { clock, duration } from "./format.js";
 import { createGuests } from "./guests.js";
 import { age, headline, lamps } from "./headline.js";
 import { createPicture } from "./picture.js";
 import { createPlots, MAIN } from "./plots.js";
 import { drawQualities } from "./qualities.js";
+import { lately, upToNow } from "./rates.js";
+import { createRecordingsTab } from "./recordings-tab.js";
 import { make } from "./row.js";
 import { createSound } from "./sound.js";
 import { createTabs } from "./tabs.js";
-import { audienceTiles, drawTiles, moneyTiles, nowTiles, serviceTiles } from "./tiles.js";
+import { viewerTiles, drawTiles, moneyTiles, nowTiles, serviceTiles } from "./tiles.js";
 import { createToast } from "./toast.js";
 import { createToken } from "./token.js";
 import { createUploads } from "./upload.js";
-import { clock, duration } from "./words.js";
 
 const find = (id) => document.getElementById(id);
 const plots = [createPlots(find("main-plots"), MAIN), createPlots(find("plots"))];
@@ -25,10 +25,10 @@ const drawPicture = createPicture(find("picture"));
 const sound = createSound({ button: find("sound") });
 const say = createToast({ find });
 const api = createApi({ onForgotten: () => drawToken() });
-const shown = () => tabs.shown();
-const parts = { find, api, say, shown, confirm: createConfirm({ find }) };
-const desk = createDesk(parts);
-const office = { recordings: desk.refresh, clips: desk.refresh, uploads: createUploads(parts), guests: createGuests(parts) };
+const currentTab = () => tabs.shown();
+const parts = { find, api, say, currentTab, confirm: createConfirm({ find }) };
+const recordings = createRecordingsTab(parts);
+const lists = { recordings: recordings.refresh, clips: recordings.refresh, uploads: createUploads(parts), guests: createGuests(parts) };
 
 function change() {
   find("address-note").hidden = true;
@@ -39,7 +39,7 @@ function change() {
 /** Asks anew for what the tab shows, as far as that needs asking. */
 async function refresh() {
   drawToken();
-  if (api.knows()) await office[shown()]?.();
+  if (api.knows()) await lists[currentTab()]?.();
 }
 const tabs = createTabs({ list: find("tabs"), onShow: () => queueMicrotask(change) });
 const drawToken = createToken({ ...parts, onToken: refresh });
@@ -81,12 +81,12 @@ function draw(now) {
   drawPicture(now);
   drawChecklist(find, now);
   drawQualities(find, now);
-  desk.note(now);
+  recordings.note(now);
   if (now.rows.length === 0) return;
   const rows = upToNow(now);
   plots[0](lately(rows));
   plots[1](rows);
-  drawTiles(find("audience"), audienceTiles(now));
+  drawTiles(find("audience"), viewerTiles(now));
   drawTiles(find("service"), serviceTiles(now));
   drawTiles(find("money-tiles"), moneyTiles(now));
 }

@@ -1,5 +1,5 @@
 // A small picture of what is on, while there is one, and how old it is, where the service knows that.
-import { duration } from "./words.js";
+import { duration } from "./format.js";
 
 const STEP = 10_000; // ms; the service has another one no more often
 

@@ -1,8 +1,8 @@
 // The curves of the last hour.
 import uPlot from "../vendor/uPlot.mjs";
-import { ceiling, outages, rates } from "./figures.js";
+import { ceiling, outages, rates } from "./rates.js";
 import { make } from "./row.js";
-import { clock } from "./words.js";
+import { clock } from "./format.js";
 
 const FIRST = { dark: "#6cb6ff", light: "#0b62b8" };
 const SECOND = { dark: "#f2b56b", light: "#a05a00" };

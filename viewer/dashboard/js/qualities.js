@@ -1,6 +1,6 @@
 // Each quality in a line of a table.
 import { make } from "./row.js";
-import { duration, megabits, whole } from "./words.js";
+import { duration, megabits, whole } from "./format.js";
 
 export function drawQualities(find, { table, health }) {
   find("qualities").parentElement.parentElement.hidden = table.length === 0 || health.stream !== "live";

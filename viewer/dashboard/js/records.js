@@ -1,5 +1,5 @@
 // What is said of a recording or a clip, and what a wish of the operator asks for. Pure.
-import { bytes, duration } from "./words.js";
+import { bytes, duration } from "./format.js";
 
 const DAY = 24 * 3600 * 1000; // ms
 const MOST_DAYS = 36_525; // as the service has it
@@ -10,7 +10,7 @@ export const when = (time) => new Date(time).toLocaleString("en-GB", { dateStyle
 /** Its time is over: it goes as soon as the service gets to it. */
 export const isGoing = ({ keepUntil }, now) => keepUntil != null && Date.parse(keepUntil) <= now;
 
-export function factsOf(entry, now) {
+export function metaOf(entry, now) {
   if (entry.goes !== undefined) return [`${entry.kind}${dateOf(entry)}`, `goes for good on ${when(entry.goes)}`];
   if (entry.begin !== undefined) {
     const length = duration((Date.parse(entry.end) - Date.parse(entry.begin)) / 1000);

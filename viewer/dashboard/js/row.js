@@ -1,5 +1,5 @@
 // A recording or a clip in its list: what it is, and what can be done with it.
-import { dayOf, factsOf, isGoing, isLocal, keepWish, tomorrow } from "./records.js";
+import { dayOf, metaOf, isGoing, isLocal, keepWish, tomorrow } from "./records.js";
 
 const VISIBLE = [["listed", "Listed"], ["unlisted", "Unlisted: by its link"], ["hidden", "Hidden"]];
 
@@ -56,7 +56,7 @@ function createRow(asks) {
     const isClip = entry.begin !== undefined;
     const name = entry.title || entry.id;
     const [going, on] = [isGoing(entry, Date.now()), entry.ended === null];
-    const text = factsOf(entry, Date.now()).join(" · ");
+    const text = metaOf(entry, Date.now()).join(" · ");
     if (facts.textContent !== text) facts.textContent = text;
     put(title, entry.title);
     for (const [field, what] of [[title, "Title"], [visible, "Who finds it"], [open, "Open to everybody"], [until, "Keep until"], [watch, "Watch"], [copy, "Copy link"], [remove, "Delete"]]) {

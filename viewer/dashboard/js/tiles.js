@@ -1,8 +1,8 @@
 // Figures with their names. The entries are pure: [name, value, a smaller text, the state of what it is about].
-import { money, peerShare, rate } from "./figures.js";
+import { money, peerShare, rate } from "./rates.js";
 import { lastSegment, latest } from "./headline.js";
 import { make } from "./row.js";
-import { bytes, dollars, megabits, milliseconds, most, perSecond, percent, seconds, span, whole } from "./words.js";
+import { bytes, dollars, megabits, milliseconds, most, perSecond, percent, seconds, span, whole } from "./format.js";
 
 const RECORDING = { ok: "on", warning: "off", failed: "failing" };
 const MANY = 10; // segments that wait
@@ -45,7 +45,7 @@ export function nowTiles(now, moment) {
   ];
 }
 
-export function audienceTiles({ rows, health }) {
+export function viewerTiles({ rows, health }) {
   const last = rows.at(-1);
   const startup = latest(rows, "startup50");
   return [

@@ -2,13 +2,13 @@
 
 const NEEDED = new Set(["recordings", "clips", "uploads", "guests"]); // tabs
 
-/** `shown()` is the tab; `onToken` is called with each token, and without one. Returns a function that draws. */
-export function createToken({ find, api, say, shown, onToken }) {
+/** `currentTab()` is the tab; `onToken` is called with each token, and without one. Returns a function that draws. */
+export function createToken({ find, api, say, currentTab, onToken }) {
   function draw() {
-    const isAsked = NEEDED.has(shown()) && !api.knows();
+    const isAsked = NEEDED.has(currentTab()) && !api.knows();
     find("token-form").hidden = !isAsked;
-    find("token-known").hidden = !(NEEDED.has(shown()) && api.knows());
-    find(`panel-${shown()}`).hidden = isAsked;
+    find("token-known").hidden = !(NEEDED.has(currentTab()) && api.knows());
+    find(`panel-${currentTab()}`).hidden = isAsked;
   }
   find("token-form").addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -16,7 +16,7 @@ export function createToken({ find, api, say, shown, onToken }) {
     api.remember(find("token").value);
     find("token").value = "";
     await onToken();
-    if (api.knows()) find(`tab-${shown()}`).focus();
+    if (api.knows()) find(`tab-${currentTab()}`).focus();
   });
   find("forget-token").addEventListener("click", () => {
     api.forget();

@@ -3,8 +3,8 @@ import { md5 } from "../vendor/md5.mjs";
 import { putPart } from "./put-part.js";
 import { when } from "./records.js";
 import { make } from "./row.js";
-import { isTheSame, sendFile } from "./sending.js";
-import { bytes, percent } from "./words.js";
+import { isTheSame, sendFile } from "./multipart-upload.js";
+import { bytes, percent } from "./format.js";
 
 const CHOSEN = "uploadRecording"; // in this tab, over a reload
 const AGAIN = 5000; // ms between two attempts to complete

@@ -6,9 +6,9 @@
 // playlists' Age from hls.js, and the light build has none of it.
 
 const EVERY = 25000; // ms
-const LOOK = 5000; // ms
+const SAMPLE_EVERY = 5000; // ms
 const EARLY = 500; // ms by which a timer may be
-const SETTLED = 60000; // ms over which pages that are to report again begin to
+const SPREAD = 60000; // ms over which pages that are to report again begin to
 const STILL = new Set(["connecting", "buffering", "waiting", "reconnecting"]);
 
 /**
@@ -79,7 +79,7 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
     const behind = behindLive(state) > 0;
     const { share, every } = state.reports;
     if (!isSampled()) forget(state);
-    else if (!sampled) quiet = now() + SETTLED * random();
+    else if (!sampled) quiet = now() + SPREAD * random();
     sampled = isSampled();
     const due = behind ? EVERY : EVERY + (1000 * every - EVERY) * spread;
     const changed = behind !== isBehind || (sampled && (watching() !== counted || blind() !== isBlind));
@@ -124,7 +124,7 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
   video.addEventListener("waiting", () => stands(played && !video.seeking));
   for (const name of ["pause", "emptied"]) video.addEventListener(name, () => stands(false));
   store.subscribe((state, before) => state.status !== before.status && note(state, before));
-  setInterval(look, LOOK);
+  setInterval(look, SAMPLE_EVERY);
   page.addEventListener("pagehide", () => (isSampled() || isBehind) && report({ leaves: true }));
 }
 

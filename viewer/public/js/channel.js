@@ -13,7 +13,7 @@ const SELDOM = 600; // seconds between two reports; one is of 900 at most
  * Listens from now on. `note(segment, isNews)` hears of segments: with server-sent events of all, with held ones while
  * `wants(true)` holds. `sharing` hears whether their hashes come.
  */
-export function createChannel({ config: { eventsUrl, events }, store, clock, catalog, outlook, sharing, alarm, playback, note, open = listen, ask = hold }) {
+export function createChannel({ config: { eventsUrl, events }, store, clock, catalog, forecast, sharing, alarm, playback, note, open = listen, ask = hold }) {
   const held = events === "held";
   let told = false;
   let heardAt = -Infinity;
@@ -29,7 +29,7 @@ export function createChannel({ config: { eventsUrl, events }, store, clock, cat
   const wakeSoon = () => setTimeout(alarm.wake, CROWD * Math.random());
   const react = {
     state({ state, segments, trouble, viewers }) {
-      store.set({ channel: state, trouble: troubleOf(trouble), viewers: countOf(viewers) });
+      store.set({ channel: state, trouble: problemOf(trouble), viewers: countOf(viewers) });
       if (!held) react.reports({}); // comes next, where not all report
       for (const segment of segments ?? []) note(segment, false);
       if (state === "live") wakeSoon();
@@ -43,7 +43,7 @@ export function createChannel({ config: { eventsUrl, events }, store, clock, cat
       store.set({ channel: "live" });
       wakeSoon();
     },
-    trouble: ({ trouble }) => store.set({ trouble: troubleOf(trouble) }),
+    trouble: ({ trouble }) => store.set({ trouble: problemOf(trouble) }),
     viewers: ({ viewers }) => store.set({ viewers: countOf(viewers) }),
     reports: (asked) => store.set({ reports: reportsOf(asked, store.get().reports) }),
     lost: () => store.set({ channel: null, trouble: null, viewers: null }),
@@ -57,7 +57,7 @@ export function createChannel({ config: { eventsUrl, events }, store, clock, cat
     told = name !== "lost";
     if (told) heardAt = performance.now();
     clock.note(data?.now);
-    outlook.hears(name, data);
+    forecast.hears(name, data);
     react[name]?.(data);
     if (!held) sharing.hears(told);
     heard();
@@ -126,7 +126,7 @@ export function createChannel({ config: { eventsUrl, events }, store, clock, cat
 const within = (value, least, most) => typeof value === "number" && value >= least && value <= most;
 const isObject = (value) => value !== null && typeof value === "object";
 const countOf = (count) => (Number.isInteger(count) && count > 0 ? count : null);
-const troubleOf = (word) => (TROUBLES.has(word) ? word : null);
+const problemOf = (word) => (TROUBLES.has(word) ? word : null);
 
 /** Which pages report, and how often; the same object as before where nothing is different. */
 function reportsOf({ share = 1, every = 25 }, before) {

@@ -3,7 +3,7 @@ import { dateAt } from "./timeline.js";
 
 const [LENGTH, LEAST, MOST] = [30, 5, 90]; // seconds
 const WITHIN = 20000; // ms; the service waits some seconds for the bucket
-const COMPLAINTS = { 409: "clipGone", 429: "clipOften" };
+const ERRORS = { 409: "clipGone", 429: "clipOften" };
 
 /** What was seen last, {begin, end} in ms since the epoch; null where that is too short, or nobody told the time. */
 export function spanOf({ position, timeline, fallback }) {
@@ -31,7 +31,7 @@ export async function clip({ store, get = fetch }) {
   try {
     const answer = await get(clipsUrl, { method: "POST", body: JSON.stringify(span), signal: AbortSignal.timeout(WITHIN) });
     if (!answer.ok) {
-      say(COMPLAINTS[answer.status] ?? "clipFailed");
+      say(ERRORS[answer.status] ?? "clipFailed");
       return;
     }
     const { path } = await answer.json();

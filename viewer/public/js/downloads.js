@@ -1,5 +1,5 @@
 // A recording as one file: fetched several segments at a time, written as it comes.
-import { openFile } from "./saving.js";
+import { openFile } from "./file-writer.js";
 import { bytesOf, inOrder, segmentsOf } from "./segments.js";
 
 const KINDS = { mp4: { type: "video/mp4", extension: ".mp4" }, ts: { type: "video/mp2t", extension: ".ts" } };

@@ -1,6 +1,6 @@
 // When the broadcaster's playlist cannot be had for a while, the page plays the streamer's own server instead.
 import { backoff } from "./backoff.js";
-import { lookForStream } from "./offline.js";
+import { findStream } from "./offline.js";
 
 const pace = { first: 5000, factor: 1.3, most: 15000 }; // of looks whether the broadcaster is back
 const WELL = new Set(["live", "waiting", "offline"]); // what the page's status is while the playlist can be had
@@ -10,7 +10,7 @@ const WELL = new Set(["live", "waiting", "offline"]); // what the page's status 
  * `wrap(play)` then plays that until the broadcaster is back (which ends it with "switched"). Without a
  * fallbackUrl both do as they always did.
  */
-export function createFallback({ fallbackUrl, afterSeconds, store, alarm, look = lookForStream, sleep = pause, now }) {
+export function createFallback({ fallbackUrl, afterSeconds, store, alarm, look = findStream, sleep = pause, now }) {
   const clock = now ?? (() => performance.now());
   let since = null; // when the playlist was first missed
   let timer = 0;

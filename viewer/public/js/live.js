@@ -3,7 +3,7 @@ import { backoff } from "./backoff.js";
 import { waitForStream } from "./offline.js";
 import { runSession } from "./session.js";
 
-const STEADY = 30000; // ms of session after which earlier failures are forgotten
+const FORGET_AFTER = 30000; // ms of session after which earlier failures are forgotten
 // Everybody's stream ends in the same second; they need not all ask in it. In ms.
 const afterEnd = { first: 1000, most: 1000, spread: 0.9 };
 const beforeNext = { first: 250, most: 250, spread: 0.9 };
@@ -15,7 +15,7 @@ const AT_LIVE = Object.freeze({ following: true, date: null, missed: null }); //
 
 /**
  * Follows `url` for ever. `alarm` ends a pause early; `goesOn` says whether new playlists follow those that end
- * (outlook.js); `again` is for tests.
+ * (stream-forecast.js); `again` is for tests.
  */
 export async function follow({
   url, store, alarm, play, goesOn = unknown, wait = waitForStream, again = forEver, random, now = performanceNow,
@@ -30,7 +30,7 @@ export async function follow({
       url,
       alarm,
       hidden: () => document.hidden,
-      looked: (found) => store.set({ status: found === "unreachable" ? "reconnecting" : statusWithout() }),
+      onFound: (found) => store.set({ status: found === "unreachable" ? "reconnecting" : statusWithout() }),
     });
     const autoplay = begins || !store.get().paused;
     store.set({ status: "connecting", ended: false, paused: !autoplay });
@@ -48,7 +48,7 @@ export async function follow({
       store.set({ status: "undecodable", paused: !autoplay });
       await anotherStream({ store, alarm, now });
     } else {
-      failures = now() - since > STEADY ? 1 : failures + 1;
+      failures = now() - since > FORGET_AFTER ? 1 : failures + 1;
       // What has failed is the player; that there is no answer says who has asked for one in vain.
       const status = store.get().status === "reconnecting" ? "reconnecting" : "connecting";
       store.set({ status, rebuilds: store.get().rebuilds + 1 });

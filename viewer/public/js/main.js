@@ -6,11 +6,13 @@
 //   what the viewer wants  keyboard, media-session, ui/* → requests (controls, seeking, share) → store, video, playback
 //   what is on             live (wait, play, again) → session (one player) → player or native; fallback wraps both
 //   inside a player        engine (hls.js), recover, codecs, window, link, captions, audio-tracks, quality
-//   where the viewer is    place: catch-up (rate, jumps), reserve (waiting), pace (the rate), timeline (clock times)
-//   how it does            watch, vitals → status; words makes a phase of it, phase keeps what is shown, texts and intl its words
-//   from the server        server-events: channel (held-events or events), outlook, clock, catalog, timings
-//   where bytes come from  segment-source: delivery (fragment-loader, playlist-loader), prefetch, p2p, sharing, modes
-//   what is shown          ui, ui/*, theme; frames, iframes (pictures on the seek bar) and stats-panel and its figures (stats, history, stages, costs) on demand
+//   where the viewer is    place: catch-up (rate, jumps), rebuffer-policy (waiting), pace (the rate), timeline (clock times)
+//   how it does            watch, player-health → status; player-phase makes a phase of it, phase keeps each
+//                          for a second, texts and intl have its words
+//   from the server        server-events: channel (held-events or events), stream-forecast, clock, catalog, timings
+//   where bytes come from  segment-source: loaders (fragment-loader, playlist-loader), prefetch, p2p, sharing, modes
+//   what is shown          ui, ui/*, theme; seek-thumbnails, iframes (pictures on the seek bar) and stats-panel with ui/statistics
+//                          (stats, history, segment-stages, costs) on demand
 //   for the operator       config, choices (the viewer's), beacon
 import { createAlarm } from "./backoff.js";
 import { createBeacon } from "./beacon.js";
@@ -23,15 +25,15 @@ import { createFallback } from "./fallback.js";
 import { createHistory } from "./history.js";
 import { listenToKeys } from "./keyboard.js";
 import { follow, playWith } from "./live.js";
-import { createLooked } from "./looked.js";
 import { createMediaSession } from "./media-session.js";
 import { createNativePlayer } from "./native.js";
-import { lookForStream, waitForStream } from "./offline.js";
+import { findStream, waitForStream } from "./offline.js";
 import { createPace } from "./pace.js";
 import { showPhase } from "./phase.js";
 import { createPlayback } from "./playback.js";
 import { createPlayer } from "./player.js";
-import { wantedBy } from "./recordings.js";
+import { createPlaylistPrefetch } from "./playlist-prefetch.js";
+import { requestedBy } from "./recordings.js";
 import { createRequests } from "./requests.js";
 import { createServerEvents } from "./server-events.js";
 import { createStartOver } from "./start-over.js";
@@ -99,7 +101,7 @@ if (poster !== null) {
   const paint = (tint) => tint !== null && root.style.setProperty("--tint", tint);
   import("./accent.js").then(({ accentAt }) => accentAt(poster, document)).then(paint);
 }
-const watching = config.recording !== null || (recordings !== null && wantedBy(location.search) !== null);
+const watching = config.recording !== null || (recordings !== null && requestedBy(location.search) !== null);
 if (makePlayer === null) {
   store.set({ status: "unsupported" });
 } else {
@@ -107,10 +109,10 @@ if (makePlayer === null) {
   const { playlistUrl: url, beaconUrl, fallbackUrl, fallbackAfterSeconds: afterSeconds } = terms;
   if (beaconUrl !== null) createBeacon({ url: beaconUrl, store, video });
   if (engine === "hls.js") fetchWorker();
-  const looked = createLooked();
-  const look = (address) => lookForStream(address, looked.get, store.get().bandwidth);
+  const playlists = createPlaylistPrefetch();
+  const look = (address) => findStream(address, playlists.get, store.get().bandwidth);
   const native = engine === "native";
-  const serverEvents = createServerEvents({ config: terms, store, ledger, alarm, playback, looked, native, document });
+  const serverEvents = createServerEvents({ config: terms, store, ledger, alarm, playback, playlists, native, document });
   const fallback = createFallback({ fallbackUrl, afterSeconds, store, alarm, look });
   const make = (terms) => makePlayer({ ...terms, serverEvents });
   const play = playWith({ video, url, store, pace, ledger, playback, makePlayer: make });

@@ -1,5 +1,5 @@
 // What the lock screen, a headset's buttons and the system's own player show and ask for.
-import { titleOf } from "./words.js";
+import { titleOf } from "./player-phase.js";
 
 const STEP = 10; // seconds
 

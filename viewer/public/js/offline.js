@@ -18,7 +18,7 @@ export function pollDelay(looks, hidden = false, random = Math.random) {
  * A multivariant playlist does not say whether it is finished, so the variant is asked that a player with this
  * `bandwidth` begins with.
  */
-export async function lookForStream(url, get = fetch, bandwidth = null) {
+export async function findStream(url, get = fetch, bandwidth = null) {
   try {
     let text = await read(url, get);
     if (text.kind === "multivariant") {
@@ -43,12 +43,12 @@ async function read(url, get) {
   return { kind: refusals[answer.status] ?? "unreachable" };
 }
 
-/** Resolves when a stream is on; `looked` hears what each look found. */
-export async function waitForStream({ url, looked, alarm, hidden = () => false, look = lookForStream, random }) {
+/** Resolves when a stream is on; `onFound` hears what each request found. */
+export async function waitForStream({ url, onFound, alarm, hidden = () => false, look = findStream, random }) {
   for (let looks = 0; ; looks += 1) {
     const found = await look(url);
     if (found === "live") return;
-    looked(found);
+    onFound(found);
     await alarm.sleep(pollDelay(looks, hidden(), random));
   }
 }

@@ -1,8 +1,8 @@
 // The phase that the page shows: the true one, and each for a second at least, but for those on the way to the first.
-import { phaseOf } from "./words.js";
+import { phaseOf } from "./player-phase.js";
 
 const LEAST = 1000; // ms for which a phase is shown
-const PASSING = new Set(["connecting", "starting", "loading"]); // on the way to another one, which is not held up
+const TRANSIENT = new Set(["connecting", "starting", "loading"]); // on the way to another one, which is not held up
 
 /** Keeps `phase` of the store. What lasts less than a second is not shown, or as long as what comes next is held back. */
 export function showPhase({ store, now = () => performance.now(), later = setTimeout, soon = queueMicrotask }) {
@@ -15,7 +15,7 @@ export function showPhase({ store, now = () => performance.now(), later = setTim
     const phase = phaseOf(store.get());
     if (phase === shown) return;
     const left = since + LEAST - now();
-    if (left > 0 && !PASSING.has(shown)) return again(left);
+    if (left > 0 && !TRANSIENT.has(shown)) return again(left);
     since = now();
     store.set({ phase });
   }

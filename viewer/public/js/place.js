@@ -1,9 +1,9 @@
 // Where in the window the viewer is, and whether by choice: who chose a place or paused stays there.
 import { createCatchUp, isAtLive, isGone } from "./catch-up.js";
 import { createPace } from "./pace.js";
-import { createReserve } from "./reserve.js";
+import { createRebufferPolicy } from "./rebuffer-policy.js";
 import { dateAt, positionAt, timelineOf } from "./timeline.js";
-import { bufferAhead } from "./vitals.js";
+import { bufferAhead } from "./player-health.js";
 
 const WORTH = 5; // seconds that were missed and are worth an offer
 const OFFERED = 60000; // ms
@@ -13,7 +13,7 @@ const [FAR, NEAR] = [15, 10];
 /** For one player. `tick` moves the picture where it has to and returns what is new for the state. */
 export function createPlace({ video, store, pace = createPace(video) }) {
   const catchUp = createCatchUp();
-  const reserve = createReserve();
+  const rebuffering = createRebufferPolicy();
   const { following: followed, date: left } = store.get(); // how the last player was left
   let returning = left !== null;
   let offeredAt = null;
@@ -43,7 +43,7 @@ export function createPlace({ video, store, pace = createPace(video) }) {
     /** Whether the player is still on its way to where the last one was left. */
     isReturning: () => returning,
     /** The picture stands still for want of video. */
-    stall: (now) => reserve.stall(now),
+    stall: (now) => rebuffering.stall(now),
     /** The picture waits until there is more video. */
     isHolding: () => holds,
     /** `facts` as a player tells them, `now` in ms; `fresh` says that the playlists grow. */
@@ -62,13 +62,13 @@ export function createPlace({ video, store, pace = createPace(video) }) {
 
       const atLive = isAtLive(facts);
       const room = facts.latency + position - timeline.first;
-      holds = reserve.holds({ ...facts, paused, fresh, buffer, room });
-      const slow = facts.slow || holds || reserve.isUneven(now);
+      holds = rebuffering.holds({ ...facts, paused, fresh, buffer, room });
+      const slow = facts.slow || holds || rebuffering.isUneven(now);
       const { rate, jump } = catchUp({ ...facts, now, following, paused, playing, fresh, slow, buffer, room });
       pace.set(!facts.gentle ? 1 : holds ? 0 : rate, following ? 1 : speed);
       const jumps = jump && position < timeline.live;
       if (jumps) player.goLive();
-      if (jumps && slow) reserve.stall(now);
+      if (jumps && slow) rebuffering.stall(now);
       const left = !whole && !following && isGone({ position, buffer, start: timeline.start });
       const elsewhere = left && kept !== null && replay === null; // a longer playlist has it
       // The stream itself is ahead of its recording; once it is over, what is played in its place has all of it.

@@ -3,9 +3,9 @@
 /**
  * hls.js's `pLoader`: its own, but the answer's address is told without the directives of a blocking reload.
  * p2p-media-loader knows a playlist by that address, and would share nothing. `made(config)` hears of each loader.
- * `looked` (looked.js) has what need not be asked for.
+ * `playlists` (playlist-prefetch.js) has what need not be asked for.
  */
-export function playlistLoader({ Base, made, looked }) {
+export function playlistLoader({ Base, made, playlists }) {
   return class extends Base {
     #known = null;
 
@@ -15,7 +15,7 @@ export function playlistLoader({ Base, made, looked }) {
     }
 
     load(context, config, callbacks) {
-      this.#known = looked.take(context.url);
+      this.#known = playlists.take(context.url);
       if (this.#known) {
         this.context = context;
         this.#tell(this.#known, callbacks);

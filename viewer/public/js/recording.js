@@ -2,12 +2,12 @@
 import { backoff } from "./backoff.js";
 import { patienceAfter } from "./live.js";
 import { offerDownload } from "./ui/download.js";
-import { recordingOf, wantedBy } from "./recordings.js";
+import { recordingOf, requestedBy } from "./recordings.js";
 
 /** The recording that the service has written into the page, or that the query names; null where there is none. */
 export async function findRecording({ recording, recordings, search, base, get = fetch }) {
   if (recording !== null) return recordingOf(recording, base);
-  const wanted = wantedBy(search);
+  const wanted = requestedBy(search);
   if (wanted === null || recordings === null) return null;
   for (let looks = 0; ; looks += 1) {
     try {

@@ -54,7 +54,7 @@ export async function readPage(url, get = fetch) {
 }
 
 /** What somebody wants to watch, by the page's query where no service has written it: {file, id} or null. */
-export function wantedBy(search) {
+export function requestedBy(search) {
   const query = new URLSearchParams(search);
   for (const [name, file] of [["watch", (id) => `${id}/recording.json`], ["c", (id) => `../clips/${id}/clip.json`]]) {
     const id = query.get(name);

@@ -5,7 +5,7 @@ import { addressOf, share } from "./share.js";
 import { createSeeking } from "./seeking.js";
 import { nextOf } from "./quality.js";
 import { startPlaying } from "./session.js";
-import { titleOf } from "./words.js";
+import { titleOf } from "./player-phase.js";
 
 /** `playback` reaches the player that is on; `choices` keeps what should hold for the next visit, `visit` for this one. */
 export function createRequests({ document, video, root, store, playback, pace, choices, visit, startOver }) {

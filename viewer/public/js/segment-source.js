@@ -1,5 +1,5 @@
 // Where one player's segments come from: from the bucket and, where viewers share, from peers.
-import { createDelivery } from "./delivery.js";
+import { createLoaders } from "./loaders.js";
 import { Hls } from "./engine.js";
 import { createPeers } from "./p2p.js";
 import { variantIn } from "./playlist.js";
@@ -9,7 +9,7 @@ import { hostOf } from "./stats.js";
  * `Engine` is the library of p2p.js, null where this player is not to share; `swarm` its {trackerUrl, iceServers,
  * enabled, gives}. `counts` is false for what does not come from the bucket.
  */
-export function createSegmentSource({ Engine, swarm, catalog, prefetch, looked, timings, ledger, sharing, counts }) {
+export function createSegmentSource({ Engine, swarm, catalog, prefetch, playlists, timings, ledger, sharing, counts }) {
   const bucket = (url, count) => ledger.add(counts ? "bucket" : null, count, hostOf(url));
   const peers =
     Engine &&
@@ -30,11 +30,11 @@ export function createSegmentSource({ Engine, swarm, catalog, prefetch, looked, 
         trackerLost: sharing.trackerLost,
       },
     });
-  const delivery = createDelivery({
+  const loaders = createLoaders({
     Base: Hls.DefaultConfig.loader,
     catalog,
     prefetch,
-    looked,
+    playlists,
     peers,
     arrived({ url, sn, baseurl }, count) {
       if (Number.isInteger(sn)) timings.fetched(url, sn, variantIn(baseurl));
@@ -42,14 +42,14 @@ export function createSegmentSource({ Engine, swarm, catalog, prefetch, looked, 
     },
   });
   return Object.freeze({
-    config: delivery.config,
-    bind: delivery.bind,
+    config: loaders.config,
+    bind: loaders.bind,
     isShared: () => Boolean(peers?.loader()),
     share: (sharing) => peers?.share(sharing),
     /** The server tells of a segment. */
     news(segment) {
       peers?.follow(catalog.run());
-      delivery.news(segment);
+      loaders.news(segment);
     },
     close() {
       prefetch.clear();

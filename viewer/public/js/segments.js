@@ -4,7 +4,7 @@ import { judgePlaylist, variantWith } from "./playlist.js";
 
 const TRIES = 6;
 const AT_ONCE = 6; // as many as a browser opens connections to one host
-const PASSING = new Set([408, 425, 429]); // as all from 500 on
+const TRANSIENT = new Set([408, 425, 429]); // as all from 500 on
 
 /** `url` and its bytes from `begin` to `end` (both included), or all where these are undefined. */
 const place = (url, range, ends) => {
@@ -59,7 +59,7 @@ export async function bytesOf({ url, begin, end }, { signal, get = fetch, sleep 
         const bytes = new Uint8Array(await answer.arrayBuffer());
         return begin === undefined || answer.status === 206 ? bytes : bytes.subarray(begin, end + 1);
       }
-      if (answer.status < 500 && !PASSING.has(answer.status)) tries = TRIES;
+      if (answer.status < 500 && !TRANSIENT.has(answer.status)) tries = TRIES;
       throw new Error(`status ${answer.status}`);
     } catch (error) {
       if (signal.aborted || tries >= TRIES) throw error;

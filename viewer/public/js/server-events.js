@@ -3,7 +3,7 @@ import { createCatalog } from "./catalog.js";
 import { createChannel } from "./channel.js";
 import { createClock } from "./clock.js";
 import { LOW_DELAY, SHARING } from "./modes.js";
-import { createOutlook } from "./outlook.js";
+import { createStreamForecast } from "./stream-forecast.js";
 import { isCapable, loadLibrary } from "./p2p.js";
 import { variantIn } from "./playlist.js";
 import { createPreconnect, createPrefetch } from "./prefetch.js";
@@ -13,15 +13,15 @@ import { hostOf } from "./stats.js";
 import { createTimings } from "./timings.js";
 
 /**
- * With a `native` player the page cannot share. `playback` hears of segments and of what is decided. `looked` has the
- * playlists that were looked at.
+ * With a `native` player the page cannot share. `playback` hears of segments and of what is decided. `playlists` has the
+ * playlists that were fetched before the player began.
  */
-export function createServerEvents({ config, store, ledger, alarm, playback, looked, native, document }) {
+export function createServerEvents({ config, store, ledger, alarm, playback, playlists, native, document }) {
   const { trackerUrl, iceServers } = config;
   const clock = createClock();
   const catalog = createCatalog();
   const timings = createTimings({ store, clock });
-  const outlook = createOutlook();
+  const forecast = createStreamForecast();
   const prefetch = createPrefetch({
     fetched(url, count) {
       timings.fetched(url);
@@ -58,7 +58,7 @@ export function createServerEvents({ config, store, ledger, alarm, playback, loo
     store,
     clock,
     catalog,
-    outlook,
+    forecast,
     sharing,
     alarm,
     playback,
@@ -82,9 +82,9 @@ export function createServerEvents({ config, store, ledger, alarm, playback, loo
     /** When it told something last, of performance.now(). */
     heardAt: channel.heardAt,
     wake: channel.wake,
-    goesOn: outlook.goesOn,
+    goesOn: forecast.goesOn,
     /** How long its segments are, in seconds, null when it has not told. */
-    duration: () => catalog.duration() ?? looked.duration(),
+    duration: () => catalog.duration() ?? playlists.duration(),
     /** By how many ms the times of this segment are ahead of the server's clock. */
     encoderOffset: catalog.encoderOffset,
     /** There is a playlist, as hls.js has it. */
@@ -105,7 +105,7 @@ export function createServerEvents({ config, store, ledger, alarm, playback, loo
         swarm: { trackerUrl, iceServers, enabled: p2p.enabled, gives: p2p.gives },
         catalog,
         prefetch,
-        looked,
+        playlists,
         timings,
         ledger,
         sharing,

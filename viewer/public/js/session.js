@@ -1,6 +1,6 @@
 // One player from its start to its end: watches it, keeps the state up to date, says how it ended.
 import { createPlace } from "./place.js";
-import { bufferAhead, vitals } from "./vitals.js";
+import { bufferAhead, playerHealth } from "./player-health.js";
 import { createWatch, isFresh } from "./watch.js";
 
 const TICK = 500;
@@ -91,7 +91,7 @@ export function runSession({ video, url, store, pace, ledger, playback, makePlay
       const latency = tenths(facts.latency);
       ledger.flush();
       store.set({
-        ...vitals(video, store.get().frames),
+        ...playerHealth(video, store.get().frames),
         status: ready ? "live" : (statusAfter(verdict, status, started) ?? status),
         latency,
         delay: tenths(facts.delay),

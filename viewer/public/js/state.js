@@ -22,7 +22,7 @@ export const initialState = Object.freeze({
   date: null, // clock time of what is on screen, ms since the epoch
   gone: false, // the window has left what is paused
   missed: null, // what an outage took, and can be watched: {seconds, date}
-  phase: "connecting", // what is shown of all this, in one word of words.js; phase.js keeps it
+  phase: "connecting", // what is shown of all this, in one word of player-phase.js; phase.js keeps it
   over: false, // what is played has an end: nothing will be added to it
   ended: false, // the stream that was played here is over
   channel: null, // the server's word: null | offline | starting | live | ended

@@ -1,8 +1,8 @@
 // The statistics: figures, two moving plots, the way of the last segments, and the money.
-import { createFigures } from "./ui/figures.js";
+import { createStatistics } from "./ui/statistics.js";
 import { createMoney } from "./ui/money.js";
 import { createPlot, keyOf } from "./ui/plot.js";
-import { createStages } from "./ui/stages.js";
+import { createStages } from "./ui/segment-stages.js";
 import { formatNumber, say } from "./intl.js";
 import { formatBytes } from "./stats.js";
 
@@ -23,7 +23,7 @@ export async function createStatsPanel({ document, at, store, meter, history }) 
   const { locale } = texts;
   const named = (series) => series.map((line) => ({ ...line, name: texts[line.text] ?? line.name }));
   const [flows, delays] = [named(flow), named(delay)];
-  const figures = createFigures(document, at("figures"), texts);
+  const figures = createStatistics(document, at("figures"), texts);
   const stages = createStages(document, at("stages"), texts);
   const money = createMoney(document, at("money"), at("money-note"), texts);
   const plots = [

@@ -1,6 +1,6 @@
 // The way of each segment, from the server's folder to the screen, in times of the server's clock.
 
-const SHOWN = 12;
+const MOST = 12;
 const KNOWN = 60;
 const LATEST = 3; // segments of a playlist that may be new
 
@@ -22,7 +22,7 @@ export function createTimings({ store, clock }) {
     for (const [name, value] of Object.entries(what)) timing[name] ??= value;
     if (timing.fetched === null) return;
     const fetched = [...rows.values()].filter((each) => each.fetched !== null);
-    const newest = fetched.sort((a, b) => a.fetched - b.fetched).slice(-SHOWN);
+    const newest = fetched.sort((a, b) => a.fetched - b.fetched).slice(-MOST);
     store.set({ stages: Object.freeze(newest.map(({ url: _, ...stages }) => Object.freeze(stages))) });
   }
 

@@ -10,12 +10,12 @@ import { createRemind } from "./ui/remind.js";
 import { watchPresence } from "./ui/presence.js";
 import { createSeek } from "./ui/seek.js";
 import { createSharing } from "./ui/sharing.js";
-import { createShelf } from "./ui/shelf.js";
+import { createOtherRecordings } from "./ui/other-recordings.js";
 import { createStatus } from "./ui/status.js";
 import { createTouch } from "./ui/touch.js";
 import { translate } from "./texts.js";
 
-const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createEvent, createRemind, createElsewhere, createRecorded, createShelf, createTouch, createClip, createHelp];
+const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createEvent, createRemind, createElsewhere, createRecorded, createOtherRecordings, createTouch, createClip, createHelp];
 
 /** `can` = abilities() of controls.js; `meter` and `history` are for the statistics. */
 export function createUi({ document, store, requests, can, meter, history }) {

@@ -1,6 +1,6 @@
 // What the playlists of hls.js say about the window, in media time and seconds.
 import { anchorsOf } from "./timeline.js";
-import { bufferAhead } from "./vitals.js";
+import { bufferAhead } from "./player-health.js";
 
 const FRAME = 1 / 30; // where the playlist does not tell
 const SLACK = 0.3; // seconds by which what is buffered may end before its segment does
@@ -26,7 +26,7 @@ export function createWindow(hls, video) {
       const whole = type !== null; // EXT-X-PLAYLIST-TYPE: nothing leaves it
       const sync = whole && !live ? edge : hls.liveSyncPosition;
       const left = edge - video.currentTime;
-      return { start, sync, anchors, latency: left + age, whole, left, ...following(details, video) };
+      return { start, sync, anchors, latency: left + age, whole, left, ...fragmentsAfter(details, video) };
     },
     /** How long a picture is shown. */
     frame: () => {
@@ -37,7 +37,7 @@ export function createWindow(hls, video) {
 }
 
 /** {lost, exhausted, longest} of what follows the buffer. */
-function following({ fragments = [] }, video) {
+function fragmentsAfter({ fragments = [] }, video) {
   const filled = video.currentTime + (bufferAhead(video) ?? 0);
   const first = fragments.findIndex(({ start, duration }) => start + duration > filled + SLACK);
   const longest = Math.max(0, ...fragments.map(({ duration }) => duration));

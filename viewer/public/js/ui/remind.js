@@ -1,8 +1,8 @@
 // The reminder of the start: its date for a calendar, and where the guest allows it a notification as the stream begins.
 import { addressOf, calendarOf } from "../share.js";
-import { titleOf } from "../words.js";
+import { titleOf } from "../player-phase.js";
 
-const KEPT = 3000; // ms in which a browser has taken the file
+const REVOKE_AFTER = 3000; // ms in which a browser has taken the file
 
 /** Browsers of phones show none of a page that is open, but of a service worker, and iPhones have none at all. */
 const notifications = ({ Notification, navigator }) => (/Android/.test(navigator.userAgent) ? undefined : Notification);
@@ -19,7 +19,7 @@ export function createRemind({ document, at, notify = notifications(document.def
     link.href = URL.createObjectURL(new Blob([date], { type: "text/calendar" }));
     link.download = `${texts.liveTitle}.ics`;
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), KEPT);
+    setTimeout(() => URL.revokeObjectURL(link.href), REVOKE_AFTER);
   }
 
   function say() {

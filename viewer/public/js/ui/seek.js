@@ -1,14 +1,14 @@
 // The bar over the whole window: its right end is live, or of a recording its end.
 import { formatList, say } from "../intl.js";
 import { chaptersOf, dateAt, formatClock, saySpan } from "../timeline.js";
-import { createPreview } from "./preview.js";
+import { createSeekThumbnail } from "./seek-thumbnail.js";
 
 const LEAST = 5; // seconds of window that make a bar worth its place
 const MOVED = 2; // seconds: a step by somebody's wish, and not the picture going on
 
 export function createSeek({ document, at, requests }) {
   const bar = at("seek");
-  const preview = createPreview({ canvas: at("seek-picture") });
+  const thumbnail = createSeekThumbnail({ canvas: at("seek-picture") });
   let state = null;
   let held = false; // by a finger or a mouse: the bar must not move under it
   let last = null; // the place it stood at last
@@ -38,23 +38,23 @@ export function createSeek({ document, at, requests }) {
   }
   bar.addEventListener("pointerdown", () => (held = true));
   for (const name of ["pointerup", "pointercancel", "blur"]) bar.addEventListener(name, () => (held = false));
-  for (const name of ["pointerleave", "pointercancel", "blur"]) bar.addEventListener(name, preview.hide);
-  bar.addEventListener("pointerup", ({ pointerType }) => pointerType !== "mouse" && preview.hide());
+  for (const name of ["pointerleave", "pointercancel", "blur"]) bar.addEventListener(name, thumbnail.hide);
+  bar.addEventListener("pointerup", ({ pointerType }) => pointerType !== "mouse" && thumbnail.hide());
   bar.addEventListener("pointermove", ({ offsetX }) => {
     const share = Math.min(1, Math.max(0, offsetX / bar.clientWidth));
     const position = Number(bar.min) + share * (bar.max - bar.min);
     if (held || shown === null) return;
     hint(position);
-    preview.show(state, position);
+    thumbnail.show(state, position);
   });
   bar.addEventListener("input", () => {
     put("--filled", shareOf(bar.valueAsNumber));
     hint(bar.valueAsNumber);
-    if (held) preview.show(state, bar.valueAsNumber); // a key goes there at once
+    if (held) thumbnail.show(state, bar.valueAsNumber); // a key goes there at once
   });
   bar.addEventListener("change", () => {
     requests.seekTo(bar.valueAsNumber);
-    if (!bar.matches(":hover")) preview.hide(); // it was let go of elsewhere
+    if (!bar.matches(":hover")) thumbnail.hide(); // it was let go of elsewhere
   });
 
   return function draw(now, changed) {

@@ -2,7 +2,7 @@
 import { say } from "../intl.js";
 import { applyTheme } from "../theme.js";
 import { saySpan } from "../timeline.js";
-import { phaseOf, titleOf } from "../words.js";
+import { phaseOf, titleOf } from "../player-phase.js";
 
 /** A card covers the picture where there is none, or where it stands still. */
 const WITHOUT_CARD = new Set(["live", "behind", "rest", "recorded"]);
@@ -37,7 +37,7 @@ export function createStatus({ document, at, requests }) {
       document.title = phase === "live" ? `● ${title}` : title;
     }
     if (changed("poster") && poster !== null) at("poster").src = poster;
-    if (moved) showWords(document, at, state);
+    if (moved) showTexts(document, at, state);
     // What is shown may last a little longer than what it tells of: the picture is not covered meanwhile.
     const both = (phases) => phases.has(phase) && phases.has(phaseOf(state));
     at("card").hidden = WITHOUT_CARD.has(phase) || WITHOUT_CARD.has(phaseOf(state));
@@ -54,7 +54,7 @@ export function createStatus({ document, at, requests }) {
   };
 }
 
-function showWords(document, at, { phase, texts, undecodable }) {
+function showTexts(document, at, { phase, texts, undecodable }) {
   const card = !WITHOUT_CARD.has(phase);
   const [title, text] = [`${phase}Title`, `${phase}Text`].map((name) => (texts[name] ? say(texts, name, { codecs: undecodable }) : ""));
   document.body.dataset.status = phase;

@@ -1,6 +1,6 @@
 // What a finger needs: large controls in the middle of the picture, and a sign of each double tap.
 
-const SHOWN = 600; // ms
+const DURATION = 600; // ms
 
 export function createTouch({ at, requests }) {
   let timer = 0;
@@ -18,6 +18,6 @@ export function createTouch({ at, requests }) {
     at("leapt").dataset.way = leapt.seconds < 0 ? "back" : "on";
     at("leapt").hidden = false;
     clearTimeout(timer);
-    timer = setTimeout(() => (at("leapt").hidden = true), SHOWN);
+    timer = setTimeout(() => (at("leapt").hidden = true), DURATION);
   };
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { initialState } from "../public/js/state.js";
 import { defaultTexts } from "../public/js/texts.js";
-import { phaseOf } from "../public/js/words.js";
+import { phaseOf } from "../public/js/player-phase.js";
 
 const playing = { ...initialState, paused: false, channel: "live" };
 const cases = [

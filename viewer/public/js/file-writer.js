@@ -2,7 +2,7 @@
 // Blob, which the browser saves as a whole.
 
 const MOST = 1e9; // bytes of a Blob
-const KEPT = 60000; // ms for the browser to begin with a Blob
+const REVOKE_AFTER = 60000; // ms for the browser to begin with a Blob
 
 /**
  * {anywhere: whether bytes may be written at any position, write({position, data}), close(), abort(): leaves nothing}.
@@ -12,14 +12,14 @@ export async function openFile({ name, type, extension, window }) {
   if (window.showSaveFilePicker === undefined) return intoBlob({ name: name + extension, type, window });
   try {
     const types = [{ accept: { [type]: [extension] } }];
-    return await ontoDisk(await window.showSaveFilePicker({ suggestedName: name + extension, types }));
+    return await openOnDisk(await window.showSaveFilePicker({ suggestedName: name + extension, types }));
   } catch (error) {
     if (error?.name === "AbortError") return null;
     throw error;
   }
 }
 
-async function ontoDisk(handle) {
+async function openOnDisk(handle) {
   const isNew = (await handle.getFile()).size === 0; // one that was there before stays as it was
   const file = await handle.createWritable();
   return {
@@ -46,7 +46,7 @@ function intoBlob({ name, type, window }) {
     close: async () => {
       const href = URL.createObjectURL(new Blob(parts, { type }));
       Object.assign(window.document.createElement("a"), { href, download: name }).click();
-      setTimeout(() => URL.revokeObjectURL(href), KEPT);
+      setTimeout(() => URL.revokeObjectURL(href), REVOKE_AFTER);
     },
     abort: async () => {
       parts = [];

@@ -9,7 +9,7 @@ const PAGE = 20; // that are shown at first, and more each time
 const TABS = new Set(["recordings", "clips"]);
 
 /** `find` gives an element by its id. Returns {refresh(), note(answer of data.json)}. */
-export function createDesk({ find, api, confirm, say, shown }) {
+export function createRecordingsTab({ find, api, confirm, say, currentTab }) {
   const most = { recordings: PAGE, clips: PAGE };
   const known = { recordings: [], clips: [], bin: {} };
   let newest = null; // ms since the epoch, by the clock that viewers are told
@@ -39,7 +39,7 @@ export function createDesk({ find, api, confirm, say, shown }) {
   }
 
   async function refresh() {
-    if (!api.knows() || document.hidden || !TABS.has(shown())) return;
+    if (!api.knows() || document.hidden || !TABS.has(currentTab())) return;
     try {
       const [{ recordings }, { clips }, bin] = await Promise.all(["recordings", "clips", "bin"].map((path) => api.ask("GET", path)));
       Object.assign(known, { recordings, clips, bin });

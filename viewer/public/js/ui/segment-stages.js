@@ -1,6 +1,6 @@
-// Draws what stages.js laid out: a table, a row for each segment.
+// Draws what ../segment-stages.js laid out: a table, a row for each segment.
 import { formatFixed, formatList, formatNumber, say } from "../intl.js";
-import { layOut, STAGES } from "../stages.js";
+import { layOut, STAGES } from "../segment-stages.js";
 
 const NAMES = Object.freeze({ upload: "wayUpload", tell: "wayTell", fetch: "wayFetch", wait: "wayWait" });
 

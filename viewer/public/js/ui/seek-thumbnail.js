@@ -4,9 +4,9 @@ import { dateAt } from "../timeline.js";
 /** Whether the browser decodes single pictures, and its user does not save data. */
 const isAble = () => "VideoDecoder" in window && !navigator.connection?.saveData;
 
-export function createPreview({ canvas, able = isAble, load = () => import("../frames.js") }) {
+export function createSeekThumbnail({ canvas, able = isAble, load = () => import("../seek-thumbnails.js") }) {
   let loading = null;
-  let frames = null; // of `address`
+  let thumbnails = null; // of `address`
   let address = null;
   let asked = 0;
 
@@ -20,7 +20,7 @@ export function createPreview({ canvas, able = isAble, load = () => import("../f
 
   function hide() {
     asked += 1;
-    frames?.forget();
+    thumbnails?.forget();
     draw(null);
   }
 
@@ -34,13 +34,13 @@ export function createPreview({ canvas, able = isAble, load = () => import("../f
       const mine = asked;
       loading ??= load();
       try {
-        const { createFrames } = await loading;
+        const { createSeekThumbnails } = await loading;
         if (mine !== asked) return;
         if (address !== playlist) {
-          frames?.forget(); // what is still on its way there is not to be drawn
-          [frames, address] = [createFrames({ playlist }), playlist];
+          thumbnails?.forget(); // what is still on its way there is not to be drawn
+          [thumbnails, address] = [createSeekThumbnails({ playlist }), playlist];
         }
-        frames.show(date, draw);
+        thumbnails.show(date, draw);
       } catch (error) {
         console.error(error);
         loading = null; // the next one tries again

@@ -5,7 +5,7 @@ export const STAGES = Object.freeze([
   { name: "tell", from: "uploaded", to: "told" },
   { name: "fetch", from: "told", to: "fetched" },
 ]);
-const SHOWN = 8;
+const MOST = 8;
 
 /**
  * For stages as in state.js: {rows, most, longest}. Getting a segment takes milliseconds and its wait in the buffer
@@ -16,7 +16,7 @@ const SHOWN = 8;
  * or that begins beyond the scale, is left out; clocks that disagree make it zero.
  */
 export function layOut(stages) {
-  const latest = stages.slice(-SHOWN).reverse();
+  const latest = stages.slice(-MOST).reverse();
   const timed = latest.map((stage) => ({
     stage,
     spans: STAGES.map(({ name, from, to }) => ({ name, ms: span(stage, from, to) })),

@@ -11,7 +11,7 @@ const PATIENCE = 5000; // ms for an answer
  * Pictures of what is played at this address. One is asked for at a time, and what was wanted meanwhile is passed over
  * for what is wanted last.
  */
-export function createFrames({ playlist, get = fetch, describe = describeDecoder, decode = decodeKeyFrame, now = () => performance.now(), most = MOST }) {
+export function createSeekThumbnails({ playlist, get = fetch, describe = describeDecoder, decode = decodeKeyFrame, now = () => performance.now(), most = MOST }) {
   const pictures = new Map(); // by address, the one that was shown last at the end; null for what cannot be had
   let listed = { frames: [], ended: false };
   let header = null; // {map, decoder} that was needed last; its `decoder` is null where this browser has none

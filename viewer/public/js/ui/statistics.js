@@ -7,7 +7,7 @@ function share({ dropped, total }, texts) {
   return total > 0 ? say(texts, "figureDroppedOf", { count, total }) : count;
 }
 
-const FIGURES = Object.freeze([
+const STATISTICS = Object.freeze([
   ["figureLatency", (state, { locale }) => formatLatency(behindLive(state), locale)],
   ["figureBuffer", ({ buffer }, { locale }) => formatLatency(buffer, locale)],
   ["figureStalls", ({ stalls }, { locale }) => formatNumber(locale, stalls)],
@@ -16,8 +16,8 @@ const FIGURES = Object.freeze([
   ["figureBitrate", ({ level }, { locale }) => formatLevel(level && { bitrate: level.bitrate }, locale)],
 ]);
 
-export function createFigures(document, list, texts) {
-  const cells = FIGURES.map(([name, read]) => {
+export function createStatistics(document, list, texts) {
+  const cells = STATISTICS.map(([name, read]) => {
     const [row, term, value] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
     term.textContent = texts[name];
     row.append(term, value);

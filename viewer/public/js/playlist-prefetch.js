@@ -7,7 +7,7 @@ const FRESH = 3000; // ms
  * `take(url)` gives, once, what `get` fetched a moment ago, else null: {url, answer: as fetch gave it, text, age in
  * seconds, start, first, end}.
  */
-export function createLooked({ get = (...asked) => fetch(...asked), now = () => performance.now() } = {}) {
+export function createPlaylistPrefetch({ get = (...asked) => fetch(...asked), now = () => performance.now() } = {}) {
   const found = new Map();
   let duration = null;
   return Object.freeze({

@@ -1,7 +1,7 @@
 // What the video element itself tells: how much is ahead, and whether the device keeps up.
 
 /** {buffer, frames} as in state.js; `before` is the frames of the last look, kept while nothing is different. */
-export function vitals(video, before) {
+export function playerHealth(video, before) {
   const { droppedVideoFrames: dropped = 0, totalVideoFrames: total = 0 } = video.getVideoPlaybackQuality?.() ?? {};
   const same = before.dropped === dropped && before.total === total;
   return { buffer: bufferAhead(video), frames: same ? before : Object.freeze({ dropped, total }) };

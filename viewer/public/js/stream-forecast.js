@@ -2,7 +2,7 @@
 
 const PATIENCE = 60000; // ms for what was announced
 
-export function createOutlook({ now = () => performance.now() } = {}) {
+export function createStreamForecast({ now = () => performance.now() } = {}) {
   let answer = null;
   let since = 0;
 

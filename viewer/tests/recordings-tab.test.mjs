@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createApi } from "../dashboard/js/api.js";
-import { binOf, changeText, clipBetween, dayOf, daysUntil, factsOf, isGoing, isLocal, keepWish, localTime, reversal, tomorrow } from "../dashboard/js/records.js";
+import { binOf, changeText, clipBetween, dayOf, daysUntil, metaOf, isGoing, isLocal, keepWish, localTime, reversal, tomorrow } from "../dashboard/js/records.js";
 
 const storageOf = (kept = new Map()) => ({
   getItem: (name) => kept.get(name) ?? null,
@@ -12,7 +12,7 @@ const storageOf = (kept = new Map()) => ({
 });
 const answer = (status, body) => ({ ok: status < 400, status, json: async () => (body === undefined ? Promise.reject(new Error()) : body) });
 
-function office(...answers) {
+function apiWith(...answers) {
   const storage = storageOf();
   const asked = [];
   const get = async (url, options) => {
@@ -32,7 +32,7 @@ test("a link that is of use on this machine alone is not offered", () => {
 });
 
 test("the token goes into a header, stays in this tab, and never into an address", async () => {
-  const { api, asked, storage } = office(answer(200, { clips: [] }), answer(202));
+  const { api, asked, storage } = apiWith(answer(200, { clips: [] }), answer(202));
   assert.equal(api.knows(), false);
   api.remember(" secret\n");
   assert.deepEqual(await api.ask("GET", "clips"), { clips: [] });
@@ -45,7 +45,7 @@ test("the token goes into a header, stays in this tab, and never into an address
 });
 
 test("a wrong token is forgotten, and the operator told where there is another", async () => {
-  const { api, storage } = office(answer(401, { error: "the operator's token is needed" }), new TypeError("not a header"));
+  const { api, storage } = apiWith(answer(401, { error: "the operator's token is needed" }), new TypeError("not a header"));
   for (const token of ["wrong", "\u00fcber all\u2026"]) {
     api.remember(token);
     await assert.rejects(api.ask("GET", "recordings"), /not the service's token/);
@@ -54,13 +54,13 @@ test("a wrong token is forgotten, and the operator told where there is another",
 });
 
 test("a service that is away may answer later, and a refusal stays one", async () => {
-  const { api } = office(answer(409, {}), answer(503, {}), new TypeError("away"));
+  const { api } = apiWith(answer(409, {}), answer(503, {}), new TypeError("away"));
   api.remember("secret");
   for (const again of [false, true, true]) await assert.rejects(api.ask("GET", "recordings"), { again });
 });
 
 test("each complaint is a sentence that says what is the matter", async () => {
-  const { api } = office(answer(409, { error: "its stream is still on" }), answer(404), answer(500), new TypeError("away"));
+  const { api } = apiWith(answer(409, { error: "its stream is still on" }), answer(404), answer(500), new TypeError("away"));
   api.remember("secret");
   for (const said of ["Its stream is still on.", "It is not there any more.", /answers 500; its log/, /is it running/]) {
     await assert.rejects(api.ask("PATCH", "recordings/a", { title: "x" }), { message: said });
@@ -72,12 +72,12 @@ const NOW = Date.parse("2026-11-22T12:00:00Z");
 const recording = { id: "a", started: "2026-11-22T09:12:00Z", ended: "2026-11-22T10:12:00Z", duration: 3600, size: 2.3e9, keepUntil: null };
 
 test("what is said of a recording and of a clip", () => {
-  assert.deepEqual(factsOf(recording, NOW).slice(1), ["1 h 0 min", "2.3 GB"]);
-  assert.deepEqual(factsOf({ ...recording, ended: null }, NOW).at(-1), "on now");
+  assert.deepEqual(metaOf(recording, NOW).slice(1), ["1 h 0 min", "2.3 GB"]);
+  assert.deepEqual(metaOf({ ...recording, ended: null }, NOW).at(-1), "on now");
   const over = { ...recording, keepUntil: "1970-01-01T00:00:00+00:00" };
-  assert.deepEqual([isGoing(over, NOW), isGoing(recording, NOW), factsOf(over, NOW).at(-1)], [true, false, "is being deleted"]);
+  assert.deepEqual([isGoing(over, NOW), isGoing(recording, NOW), metaOf(over, NOW).at(-1)], [true, false, "is being deleted"]);
   const clip = { begin: "2026-11-22T09:12:00Z", end: "2026-11-22T09:12:30Z", viewer: true };
-  assert.deepEqual(factsOf(clip, NOW).slice(1), ["30 s", "made by a viewer"]);
+  assert.deepEqual(metaOf(clip, NOW).slice(1), ["30 s", "made by a viewer"]);
 });
 
 test("a day of the calendar is so many days from now, and comes back as that day", () => {
@@ -126,7 +126,7 @@ test("the bin has what was deleted last first, with when it goes", () => {
     files: [{ id: "a-1.mp4", recording: "a", deleted: "2026-11-22T11:30:00Z", goes }],
   });
   assert.deepEqual(found.map(({ title }) => title), ["a", "Night"]);
-  assert.match(factsOf(found[1], NOW).join(), /^recording of 22 Nov 2026.*goes for good on 23 Nov 2026/);
+  assert.match(metaOf(found[1], NOW).join(), /^recording of 22 Nov 2026.*goes for good on 23 Nov 2026/);
 });
 
 test("a clip between two times of the operator's own clock", () => {

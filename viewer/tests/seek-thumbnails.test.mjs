@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createFrames } from "../public/js/frames.js";
+import { createSeekThumbnails } from "../public/js/seek-thumbnails.js";
 import { decoderOf, frameAt, iframesOf, keyFrameIn, pictureInFragment, readIframes } from "../public/js/iframes.js";
-import { createPreview } from "../public/js/ui/preview.js";
+import { createSeekThumbnail } from "../public/js/ui/seek-thumbnail.js";
 
 const BASE = "https://live.example/live/";
 const MAIN = `${BASE}playlist.m3u8`;
@@ -120,7 +120,7 @@ function stage({ texts = { [MAIN]: "#EXTM3U\n#EXTINF:2,\n0.ts\n", [`${BASE}ifram
     const name = asked.at(-1);
     return { name, close: () => closed.push(name) };
   };
-  const frames = createFrames({ playlist: MAIN, get, decode, now: () => time, ...(most && { most }) });
+  const frames = createSeekThumbnails({ playlist: MAIN, get, decode, now: () => time, ...(most && { most }) });
   const settle = async () => {
     for (let turns = 0; turns < 30; turns += 1) await Promise.resolve();
   };
@@ -204,7 +204,7 @@ test("fragments that the browser cannot decode are not fetched, their map once",
       return { ok: true, status: 206, text: async () => texts[url], arrayBuffer: async () => new ArrayBuffer(3) };
     };
     const decode = async (bytes, described) => void decoders.push([bytes.length, described]);
-    const frames = createFrames({ playlist: MAIN, get, describe: async ({ length }) => length === 3 && decoder, decode });
+    const frames = createSeekThumbnails({ playlist: MAIN, get, describe: async ({ length }) => length === 3 && decoder, decode });
     for (const seconds of [0, 2, 0]) {
       frames.show(at(seconds), () => {});
       for (let turns = 0; turns < 30; turns += 1) await Promise.resolve();
@@ -248,32 +248,32 @@ test("pictures are for those who point, and whose browser and connection can", a
   let able = true;
   const canvas = { getContext: () => ({ drawImage: ({ name }) => shown.push(name) }) };
   const forgotten = [];
-  const createFrames = ({ playlist }) => ({
+  const createSeekThumbnails = ({ playlist }) => ({
     show: (date, draw) => draw({ name: `${playlist} ${date}` }),
     forget: () => forgotten.push(playlist),
   });
-  const load = async () => ((loads += 1) === 1 ? Promise.reject(new Error("offline")) : { createFrames });
-  const preview = createPreview({ canvas, able: () => able, load });
+  const load = async () => ((loads += 1) === 1 ? Promise.reject(new Error("offline")) : { createSeekThumbnails });
+  const thumbnail = createSeekThumbnail({ canvas, able: () => able, load });
   const timeline = { anchors: [{ at: 0, date: 1000 }] };
   const state = { playlist: "a", timeline, slow: false, status: "live" };
   for (const other of [{ slow: true }, { status: "buffering" }, { playlist: null }, { timeline: null }, { timeline: { anchors: [] } }]) {
-    await preview.show({ ...state, ...other }, 1);
+    await thumbnail.show({ ...state, ...other }, 1);
   }
   able = false;
-  await preview.show(state, 1);
+  await thumbnail.show(state, 1);
   assert.equal(loads, 0);
   able = true;
   const complain = console.error;
   console.error = () => {};
-  await preview.show(state, 1);
+  await thumbnail.show(state, 1);
   console.error = complain;
-  await preview.show(state, 2);
+  await thumbnail.show(state, 2);
   assert.deepEqual([shown, canvas.hidden, loads], [["a 3000"], false, 2]);
-  const late = preview.show({ ...state, playlist: "b" }, 3);
-  preview.hide();
+  const late = thumbnail.show({ ...state, playlist: "b" }, 3);
+  thumbnail.hide();
   await late;
   assert.deepEqual([shown.length, canvas.hidden], [1, true]);
-  await preview.show({ ...state, playlist: "b" }, 3);
+  await thumbnail.show({ ...state, playlist: "b" }, 3);
   assert.equal(shown.at(-1), "b 4000");
   assert.deepEqual(forgotten, ["a", "a"]); // when nobody looked, and when another one was played
 });

@@ -8,7 +8,7 @@ const AHEAD = 2; // segments that may be fetched before hls.js asks for them
  * `Base` is hls.js's own loader, `peers` that of p2p.js or null. `arrived(frag, bytes)` hears of each, with
  * bytes = null where others have counted them.
  */
-export function createDelivery({ Base, catalog, prefetch, looked, peers, arrived }) {
+export function createLoaders({ Base, catalog, prefetch, playlists, peers, arrived }) {
   let hls = null;
   let asked = null; // the number that hls.js wanted last
   let asking = false; // whether that is on its way
@@ -31,7 +31,7 @@ export function createDelivery({ Base, catalog, prefetch, looked, peers, arrived
           arrived(...what);
         },
       }),
-      pLoader: playlistLoader({ Base, looked, made: (config) => peers?.listen(config) }),
+      pLoader: playlistLoader({ Base, playlists, made: (config) => peers?.listen(config) }),
     },
     bind(made) {
       hls = made;

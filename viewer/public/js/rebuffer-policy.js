@@ -11,7 +11,7 @@ const UNEVEN = 2; // stalls within that time
  * goes: waiting takes some of it each time. Waiting for what does not come would help nobody: where what follows is
  * `lost` the buffer cannot grow, and the stall was none of the connection's.
  */
-export function createReserve() {
+export function createRebufferPolicy() {
   let stalls = []; // when, of late
   let short = false;
   const ofLate = (now) => stalls.filter((at) => now - at < MEMORY);

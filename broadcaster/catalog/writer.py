@@ -54,12 +54,12 @@ class Transaction:
         self.statements, self.sync = statements, sync
         self._is_tried = False
         self._loop = loop
-        self._done = loop.create_future() if loop else None
+        self._done = asyncio.Event() if loop else None
         self._error: BaseException | None = None
 
     def __await__(self) -> Generator[Any, None, None]:
         if self._done:
-            yield from asyncio.shield(self._done).__await__()
+            yield from self._done.wait().__await__()
         self.check()
 
     def check(self) -> None:
@@ -79,8 +79,8 @@ class Transaction:
 
     def _finish(self, error: BaseException | None) -> None:
         self._error = error
-        if self._done and not self._done.done():
-            self._done.set_result(None)
+        if self._done:
+            self._done.set()
 
 
 class TransactionWriter:

@@ -47,6 +47,7 @@ class Spool:
         self.size = 0
         self._sizes: dict[Path, int] = {}
         self._released: dict[Path, tuple[int, int]] = {}  # transactions that must be durable; bytes
+        self._released_size = 0  # bytes
         self._thread = OwnThread("spool")
         self._measuring = Future[None]()
         self._measuring.set_result(None)
@@ -90,7 +91,7 @@ class Spool:
         later writes of a writer that had not finished; a copy is of the file as it was noticed.
         """
         path = self._folder / key
-        self._released.pop(path, None)
+        self._forget_release(path)
         self.size -= self._sizes.pop(path, 0)
         try:
             size = await self._thread.call(_add, file, path, copy=copy)
@@ -113,19 +114,23 @@ class Spool:
         """Discard a file once the ``queued`` transactions of the catalog are durable."""
         size = self._sizes.pop(path, 0)
         self.size -= size
+        self._forget_release(path)
         self._released[path] = queued, size
+        self._released_size += size
         self._make_room()
 
     def release_durable(self, durable: float) -> None:
         """Discard released files: so many transactions of the catalog are durable."""
         for path in [path for path, (queued, _) in self._released.items() if queued <= durable]:
-            del self._released[path]
+            self._forget_release(path)
             self.discard(path)
+
+    def _forget_release(self, path: Path) -> None:
+        self._released_size -= self._released.pop(path, (0, 0))[1]
 
     def _make_room(self) -> None:
         """Released files count toward the limit, and give way when the disk is nearly full."""
-        released = sum(size for _, size in self._released.values())
-        if self.free < LITTLE_SPACE or self.size + released > self.limit:
+        if self.free < LITTLE_SPACE or self.size + self._released_size > self.limit:
             self.release_durable(math.inf)
 
     def _note(self, path: Path, size: int) -> None:

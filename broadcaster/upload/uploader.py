@@ -279,6 +279,28 @@ class SegmentUpload:
     abandoned: str | None = None  # why it was cancelled
 
 
+class _SpooledFile:
+    """A file of the spool, which is read in a thread. The source's is read only as it was noticed."""
+
+    def __init__(self, thread: OwnThread, path: Path) -> None:
+        self._thread = thread
+        self._path = path
+        self._read: tuple[int, int, int] | None = None  # the version that was read last
+
+    async def read(self) -> bytes:
+        """The bytes; raises OSError."""
+        self._read, body = await self._thread.call(_read, self._path)
+        return body
+
+    async def size(self) -> int:
+        """In bytes; raises OSError."""
+        return (await self._thread.call(os.stat, self._path)).st_size
+
+    async def has_changed(self) -> bool:
+        """Whether the file is another than was read, if it was read; raises OSError."""
+        return self._read is not None and self._read != _version(await self._thread.call(os.stat, self._path))
+
+
 @dataclass(slots=True)
 class _Maps:
     """The EXT-X-MAPs of a variant."""
@@ -369,7 +391,7 @@ class SegmentUploader:
 
     async def _put_map(self, segment: Segment, key: str, file: SourceFile) -> dict[int, int]:
         path, flags = self._spool.find(key), dict[int, int]()
-        read = await self._reader_of(file, path)
+        read = await self._reader_of(file, _SpooledFile(self._spool_reads, path) if path else None)
         if read:
             flags = mp4.default_flags(await read())
             await self._uploader.put(segment, key, read, look_first=True)
@@ -383,20 +405,20 @@ class SegmentUploader:
         segment, path = upload.segment, upload.path
         if copied := await self._uploader.copy(segment, file):
             return copied
+        spooled = _SpooledFile(self._spool_reads, path) if path else None
         read: Read | None = None
-        if path and not upload.recovered:
-            read = partial(self._spool_reads.call, _read, path)
+        if spooled and not upload.recovered:
+            read = spooled.read
         else:
-            read = await self._reader_of(file, path)
+            read = await self._reader_of(file, spooled)
         if read is None:  # an earlier process may have stored it and discarded the file, but not listed it
             if await self._uploader.has(segment, segment.key, file.size):
                 return replace(segment, size=file.size, uploaded=segment.noticed)
             raise FileNotFoundError(errno.ENOENT, "the file is gone or replaced")
         look_first, since = upload.recovered, time.monotonic()
         while True:
-            before = await self._version(path)
             stored = await self._uploader.put(segment, segment.key, read, look_first=look_first, flags=flags)
-            if await self._version(path) == before:
+            if not spooled or not await spooled.has_changed():
                 return stored
             if time.monotonic() - since > OWN_FAULT_AFTER:
                 raise FileNotFoundError(errno.ENOENT, "it goes on changing")
@@ -404,16 +426,12 @@ class SegmentUploader:
             logger.warning("%s changed while it was uploaded; it is uploaded again", segment.key)
             look_first = False
 
-    async def _reader_of(self, file: SourceFile, path: Path | None) -> Read | None:
+    async def _reader_of(self, file: SourceFile, spooled: _SpooledFile | None) -> Read | None:
         """Reads the spooled file, unless a power cut truncated it; else the source's; None without both."""
-        if path and (await self._spool_reads.call(_version, path))[1] == file.size:
-            return partial(self._spool_reads.call, _read, path)
+        if spooled and await spooled.size() == file.size:
+            return spooled.read
         there = await self._source_reads.call(_is_there, file)
         return partial(self._source_reads.call, file.read) if there else None
-
-    async def _version(self, path: Path | None) -> tuple[int, int, int] | None:
-        # The source's file is read only in the version that was noticed.
-        return await self._spool_reads.call(_version, path) if path else None
 
 
 def _iframe_of(key: str, body: bytes, flags: Mapping[int, int]) -> ByteRange | None:
@@ -433,14 +451,13 @@ def _is_there(file: SourceFile) -> bool:
     return True
 
 
-def _version(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
+def _version(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[tuple[int, int, int], bytes]:
     with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > LARGEST:
+        status = os.fstat(file.fileno())
+        if status.st_size > LARGEST:
             raise FileNotFoundError(errno.ENOENT, f"it has grown past {LARGEST} bytes")
-        return read_all(file.fileno(), size)
+        return _version(status), read_all(file.fileno(), status.st_size)

@@ -28,7 +28,10 @@ LOG_INTERVAL = 60.0  # seconds between lines about a fault that goes on
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The error of the latest attempt, and since when attempts fail; ``permanent`` needs an operator."""
+    """The error of the latest attempt with a remedy, and since when attempts fail.
+
+    A ``permanent`` fault needs an operator.
+    """
 
     problem: Problem
     permanent: bool
@@ -109,15 +112,15 @@ class Retrying:
 
     @property
     def problem(self) -> Problem | None:
-        """The current error, with what to do also where the error itself has no remedy; None without one."""
-        problem = self.fault.problem if self.fault else None
-        return problem and problem._replace(remedy=problem.remedy or USUAL)
+        """The current error, and what to do; None without an error."""
+        return self.fault.problem if self.fault else None
 
     def failed(self, error: StorageError | OSError) -> Fault:
         """Note a failed attempt; a new kind of error is logged at once, a known one once a minute."""
         permanent = isinstance(error, StorageRefused)
         known = self.fault and self.fault.permanent == permanent
         problem = error.problem if isinstance(error, StorageError) else Problem(str(error))
+        problem = problem._replace(remedy=problem.remedy or USUAL)
         self.fault = Fault(problem, permanent, self.fault.since if self.fault else self._clock())
         if self._log.allows(self._what, new=not known):
             level = logging.ERROR if permanent else logging.WARNING

@@ -35,10 +35,11 @@ MAX_BODY = 1024 * 1024  # bytes
 CHUNK = 65_536  # bytes
 DEVELOPMENT, S3_API = ".r2.dev", ".r2.cloudflarestorage.com"
 CUSTOM_DOMAIN = (
-    "connect a custom domain to the bucket (R2, Settings, Custom Domains) and name it in R2_PUBLIC_URL"
+    "connect a custom domain to the bucket (R2, Settings, Custom Domains), and name it as the public address"
+    " (R2_PUBLIC_URL)"
 )
 PRIVATE = f"{CUSTOM_DOMAIN}; Cloudflare Access or a firewall rule in front must let viewers pass"
-ELSEWHERE = "R2_PUBLIC_URL has to be the custom domain of this bucket, without R2_PREFIX and without a path"
+ELSEWHERE = "name the bucket's custom domain as the public address, without prefix or path (R2_PUBLIC_URL)"
 CORS = (
     "let the bucket's CORS policy allow GET, HEAD and the header range to the page's origin: "
     "broadcaster check --fix does so; --origin says where the page is"
@@ -139,19 +140,24 @@ def why_no_answer(error: Exception, url: str, setting: str) -> ViewerFault:
     if isinstance(error, TimeoutError):
         return ViewerFault(
             f"{where} does not answer within {TIMEOUT:.0f} s",
-            f"check {setting}, and that no firewall stands between",
+            f"check the address, and that no firewall stands between ({setting})",
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return ViewerFault(f"{where}: the name is not known", f"check {setting} and this machine's DNS")
+        return ViewerFault(
+            f"{where}: the name is not known", f"check the address and this machine's DNS ({setting})"
+        )
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return ViewerFault(
             f"{where}: its certificate is not accepted, or it does not speak TLS",
-            f"check {setting}; a new custom domain takes some minutes to get its certificate",
+            f"check the address; a new custom domain takes some minutes to get its certificate ({setting})",
         )
     if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
-        return ViewerFault(f"{where} refuses connections", f"check {setting}: nothing listens there")
+        return ViewerFault(
+            f"{where} refuses connections", f"check the address: nothing listens there ({setting})"
+        )
     return ViewerFault(
-        f"{where} cannot be reached ({type(error).__name__})", f"check {setting} and the network"
+        f"{where} cannot be reached ({type(error).__name__})",
+        f"check the address and the network ({setting})",
     )
 
 
@@ -205,7 +211,7 @@ CONFIRM = 1.0  # seconds after which a first failure is confirmed
 PATIENCE = 30.0  # seconds to wait for a segment of the next variant
 DEADLINE = 90.0  # seconds for one check
 MOST_UNKNOWN = 2**30  # bytes of an object of unknown size
-SIGNED = "check R2_ENDPOINT_URL, the rights of the key, and this machine's clock"
+SIGNED = "check the bucket's endpoint, the rights of the key, and this machine's clock (R2_ENDPOINT_URL)"
 
 
 class GuestCheck:

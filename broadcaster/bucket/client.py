@@ -88,11 +88,11 @@ CONTENT_TYPES = {
 }
 
 REFUSALS = {  # by S3 error code: the cause and the remedy
-    "InvalidAccessKeyId": ("the access key is not known", "check R2_ACCESS_KEY_ID"),
-    "SignatureDoesNotMatch": ("the secret does not fit the access key", "check R2_SECRET_ACCESS_KEY"),
-    "Unauthorized": ("the access key is not accepted", "check R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY"),
-    "AccessDenied": ("the access key may not use this bucket", "check the token's permissions and R2_BUCKET"),
-    "NoSuchBucket": ("there is no such bucket", "check R2_BUCKET"),
+    "InvalidAccessKeyId": ("the access key is not known", "check the access key (R2_ACCESS_KEY_ID)"),
+    "SignatureDoesNotMatch": ("the secret does not fit the key", "check the secret (R2_SECRET_ACCESS_KEY)"),
+    "Unauthorized": ("the access key is not accepted", "check it (R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY)"),
+    "AccessDenied": ("the key may not use this bucket", "check the key's rights, and the bucket (R2_BUCKET)"),
+    "NoSuchBucket": ("there is no such bucket", "check the bucket's name (R2_BUCKET)"),
     "RequestTimeTooSkewed": ("this machine's clock is wrong", "set it by NTP (timedatectl set-ntp true)"),
 }
 PERMANENT_STATUS = {401, 403}
@@ -528,8 +528,8 @@ def _check_etag(key: str, etag: str | None, media_type: str | None = None) -> st
     """Return the ETag; raise StorageUnavailable where the answer is not that of an S3 service."""
     if not (etag or "").strip('"') or (media_type or "").startswith("text/html"):
         raise StorageUnavailable(
-            f"PUT of {key}: HTTP 200 without an ETag: the answer is not from a bucket; check"
-            " R2_ENDPOINT_URL, and whether a proxy or a captive portal is in the way"
+            f"PUT of {key}: HTTP 200 without an ETag: the answer is not from a bucket",
+            "check the endpoint, and whether a proxy or a captive portal is in the way (R2_ENDPOINT_URL)",
         )
     return str(etag)
 
@@ -566,10 +566,10 @@ def classify_error(where: str, error: Exception, deadline: float) -> StorageErro
             cause, remedy = REFUSALS[code]
             return StorageRefused(f"{where}: {code}: {cause}", remedy)
         if status in PERMANENT_STATUS:
-            return StorageRefused(f"{where}: {code}", "check the R2_ settings")
+            return StorageRefused(f"{where}: {code}", "check the key and the bucket's name (R2_BUCKET)")
         return StorageUnavailable(f"{where}: {code} (HTTP {status})")
     if isinstance(error, ParamValidationError):
-        return StorageRefused(f"{where}: the request is not valid", "check R2_BUCKET and R2_PREFIX")
+        return StorageRefused(f"{where}: the request is not valid", "check the names (R2_BUCKET, R2_PREFIX)")
     if isinstance(error, TimeoutError):
         return StorageUnavailable(f"{where}: no answer within {deadline:.0f} s")
     cause, remedy = _why(where, error)

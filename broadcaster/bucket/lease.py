@@ -416,7 +416,7 @@ class PrefixLease:
         return Problem(
             f"another broadcaster writes under {self._prefix}/ in this bucket and leads: this one writes no"
             " playlists there and deletes nothing",
-            "stop one of them, or give it an R2_PREFIX of its own",
+            "stop one of them, or give it a prefix of its own (R2_PREFIX)",
         )
 
     def metrics(self) -> Iterator[Metric]:

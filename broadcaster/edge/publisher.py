@@ -68,7 +68,8 @@ DELTA = "+delta"  # of the name of a playlist: its delta update
 PROBE_CHARACTERS = 200  # of a text's end, by which its continuation is found
 REFUSED = {
     HTTPStatus.UNAUTHORIZED: Problem(
-        "the edge refuses the key", "set BROADCASTER_EDGE_KEY and the Worker's secret EDGE_KEY to the same"
+        "the edge refuses the key",
+        "give service and Worker the same key (BROADCASTER_EDGE_KEY, and the Worker's secret EDGE_KEY)",
     ),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Problem(
         "the view is too large for the edge",

@@ -26,7 +26,7 @@ from broadcaster.catalog import Catalog, CatalogSnapshot
 from broadcaster.catalog.records import Recording, Visibility, new_secret, unguessable
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.edge import EdgePublisher
-from broadcaster.errors import ConfigError
+from broadcaster.errors import ConfigError, Problem
 from broadcaster.events import Event, Observer, StreamEnded, StreamStarted
 from broadcaster.guest import GuestCheck, configured_page
 from broadcaster.ipc.messages import HealthReport, Pong, State, View
@@ -154,7 +154,7 @@ class Components:
         self.lag = EventLoopLag()
         self.viewer_server: ViewerProcess | None = None
         self.edge: EdgePublisher | None = None
-        self.access_fault: Callable[[], str | None] = lambda: None  # why a standby cannot let guests in
+        self.access_fault: Callable[[], Problem | None] = lambda: None  # why a standby cannot let guests in
         self.push = self._push_source(settings, memory)
         self.source: Source = self.push or FolderSource(settings.hls_dir, now, memory.source)
         limits = StreamLimits(
@@ -396,20 +396,20 @@ class Components:
         """What has to be so before the event, as it is now; links begin with the address ``page``."""
         keeper, spool, settings = self.keeper, self.spool, self._settings
         is_live = self.pipeline.view.state is State.LIVE
-        was_read = is_live and self.guest_check.was_read
+        read = is_live and self.guest_check.was_read
         connected = self.encoder.connected if self.encoder else None
-        needed = self.pipeline.uplink.needed
+        room = (spool.free, spool.limit, spool.size, self.pipeline.uplink.needed)
         fault = None if self.lease.warning else self.recorder.fault
         findings = {
             ("encoder", "Encoder connected"): encoder_finding(report, connected),
-            ("public", "First segment public"): public_finding(self.guest_check.fault, was_read=was_read),
-            ("recording", "Recording on"): recording_finding(settings.recordings, fault),
+            ("public", "First segment public"): public_finding(report, self.guest_check.fault, was_read=read),
+            ("recording", "Recording on"): recording_finding(report, settings.recordings, fault),
             ("doors", "Doors closed"): doors_finding(
                 is_private=keeper is not None,
                 are_open=keeper is None or keeper.doors.open,
                 is_live=is_live and not self.stream.is_rehearsal,
             ),
-            ("disk", "Disk for 9 h"): disk_finding(spool.free, spool.limit, spool.size, needed),
+            ("disk", "Disk for 9 h"): disk_finding(*room, is_live=is_live),
             ("clock", "Clock right"): clock_finding(self.store.clock_skew),
             ("address", "Addresses public"): address_finding(
                 page if keeper or settings.has_pages else None,

@@ -24,12 +24,14 @@ LEAST_FREE = 2 * 2**30  # bytes of the disk; the alert BroadcasterDiskFull has t
 FULL = 0.5  # of the spool; the alert BroadcasterSpoolFills has the same limit
 ON = {State.STARTING, State.LIVE}
 UNCONFIRMED = (
-    "nobody has entered the passphrase since BROADCASTER_ACCESS_SECRET or the bucket's key changed: a flood"
-    " of wrong ones would keep guests out"
+    "nobody has entered the passphrase since the secret of private events or the bucket's key changed: a"
+    " flood of wrong ones would keep guests out (BROADCASTER_ACCESS_SECRET)"
 )
 BESIDES = "; besides, "
 NOTHING = ("", "")  # is wrong, and is to be done
 REWRITE = "change the encoder's settings; broadcaster check says more"
+ROOM = "make room before the next outage"
+DRAIN = "see the bucket and the uplink, or raise the limit of the spool (BROADCASTER_SPOOL_LIMIT)"
 CONFIRM = "enter it once on the page, or set it again: broadcaster passphrase"
 
 
@@ -60,7 +62,7 @@ class HealthInputs:
     playlist_writes: Problem | None = None
     owner: Problem | None = None
     edge: Problem | None = None  # why viewers at the edge do not see what they should
-    access: str | None = None  # why the bucket does not know who may watch a private event
+    access: Problem | None = None  # why the bucket does not know who may watch a private event
     unconfirmed: bool = False  # the right passphrase is not known by its digest
     failed: Problem | None = None  # which optional parts have failed
     unreadable: ViewerFault | None = None  # why viewers cannot read a listed segment
@@ -171,8 +173,7 @@ def _failures(now: HealthInputs) -> Iterator[Finding]:
 def _delivery_failures(now: HealthInputs, delivery: ViewerProblem | None) -> Iterator[Finding]:
     if now.delay:
         cause = f"the bucket does not get the segments ({now.delay.cause}); {_safe(now)}"
-        act = now.delay.remedy or "check the provider's status, its keys, and the uplink"
-        yield Finding("bucket", "failing", cause, act, delivery)
+        yield Finding("bucket", "failing", cause, now.delay.remedy, delivery)
     if now.gaps:
         act = "look at the encoder, and the disk it writes to"
         yield Finding("encoder", "failing", f"nothing but gaps can be listed ({now.gaps})", act, delivery)
@@ -202,19 +203,22 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str, str]]:
         yield "service", f"the journal cannot be written: {now.journal}", act
     if now.free < LEAST_FREE:
         left = f"{size_text(now.free)} are left on the disk of the spool"
-        yield "service", left, "make room before the next outage"
-    if now.spool > FULL * now.spool_limit > 0:
+        yield "service", left, ROOM
+    if _is_filling(now.spool, now.spool_limit):
         share = f"{100 * now.spool / now.spool_limit:.0f} %"
         cause = f"{share} of the spool is used: when it is full, the oldest segments become gaps"
-        yield "service", cause, "see the bucket and the uplink, or raise BROADCASTER_SPOOL_LIMIT"
+        yield "service", cause, DRAIN
     if now.playlist_writes:
         why, act = now.playlist_writes
         yield "bucket", f"playlists cannot be written into the bucket: {why}", act
-    access = now.access and f"a standby does not know who may watch now: {now.access}"
+    access = now.access and (
+        f"a standby does not know who may watch now: {now.access.cause}",
+        now.access.remedy,
+    )
     others: Sequence[tuple[HealthPart, tuple[str, str]]] = (
         ("bucket", now.owner or NOTHING),
         ("viewers", now.edge or NOTHING),
-        ("bucket", (access, "see the bucket's status and its key's rights") if access else NOTHING),
+        ("bucket", access or NOTHING),
         ("service", now.failed or NOTHING),
         ("viewers", (UNCONFIRMED, CONFIRM) if now.unconfirmed else NOTHING),
         ("viewers", _page_warning(now)),
@@ -286,8 +290,17 @@ def _silent_after(now: HealthInputs) -> float:
 
 
 def _frozen(now: HealthInputs) -> float | None:
-    """How long viewers have seen a still picture; None if they do not."""
-    return now.frozen if now.state is State.LIVE and now.frozen > _silent_after(now) else None
+    """How long viewers have seen a still picture; None if they do not.
+
+    While the encoder is silent, that begins with its last segment: a fault has one beginning.
+    """
+    if now.state is not State.LIVE or now.frozen <= _silent_after(now):
+        return None
+    return max(now.frozen, now.silence) if _is_silent(now) else now.frozen
+
+
+def _is_filling(spool: int, limit: int) -> bool:
+    return spool > FULL * limit > 0
 
 
 def seconds_of_room(free: float, limit: int, used: int, rate: float) -> float | None:
@@ -320,11 +333,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckFinding:
-    """An outcome with its reason and a remedy. Never contains a key or a signature."""
+    """An outcome with its reason and a remedy. Never contains a key or a signature.
+
+    ``word`` says the reason where there is no room for more.
+    """
 
     outcome: Outcome
     message: str
     remedy: str = ""
+    word: str = ""
 
 
 def ok(message: str) -> CheckFinding:
@@ -361,29 +378,49 @@ def clock_finding(skew: float | None) -> CheckFinding:
     return ok(f"within {SKEW:.0f} s of the bucket's")
 
 
-def disk_finding(free: float, limit: int, used: int, rate: float) -> CheckFinding:
-    """The finding for the spool's disk and limit, in bytes; ``rate`` in bytes per second, 0 if unknown."""
+def disk_finding(free: float, limit: int, used: int, rate: float, *, is_live: bool = False) -> CheckFinding:
+    """The finding for the spool's disk and limit, in bytes; ``rate`` in bytes per second, 0 if unknown.
+
+    While a stream ``is_live``, it is no better and no worse than health has the disk.
+    """
+    found = _room(free, limit, used, rate)
+    if not is_live:
+        return found
+    if free < LEAST_FREE or _is_filling(used, limit):
+        return warning(found.message, ROOM if free < LEAST_FREE else DRAIN)
+    return found if found.outcome is Outcome.OK else skipped(found.message)
+
+
+def _room(free: float, limit: int, used: int, rate: float) -> CheckFinding:
     if math.isnan(free):
         return skipped("the free space of the spool's disk is not known")
     lasts = seconds_of_room(free, limit, used, rate)
     message = f"{size_text(free)} left" + ("" if lasts is None else f", for an outage of {span_text(lasts)}")
     if free < MIN_ROOM:
-        return failed(message, "make room on the disk of BROADCASTER_STATE_DIR")
+        return failed(message, "make room on the disk of the state folder (BROADCASTER_STATE_DIR)")
     if free < limit - used:
         return warning(
-            f"{message}; less than BROADCASTER_SPOOL_LIMIT, {size_text(limit)}",
-            "lower it below what is free: then the oldest segments become gaps, and the disk never fills up",
+            f"{message}; less than the limit of the spool, {size_text(limit)}",
+            "lower the limit below what is free: then the oldest segments become gaps, and the disk never"
+            " fills up (BROADCASTER_SPOOL_LIMIT)",
         )
     if lasts is not None and lasts < EVENT:
-        return warning(message, f"raise BROADCASTER_SPOOL_LIMIT, so that it lasts {span_text(EVENT)}")
+        act = f"raise the limit of the spool, so that it lasts {span_text(EVENT)} (BROADCASTER_SPOOL_LIMIT)"
+        return warning(message, act)
     return ok(message)
+
+
+def _like_its_lamp(report: HealthReport, part: HealthPart, message: str, remedy: str) -> CheckFinding:
+    """The finding for a fault, no better and no worse than ``report`` has its part."""
+    finding = {"failing": failed, "warning": warning}.get(report.parts.get(part, "ok"), skipped)
+    return finding(message, remedy)
 
 
 def encoder_finding(report: HealthReport, connected: bool | None) -> CheckFinding:  # noqa: FBT001 - three values
     """The finding for the encoder; ``connected`` is the word of Owncast or MediaMTX."""
     for fault in report.faults:
         if fault.part == "encoder":
-            return failed(fault.cause, fault.remedy)
+            return _like_its_lamp(report, *fault)
     if report.stream == State.LIVE:
         return ok("segments arrive")
     if connected:
@@ -393,8 +430,10 @@ def encoder_finding(report: HealthReport, connected: bool | None) -> CheckFindin
     return failed("nothing arrives", "start it; broadcaster check looks at what it writes")
 
 
-def public_finding(fault: ViewerFault | None, *, was_read: bool) -> CheckFinding:
+def public_finding(report: HealthReport, fault: ViewerFault | None, *, was_read: bool) -> CheckFinding:
     """The finding for a listed segment at its public URL."""
+    if fault and report.stream in ON:
+        return _like_its_lamp(report, "viewers", fault.message, fault.remedy)
     if fault:
         return failed(fault.message, fault.remedy)
     if not was_read:
@@ -406,20 +445,29 @@ def address_finding(page: str | None, media: str | None) -> CheckFinding:
     """The finding for the address of the page, with which links begin, and of the bucket; None: not used."""
     for url, act in (
         (page, "name the page's address in its config.json, as pageUrl"),
-        (media, "set R2_PUBLIC_URL to the bucket's custom domain"),
+        (media, "name the bucket's custom domain as its public address (R2_PUBLIC_URL)"),
     ):
         if url and is_local(url):
             return warning(f"{host_of(url)} works on this machine alone: nobody else can open its links", act)
     return ok(f"links begin with {host_of(page)}") if page else skipped("nothing is linked")
 
 
-def recording_finding(kept: timedelta | None, fault: Problem | None = None) -> CheckFinding:
+def recording_finding(
+    report: HealthReport, kept: timedelta | None, fault: Problem | None = None
+) -> CheckFinding:
     """The finding for recordings that are ``kept`` so long after their end, None for ever."""
-    if fault:
-        return failed(f"recordings cannot be written: {fault}", "see the bucket's fault; nothing is lost yet")
     if kept == timedelta():
-        return warning("streams are not recorded", "set BROADCASTER_RECORDINGS, and restart the service")
-    return ok(f"each stream is kept {f'for {kept.days} days' if kept else 'for ever'}")
+        act = "switch recordings on, and restart the service (BROADCASTER_RECORDINGS)"
+        outcome = Outcome.SKIPPED if report.stream in ON else Outcome.WARNING  # too late for this stream
+        return CheckFinding(outcome, "streams are not recorded", act, "off")
+    if report.parts.get("bucket") == "failing" and report.backlog:
+        behind = f"the recording is behind: {report.backlog} segments wait for the bucket"
+        return CheckFinding(Outcome.WARNING, behind, "see the bucket's fault; nothing is lost yet", "behind")
+    if fault:
+        cause = f"the list of recordings cannot be written: {fault.cause}"
+        return CheckFinding(Outcome.WARNING, cause, fault.remedy, "failing")
+    length = f"for {kept.days} days" if kept else "for ever"
+    return CheckFinding(Outcome.OK, f"each stream is kept {length}", word="on")
 
 
 def doors_finding(*, is_private: bool, are_open: bool, is_live: bool) -> CheckFinding:

@@ -33,7 +33,7 @@ from broadcaster.bucket.conditional import DEADLINE, ConditionalWriter
 from broadcaster.bucket.lease import PrefixLease
 from broadcaster.catalog import Catalog
 from broadcaster.config import Settings
-from broadcaster.errors import CatalogError, LeadLost, NotPossible, ObjectNotFound, StorageError
+from broadcaster.errors import CatalogError, LeadLost, NotPossible, ObjectNotFound, Problem, StorageError
 from broadcaster.http import listening
 from broadcaster.http.server import public_health
 from broadcaster.ipc.messages import HealthReport, Setup, State, View
@@ -53,6 +53,7 @@ logger = logging.getLogger(__name__)
 LOOK = 0.1  # seconds
 READ_EVERY, ADOPT_EVERY, TRY_EVERY = 300.0, 30.0, 2.0  # seconds
 READ_WITHIN = 5.0  # seconds
+SAME = "give both the same release and the same secret for private events (BROADCASTER_ACCESS_SECRET)"
 STANDBY = HealthReport(State.OFFLINE, 0, None, "stands by: another broadcaster leads", standby=True)
 ASK_EVERY, RESOLVE_EVERY = 1.0, 60.0  # seconds
 RESOLVE_WITHIN, AGAIN_AFTER = 5.0, 60.0  # seconds
@@ -124,7 +125,7 @@ class SharedAccess:
         if settings.access_secret is None:
             raise ValueError("there is no BROADCASTER_ACCESS_SECRET")
         secret = settings.access_secret.get_secret_value().encode()
-        self.fault: str | None = None
+        self.fault: Problem | None = None
         self._secret = hmac.digest(secret, settings.prefix.encode(), "sha256")
         self._key = access_key(settings, settings.prefix)
         self._folder = settings.state_dir
@@ -140,14 +141,15 @@ class SharedAccess:
                 body = await self._store.get(self._key, deadline=DEADLINE)
                 await asyncio.to_thread(adopt, self._folder, unseal(self._secret, body))
             except ObjectNotFound:
-                self.fault = "the leader has not written yet who may watch"
+                self.fault = Problem("the leader has not written yet who may watch")
             except StorageError as error:
                 logger.debug("who may watch is not read: %s", error)
                 return False
             except ValueError:  # its text may have names of guests
-                self.fault = "BROADCASTER_ACCESS_SECRET, or the release, is not the leader's"
+                self.fault = Problem("the leader has another secret, or another release", SAME)
             except OSError as error:
-                self.fault = f"BROADCASTER_STATE_DIR: {error.strerror}"
+                act = "look at the disk of the state folder (BROADCASTER_STATE_DIR)"
+                self.fault = Problem(f"it cannot be kept: {error.strerror}", act)
             else:
                 self.fault = None
         return True
@@ -179,7 +181,7 @@ class SharedAccess:
                 version, sealed = keeper.version, seal(self._secret, keeper.state())
                 await self._objects.put(self._key, sealed, 1)
             except StorageError as error:
-                self.fault = str(retrying.failed(error).problem)
+                self.fault = retrying.failed(error).problem
                 await retrying.pause(TRY_EVERY)
                 continue
             retrying.worked()

@@ -13,15 +13,15 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from broadcaster.aio import wait_at_most
+from broadcaster.aio import USUAL, wait_at_most
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceFile
 from broadcaster.errors import Problem
 from broadcaster.events import Observer, SegmentPublished, SourceEvent, happened
-from broadcaster.ipc.messages import View
+from broadcaster.ipc.messages import State, View
 from broadcaster.stream import Effect, EncoderStatus, EncoderWatch, Event, Instant, StreamMachine, Tick, model
 from broadcaster.upload.scheduler import UplinkMonitor
 from broadcaster.upload.spool import Spool
@@ -140,7 +140,10 @@ class Pipeline:
 
     @property
     def problem(self) -> Problem | None:
-        """Why the running stream does not reach viewers, or the fault of the folder; else None."""
+        """Why the running stream does not reach viewers, or the fault of the folder; else None.
+
+        The cause says since when, unless a stream is live: then health says for how long viewers are frozen.
+        """
         if self.stream.source.fault:
             return Problem(self.stream.source.fault)
         since = self.stream.waiting_since
@@ -148,13 +151,16 @@ class Pipeline:
             return None
         waited = time.monotonic() - since
         late = waited > max(LATE, LATE_TARGET_DURATIONS * (self.stream.target_duration or 0))
+        is_live = self.view.state is State.LIVE
+        found = self._clock() - timedelta(seconds=waited)
+        began = "" if is_live else f"since {found:%Y-%m-%dT%H:%M:%SZ}: "
         fault = self._uploader.fault
         if fault and (late or fault.permanent):
             cause, remedy = fault.problem
-            return Problem(f"since {fault.since:%Y-%m-%dT%H:%M:%SZ}: {cause}", remedy)
+            return Problem(began + cause, remedy)
         if late and (shortage := self.uplink.shortage):
             return Problem(shortage, FASTER)
-        return Problem(f"a segment has been on its way for {waited:.0f} s") if late else None
+        return Problem(f"{began}an upload takes too long", USUAL) if late else None
 
     async def open_doors(self, at: datetime) -> None:
         """Viewers see nothing of before this time any more when this returns."""

@@ -65,14 +65,19 @@ async def test_wrong_keys_and_addresses(tmp_path: Path, bucket: SeaweedBucket, s
     """A wrong key, secret, bucket or endpoint fails where it shows, and what needs it is skipped."""
     (port,) = free_ports(1)
     wrong = [
-        ({"R2_ACCESS_KEY_ID": "AKIAWRONGKEY"}, "access", "InvalidAccessKeyId", "check R2_ACCESS_KEY_ID"),
+        (
+            {"R2_ACCESS_KEY_ID": "AKIAWRONGKEY"},
+            "access",
+            "InvalidAccessKeyId",
+            "check the access key (R2_ACCESS_KEY_ID)",
+        ),
         (
             {"R2_SECRET_ACCESS_KEY": "wrong-secret-value"},
             "access",
             "SignatureDoesNotMatch",
-            "check R2_SECRET_ACCESS_KEY",
+            "check the secret (R2_SECRET_ACCESS_KEY)",
         ),
-        ({"R2_BUCKET": "no-such-bucket"}, "access", "there is no such bucket", "check R2_BUCKET"),
+        ({"R2_BUCKET": "no-such-bucket"}, "access", "there is no such bucket", "name (R2_BUCKET)"),
         (
             {"R2_ENDPOINT_URL": f"http://127.0.0.1:{port}"},
             "endpoint",
@@ -156,7 +161,7 @@ async def test_state_folder_that_cannot_be_written(tmp_path: Path, bucket: Seawe
     [
         (Fault.HANG, "endpoint", "does not answer within 3 s", "firewall"),
         (Fault.REFUSE, "endpoint", "refuses connections", "nothing listens there"),
-        (Fault.DENIED, "access", "AccessDenied", "the token's permissions"),
+        (Fault.DENIED, "access", "AccessDenied", "the key's rights"),
         (Fault.UNAVAILABLE, "access", "ServiceUnavailable (HTTP 503)", "see whether it lasts"),
         (Fault.SLOW, "uplink", "the stream makes 2.26 Mbit/s", "lower the bit rate"),
     ],

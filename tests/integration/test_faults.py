@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -66,9 +67,10 @@ async def meet(fault: Fault, proxy: FaultProxy, on: EndToEnd) -> None:
 
 
 async def check_long_fault(on: EndToEnd) -> None:
-    """Past 10 s: health says why and since when, metrics show what waits, playlists are still there."""
+    """Past 10 s: health says why and for how long, metrics show what waits, playlists are still there."""
     health = await on.service.until_health(http=503)
-    assert "the bucket does not get the segments (since 20" in str(health["reason"])
+    frozen = r"VIEWERS FROZEN for \d+ s: the bucket does not get the segments \("
+    assert re.match(frozen, str(health["reason"]))
     assert "no answer within" in str(health["reason"])
     await eventually(lambda: backlog_metric(on.service), lambda waiting: waiting >= 2 * 8)
     before = {variant: on.watcher.versions[variant][-1] for variant in ("0", "1")}

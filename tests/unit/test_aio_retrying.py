@@ -73,7 +73,7 @@ async def test_what_is_said(caplog: pytest.LogCaptureFixture) -> None:
     retrying.worked()
     retrying.failed(StorageUnavailable("busy"))
     retrying.failed(StorageUnavailable("no answer"))
-    assert retrying.fault == Fault(Problem("no answer"), permanent=False, since=START)
+    assert retrying.fault == Fault(Problem("no answer", USUAL), permanent=False, since=START)
     assert retrying.failed(StorageRefused("check the key")).permanent
     retrying.worked()
     assert retrying.fault is None

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from broadcaster.admin import Dashboard, make_operator_app
 from broadcaster.admin.history import HISTOGRAMS, ROWS, SERIES, STEP, Row
 from broadcaster.aio import USUAL
+from broadcaster.bucket.client import REFUSALS
 from broadcaster.errors import Problem
 from broadcaster.guest import ELSEWHERE, ViewerFault
 from broadcaster.ipc.messages import HealthReport, State
@@ -50,17 +51,16 @@ WELL = HealthInputs(
 )
 OFFLINE = HealthInputs(State.OFFLINE, silence=900, spool_limit=20 * 2**30, free=4e11)
 FAULT = ViewerFault("the object stored just now is not found there (404)", ELSEWHERE)
+REFUSED, CHECK = REFUSALS["AccessDenied"]
 DENIED = Problem(
-    "since 2026-11-25T20:14:07Z: PUT to https://account.r2.cloudflarestorage.com, bucket 'event':"
-    " AccessDenied: the access key may not use this bucket",
-    "check the token's permissions and R2_BUCKET",
+    f"PUT to https://account.r2.cloudflarestorage.com, bucket 'event': AccessDenied: {REFUSED}", CHECK
 )
 THIN = Problem("the uplink carries 3.1 Mbit/s, the stream needs 4.8", FASTER)
 WAITING = replace(WELL, frozen=67, waiting=62, spool=57_000_000)
 # What an operator may have to read at night.
 TROUBLES = {
     "bucket": replace(WAITING, delay=DENIED),
-    "encoder": replace(WELL, silence=34.4, frozen=38, waiting=0, spool=0),
+    "encoder": replace(WELL, silence=34.4, frozen=34.1, waiting=0, spool=0),
     "uplink": replace(WAITING, delay=THIN),
     "address": replace(WELL, unreadable=FAULT, playing_pages=0, failing_pages=412),
     "disk": replace(
@@ -107,10 +107,12 @@ class EventNight:
         fault = FAULT if now.unreadable else None
         findings = {
             ("encoder", "Encoder connected"): encoder_finding(report, None),
-            ("public", "First segment public"): public_finding(fault, was_read=is_on),
-            ("recording", "Recording on"): recording_finding(timedelta(days=30), now.playlist_writes),
+            ("public", "First segment public"): public_finding(report, fault, was_read=is_on),
+            ("recording", "Recording on"): recording_finding(report, timedelta(days=30), now.playlist_writes),
             ("doors", "Doors closed"): doors_finding(is_private=True, are_open=is_on, is_live=is_on),
-            ("disk", "Disk for 9 h"): disk_finding(now.free, now.spool_limit, now.spool, now.rate),
+            ("disk", "Disk for 9 h"): disk_finding(
+                now.free, now.spool_limit, now.spool, now.rate, is_live=is_on
+            ),
             ("clock", "Clock right"): clock_finding(0.2),
             ("address", "Addresses public"): address_finding(
                 page or "https://event.example", "https://media.example"
@@ -134,8 +136,14 @@ class EventNight:
             "epoch": 7,
             "newest": 1000 * time.time(),
             "table": [
-                {"quality": name, "bitrate": rate, "age": 1.4, "waiting": 1, "gaps": 0}
-                for name, rate in zip(QUALITIES, (3e6, 1.3e6, 5e5), strict=True)
+                {
+                    "quality": name,
+                    "bitrate": rate,
+                    "age": report.frozen or now.silence,
+                    "waiting": (now.waiting + index) // len(QUALITIES),
+                    "gaps": 0,
+                }
+                for index, (name, rate) in enumerate(zip(QUALITIES, (3e6, 1.3e6, 5e5), strict=True))
             ],
         }
 
@@ -147,7 +155,11 @@ class EventNight:
 
     def _row(self, index: int, at: float) -> Row:
         now, is_recent = self.inputs, index > ROWS - 12
-        is_failing = is_recent and evaluate_health(now).reason is not None
+        found = evaluate_health(now)
+        frozen = max(0.0, (found.frozen or 0.0) - STEP * (ROWS - 1 - index))
+        frozen = frozen if frozen > STEP else 0.0  # before that it is not noticed
+        is_failing = found.reason is not None and (frozen > 0 if found.frozen else is_recent)
+        is_reported = not frozen and not (is_recent and now.failing_pages)
         row: Row = dict.fromkeys((series for series, _, _ in SERIES), 0.0)
         row |= {f"{series}{share}": None for series in HISTOGRAMS for share in (50, 95)}
         viewers = 412 * (1 - math.exp(-index / 200)) + 6 * math.sin(index / 7)
@@ -164,12 +176,13 @@ class EventNight:
                 "time": at,
                 "viewers": 412.0 if index == ROWS - 1 else round(viewers),
                 "failing": float(is_failing),
+                "frozen": frozen,
                 "backlog": float(
                     now.waiting * (index - ROWS + 12) // 11 if is_recent and now.waiting > 1 else 1
                 ),
                 "spoolBytes": float(now.spool),
-                "latency50": 6.2 + 0.4 * math.sin(index / 9),
-                "latency95": 9.5 + 0.8 * math.sin(index / 5),
+                "latency50": 6.2 + 0.4 * math.sin(index / 9) if is_reported else None,
+                "latency95": 9.5 + 0.8 * math.sin(index / 5) if is_reported else None,
                 "startup50": 0.7,
                 "startup95": 1.9,
                 "publishDelay50": 0.31 + 0.02 * math.sin(index / 3),

@@ -208,7 +208,7 @@ def test_room(tmp_path: Path) -> None:
     finding = folders.disk_space(tmp_path, 2**60, 1e6)
     assert finding.outcome == "warning"
     assert "left, for an outage of " in finding.message
-    assert "lower it" in finding.remedy
+    assert "lower the limit" in finding.remedy
 
 
 def test_env_file(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from broadcaster.aio import USUAL
 from broadcaster.errors import Problem
 from broadcaster.guest import ViewerFault
 from broadcaster.ipc.messages import HealthReport, State
@@ -13,7 +14,11 @@ from broadcaster.service.health import BESIDES, LEAST_FREE, Health, HealthInputs
 MISSING, NO_CORS = ViewerFault("404", "make it public"), ViewerFault("no CORS", "set CORS")
 LIVE = HealthInputs(State.LIVE, 2, spool_limit=1000)
 DELAY = replace(
-    LIVE, delay=Problem("since 12:00: no answer"), waiting=62, spool=48_000_000, spool_limit=1_000_000_000
+    LIVE,
+    delay=Problem("since 12:00: no answer", USUAL),
+    waiting=62,
+    spool=48_000_000,
+    spool_limit=1_000_000_000,
 )
 
 TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
@@ -80,7 +85,7 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     (replace(DELAY, state=State.OFFLINE, frozen=900), "failing", "delivery", "the bucket does not get"),
     (replace(DELAY, silence=60), "failing", "delivery", "the bucket does not get"),
     (replace(LIVE, gaps="all 9 were lost"), "failing", "delivery", "nothing but gaps can be listed (all 9"),
-    (replace(LIVE, gaps="9 were lost", delay=Problem("late")), "failing", "delivery", "the segments (late)"),
+    (replace(DELAY, gaps="9 were lost"), "failing", "delivery", "does not get the segments (since 12:00"),
     (replace(LIVE, alive=False), "failing", "delivery", "ingest is stuck; restart the service"),
     (replace(LIVE, folder=False), "failing", "delivery", "the HLS folder does not answer; look at its disk"),
     (replace(LIVE, source="no rights"), "failing", "delivery", "(no rights); look at the rights of the HLS"),
@@ -114,7 +119,12 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
         None,
         "the edge is 12 s behind",
     ),
-    (replace(LIVE, access="no answer"), "warning", None, "a standby does not know who may watch now: no"),
+    (
+        replace(LIVE, access=Problem("no answer", USUAL)),
+        "warning",
+        None,
+        "a standby does not know who may watch now: no answer; check the provider's status",
+    ),
     (replace(LIVE, unconfirmed=True), "warning", None, "nobody has entered the passphrase since"),
     (replace(LIVE, unreadable=MISSING), "failing", "delivery", "viewers cannot read the segments: 404"),
     (
@@ -220,6 +230,7 @@ def test_each_lamp_that_is_not_well_has_its_words() -> None:
 def test_how_long_the_picture_stands_still() -> None:
     """The seconds are those of the sentence; who only pauses, or has not begun, is not frozen."""
     assert evaluate_health(replace(LIVE, silence=9, frozen=9.6)).frozen == 9.6
+    assert evaluate_health(replace(LIVE, silence=9.4, frozen=8.9)).frozen == 9.4, "a fault has one beginning"
     assert evaluate_health(replace(LIVE, silence=9, frozen=9, ended=True)).frozen is None
     assert evaluate_health(replace(DELAY, state=State.STARTING, frozen=67)).frozen is None
 

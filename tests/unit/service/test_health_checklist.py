@@ -1,10 +1,12 @@
 """The checklist before an event: yes, no or not known, and what to do."""
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from broadcaster.aio import USUAL
 from broadcaster.errors import Problem
 from broadcaster.guest import ViewerFault
 from broadcaster.ipc.messages import HealthReport, PartFault
@@ -24,25 +26,34 @@ from broadcaster.service.health import (
 LIVE, OFF, STARTING = (HealthReport(state, 0, None) for state in ("live", "offline", "starting"))
 SILENCE = PartFault("encoder", "the encoder has brought nothing new for 34 s", "look at the encoder")
 REFUSED = PartFault("bucket", "the bucket does not get the segments", "check the uplink")
-SILENT = HealthReport("live", 0, REFUSED.cause, faults=(REFUSED, SILENCE))
+SILENT = HealthReport(
+    "live", 62, REFUSED.cause, faults=(REFUSED, SILENCE), parts={"bucket": "failing", "encoder": "failing"}
+)
+OVER = replace(SILENT, reason=None, warning=SILENCE.cause, parts={"encoder": "warning"})
+UNREADABLE, DOUBTFUL = (replace(LIVE, parts={"viewers": severity}) for severity in ("failing", "warning"))
 FAULT = ViewerFault("pages may not read", "set CORS")
+WRITES = Problem("no answer", USUAL)
 GIGABYTE = 10**9
 ROOM = EVENT * 1e6  # bytes of an event of 1 MB/s
 
 TABLE: list[tuple[CheckFinding, str, str]] = [
     (encoder_finding(LIVE, None), "ok", "segments arrive"),
     (encoder_finding(SILENT, True), "failed", "brought nothing new for 34 s"),
+    (encoder_finding(OVER, True), "warning", "brought nothing new for 34 s"),
     (encoder_finding(OFF, True), "ok", "it is connected"),
     (encoder_finding(OFF, False), "failed", "nothing arrives"),
     (encoder_finding(OFF, None), "failed", "nothing arrives"),
     (encoder_finding(STARTING, None), "skipped", "none is listed yet"),
-    (public_finding(None, was_read=False), "skipped", "no segment was listed yet"),
-    (public_finding(None, was_read=True), "ok", "was read as a viewer's browser does"),
-    (public_finding(FAULT, was_read=True), "failed", "pages may not read"),
-    (recording_finding(timedelta()), "warning", "streams are not recorded"),
-    (recording_finding(timedelta(days=30)), "ok", "kept for 30 days"),
-    (recording_finding(None), "ok", "kept for ever"),
-    (recording_finding(None, Problem("no answer")), "failed", "recordings cannot be written: no answer"),
+    (public_finding(LIVE, None, was_read=False), "skipped", "no segment was listed yet"),
+    (public_finding(LIVE, None, was_read=True), "ok", "was read as a viewer's browser does"),
+    (public_finding(OFF, FAULT, was_read=True), "failed", "pages may not read"),
+    (public_finding(UNREADABLE, FAULT, was_read=True), "failed", "pages may not read"),
+    (public_finding(DOUBTFUL, FAULT, was_read=True), "warning", "pages may not read"),
+    (recording_finding(OFF, timedelta()), "warning", "streams are not recorded"),
+    (recording_finding(LIVE, timedelta(days=30)), "ok", "kept for 30 days"),
+    (recording_finding(LIVE, None), "ok", "kept for ever"),
+    (recording_finding(LIVE, None, WRITES), "warning", "list of recordings cannot be written: no answer"),
+    (recording_finding(SILENT, None, WRITES), "warning", "is behind: 62 segments wait for the bucket"),
     (doors_finding(is_private=False, are_open=True, is_live=False), "skipped", "the event is public"),
     (doors_finding(is_private=True, are_open=False, is_live=True), "ok", "only the crew"),
     (doors_finding(is_private=True, are_open=True, is_live=False), "warning", "guests see a rehearsal"),
@@ -69,11 +80,15 @@ TABLE: list[tuple[CheckFinding, str, str]] = [
     (address_finding("http://192.168.1.7:3000", None), "ok", "http://192.168.1.7:3000"),
     (disk_finding(math.nan, GIGABYTE, 0, 1e6), "skipped", "is not known"),
     (disk_finding(1e6, GIGABYTE, 0, 1e6), "failed", "1.0 MB left"),
-    (disk_finding(5e8, GIGABYTE, 0, 0), "warning", "500 MB left; less than BROADCASTER_SPOOL_LIMIT, 1.0 GB"),
+    (disk_finding(5e8, GIGABYTE, 0, 0), "warning", "500 MB left; less than the limit of the spool, 1.0 GB"),
     (disk_finding(1e12, int(ROOM) - 1, 0, 1e6), "warning", "1.0 TB left, for an outage of 9 h"),
     (disk_finding(1e12, int(ROOM), 1, 1e6), "warning", "for an outage of 9 h"),
     (disk_finding(1e12, int(ROOM), 0, 1e6), "ok", "for an outage of 9 h"),
     (disk_finding(1e12, GIGABYTE, 0, 0), "ok", "1.0 TB left"),
+    (disk_finding(1e12, int(ROOM) - 1, 0, 1e6, is_live=True), "skipped", "for an outage of 9 h"),
+    (disk_finding(1e12, int(ROOM), 0, 1e6, is_live=True), "ok", "for an outage of 9 h"),
+    (disk_finding(1e6, GIGABYTE, 0, 1e6, is_live=True), "warning", "1.0 MB left"),
+    (disk_finding(1e12, GIGABYTE, GIGABYTE - 1, 1e6, is_live=True), "warning", "for an outage of 0 s"),
 ]
 
 
@@ -83,3 +98,18 @@ def test_the_table(finding: CheckFinding, outcome: str, message: str) -> None:
     assert finding.outcome == outcome
     assert message in finding.message
     assert bool(finding.remedy) is (outcome in ("warning", "failed"))
+
+
+def test_each_finding_of_the_recording_has_a_word() -> None:
+    """A tile has room for one word, which is not the same for two causes.
+
+    A stream that is not recorded is no fault while it is live: nothing can be done for it any more.
+    """
+    assert recording_finding(LIVE, timedelta()).outcome == "skipped"
+    found = [
+        recording_finding(LIVE, timedelta()),
+        recording_finding(SILENT, None),
+        recording_finding(LIVE, None, WRITES),
+        recording_finding(LIVE, None),
+    ]
+    assert [finding.word for finding in found] == ["off", "behind", "failing", "on"]

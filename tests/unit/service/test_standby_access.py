@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from broadcaster.access.keeper import PASSPHRASE, Keeper, passphrase_in
+from broadcaster.aio import USUAL
 from broadcaster.config import Settings, load
 from broadcaster.errors import ConfigError, StorageUnavailable
 from broadcaster.ipc.messages import PassphraseAnswer, PassphraseTry
 from broadcaster.service import standby
 from broadcaster.service.components import peppers_of, shared_settings
-from broadcaster.service.standby import SharedAccess, standby_report
+from broadcaster.service.standby import SAME, SharedAccess, standby_report
 from tests.support.fakes.lease_bucket import LeaseBucket
 from tests.support.fakes.recorder_fixture import FakeObjectStore
 from tests.support.waiting import eventually
@@ -64,7 +65,7 @@ async def test_the_next_leader_knows(tmp_path: Path) -> None:
     store, settings = FakeObjectStore(), settings_of(tmp_path / "a")
     other = SharedAccess(store, settings_of(tmp_path / "b"))
     assert await other.adopt()
-    assert other.fault == "the leader has not written yet who may watch"
+    assert str(other.fault) == "the leader has not written yet who may watch"
     async with leading(store, settings) as (keeper, access):
         for name in ("Aunt Rose", "Mallory"):
             invitation = await keeper.invite(name, NEVER)
@@ -115,7 +116,7 @@ async def test_a_bucket_that_does_not_answer(tmp_path: Path, monkeypatch: pytest
         store.faults = [StorageUnavailable("no answer")] * 1000
         assert not await other.adopt()
         await keeper.invite("Aunt Rose", NEVER)
-        assert access.fault == "no answer"
+        assert access.fault == ("no answer", USUAL)
         store.faults.clear()
         await eventually(lambda: access.fault is None)
         assert await other.adopt()
@@ -133,7 +134,7 @@ async def test_another_secret(tmp_path: Path) -> None:
     warning = standby_report(None, other).warning
     assert warning
     assert warning.startswith("stands by")
-    assert "BROADCASTER_ACCESS_SECRET, or the release, is not the leader's" in warning
+    assert f"the leader has another secret, or another release; {SAME}" in warning
     assert not Keeper(tmp_path / "b" / "state", mode="invitation").grants().ends
     ours, theirs = shared_settings(settings), shared_settings(wrong)
     assert [name for name in ours if ours[name] != theirs[name]] == ["BROADCASTER_ACCESS_SECRET"]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from broadcaster.aio import USUAL
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import CatalogSnapshot, Segment, SourceSnapshot, StreamSnapshot
 from broadcaster.catalog.rows import Statement
@@ -358,6 +359,19 @@ async def test_a_permanent_fault_is_reported_while_it_lasts(tmp_path: Path) -> N
         line.store.failures.clear()
 
 
+async def test_while_a_stream_is_live_a_fault_has_no_start_of_its_own(tmp_path: Path) -> None:
+    """Health says for how long viewers are frozen: the cause says no other time."""
+    line = Line(tmp_path)
+    async with running(line):
+        line.discover(line.file("a.ts"))
+        await line.until_published(1)
+        line.store.failures = [StorageRefused("there is no such bucket", "check R2_BUCKET")] * 100_000
+        line.discover(line.file("b.ts"))
+        await line.until(lambda: line.uploader.fault)
+        assert line.pipeline.problem == ("there is no such bucket", "check R2_BUCKET")
+        line.store.failures.clear()
+
+
 async def test_trouble_names_what_the_uplink_carries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment that is late for want of bandwidth is reported with both rates, otherwise as late alone."""
     monkeypatch.setattr("broadcaster.upload.pipeline.LATE", 0)
@@ -367,7 +381,10 @@ async def test_trouble_names_what_the_uplink_carries(tmp_path: Path, monkeypatch
         gate = line.store.gates["a.ts"] = asyncio.Event()
         line.discover(line.file("a.ts"))
         await line.until(lambda: line.store.puts)
-        assert str(line.pipeline.problem).startswith("a segment has been on its way")
+        assert line.pipeline.problem
+        cause, remedy = line.pipeline.problem
+        assert re.fullmatch(r"since \S+: an upload takes too long", cause)
+        assert remedy == USUAL
         await line.several_ticks(12)
         assert line.pipeline.problem == ("the uplink carries 0.0 Mbit/s, the stream needs 0.0", FASTER)
         gate.set()

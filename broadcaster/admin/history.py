@@ -47,6 +47,12 @@ class RecentBuckets:
         half, most = (_interpolated(bounds, recent, share * recent[-1]) for share in SHARES)
         return half, most
 
+    def restart(self, counts: Mapping[float, float]) -> Pair:
+        """Forget all observations up to ``counts``."""
+        self._reads.clear()
+        self._reads.append(counts)
+        return None, None
+
 
 def _interpolated(bounds: list[float], counts: list[float], count: float) -> float:
     """The value below which ``count`` observations lie; the last finite bound for all above it."""
@@ -62,6 +68,7 @@ def _interpolated(bounds: list[float], counts: list[float], count: float) -> flo
 SERIES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("live", "broadcaster_live", {}),
     ("failing", "broadcaster_failing", {}),
+    ("frozen", "broadcaster_frozen_seconds", {}),
     ("viewers", "broadcaster_viewers", {}),
     ("stalls", "broadcaster_viewer_stalls_total", {}),
     ("playerErrors", "broadcaster_viewer_errors_total", {}),
@@ -93,11 +100,12 @@ SERIES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("cpu", "broadcaster_audience_process_cpu_seconds_total", {}),
 )
 NAMES = {name for _, name, _ in SERIES}
-# Histograms of which a row has the median and the 95th percentile, and over how many rows.
-MINUTE = int(60 / STEP)
+# Histograms of which a row has the median and the 95th percentile, and over how many rows. In half a minute a
+# page of a small audience reports once: only its newest report counts.
+HALF_MINUTE = int(30 / STEP)
 HISTOGRAMS = {
-    "latency": ("broadcaster_viewer_latency_seconds_bucket", MINUTE),
-    "startup": ("broadcaster_viewer_startup_seconds_bucket", 10 * MINUTE),
+    "latency": ("broadcaster_viewer_latency_seconds_bucket", HALF_MINUTE),
+    "startup": ("broadcaster_viewer_startup_seconds_bucket", 20 * HALF_MINUTE),
 }
 RECENT = 60.0  # seconds of segments in the percentiles of publishDelay and uploadTime
 RATED = 10  # segments of which a variant's bit rate is computed
@@ -135,12 +143,17 @@ class History:
         totals = _totals(families)
         self._stored += totals["storedBytes"] * STEP
         row: Row = {"time": now * 1000, **totals, "storedByteSeconds": self._stored}
+        is_frozen = totals["frozen"] > 0
         for series, times in self._times.items():
-            while times and times[0][0] < now - RECENT:
+            # What was before viewers were frozen is not so any more.
+            while times and (is_frozen or times[0][0] < now - RECENT):
                 times.popleft()
             row[f"{series}50"], row[f"{series}95"] = percentiles(seconds for _, seconds in times)
         for series, (name, _) in HISTOGRAMS.items():
-            row[f"{series}50"], row[f"{series}95"] = self._buckets[series].read(_counts(families, name))
+            buckets = self._buckets[series]
+            # What pages report while they are frozen says nothing of the time after that.
+            read = buckets.restart if series == "latency" and is_frozen else buckets.read
+            row[f"{series}50"], row[f"{series}95"] = read(_counts(families, name))
         self._rows.append(row)
 
     def _note(self, series: str, seconds: float) -> None:

@@ -241,17 +241,17 @@ def metrics_of(components: Components) -> Iterator[Metric]:
     yield Metric("lag_seconds", "Delay of the event loop of ingest", components.lag.seconds)
     spool, catalog = components.spool, components.catalog
     yield Metric("live", "1 while a stream is live", components.pipeline.view.state is State.LIVE)
-    text = "1 while the source says that its stream is over"
-    yield Metric("source_ended", text, components.source_ended)
-    yield Metric("failing", "1 while /health answers 503", components.health().reason is not None)
+    yield Metric("source_ended", "1 while the source says that its stream is over", components.source_ended)
+    health = components.health()
+    yield Metric("failing", "1 while /health answers 503", health.reason is not None)
+    yield Metric("frozen_seconds", "Seconds for which viewers have seen a still picture", health.frozen or 0)
     yield Metric("backlog_segments", "Segments finished and not yet listed", components.pipeline.backlog)
     yield Metric("spool_bytes", "Bytes in the spool", spool.size)
     yield Metric("spool_limit_bytes", "Limit of the spool in bytes", spool.limit)
     yield Metric("spool_free_bytes", "Bytes free on the disk of the spool", spool.free)
     yield Metric("stored_bytes", "Bytes of segments in the bucket", catalog.stored_bytes)
-    operations = components.store.operations
     text = "Requests to the bucket by price class: a, b or free"
-    yield Metric("bucket_operations", text, operations, labels=("class",), is_counter=True)
+    yield Metric("bucket_operations", text, components.store.operations, labels=("class",), is_counter=True)
     yield Metric("deleted_objects", "Objects deleted", components.deleter.deleted, is_counter=True)
     yield Metric("journal_failing", "1 while the journal cannot be written", catalog.writer.fault is not None)
     text = "1 while another broadcaster leads under the same prefix"

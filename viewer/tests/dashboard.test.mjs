@@ -5,8 +5,8 @@ import { test } from "node:test";
 import { follow, merge } from "../dashboard/js/metric-rows.js";
 import { createSound } from "../dashboard/js/sound.js";
 import { age, headline, lamps, lastSegment, latest } from "../dashboard/js/headline.js";
-import { ceiling, lately, money, outages, peerShare, rate, rates, upToNow } from "../dashboard/js/rates.js";
-import { countOf, displayOf, worstOf } from "../dashboard/js/checklist.js";
+import { ceiling, lately, money, outages, peerShare, rate, rates, topOf, upToNow } from "../dashboard/js/rates.js";
+import { badgeOf, displayOf } from "../dashboard/js/checklist.js";
 import { moved } from "../dashboard/js/tabs.js";
 import { nowTiles } from "../dashboard/js/tiles.js";
 import { bytes, clock, dollars, duration, forOperator, milliseconds, most, percent, span } from "../dashboard/js/format.js";
@@ -29,15 +29,32 @@ test("counters become rates", () => {
 
 test("an outage is from the first row that says so to the first that does not", () => {
   const rows = [0, 1, 1, 0, 0, 1].map((failing, index) => row(5 * index, { failing }));
-  assert.deepEqual(outages(rows), [{ from: 5, to: 15 }, { from: 25, to: 25 }]);
+  assert.deepEqual(outages(rows).map(({ from, to }) => [from, to]), [[5, 15], [25, 25]]);
   assert.deepEqual(outages([]), []);
+});
+
+test("an outage begins when the picture stood still, in the banner, the tile and the shading alike, and after it as well", () => {
+  const during = [row(0, { failing: 0, frozen: 0 }), row(5, { failing: 1, frozen: 0 }), row(10, { failing: 1, frozen: 11.5 }), row(15, { failing: 1, frozen: 16.5 })];
+  const now = { now: 18_000, rows: during, health: { viewers: 1, backlog: 0, frozen: 19.5 }, verdict: { severity: "failing" } };
+  assert.equal(now.now / 1000 - now.health.frozen, outages(upToNow(now)).at(-1).from);
+  const after = [...during, row(20, { failing: 0, frozen: 0 })];
+  assert.deepEqual(outages(after), [{ from: -1.5, to: 20, isStill: true }]);
+  const again = outages([...after, row(25, { failing: 1, frozen: 7 })]);
+  assert.deepEqual(again.map(({ from, to }) => [from, to]), [[-1.5, 18], [18, 25]]);
+});
+
+test("how late viewers were in an outage stays in the plot when it is over", () => {
+  const late = (time, latency50, frozen = 0) => row(time, { latency50, latency95: latency50, frozen, failing: Number(frozen > 0), viewers: 1, backlog: 0 });
+  const rows = [late(0, 6), late(5, 6), late(10, null, 9), late(15, null, 14), late(20, null), late(25, 5)];
+  const now = { now: 27_000, rows, health: { viewers: 1, backlog: 0, frozen: null }, verdict: { severity: "ok" } };
+  assert.deepEqual(upToNow(now).map(({ latency50 }) => latency50), [6, 6, 9, 14, null, 5, null]);
 });
 
 test("no plot is behind its tile: the last row is of this moment, and what is counted up has no rate there", () => {
   const rows = [row(0, { viewers: 410, backlog: 0, latency50: 6, latency95: 37, failing: 0 }), row(5, { viewers: 411, backlog: 0, latency50: 6, latency95: 37, failing: 0 })];
   const now = { now: 7000, rows, health: { viewers: 412, backlog: 62, frozen: null }, verdict: { severity: "failing" } };
   const all = upToNow(now);
-  assert.deepEqual(all.at(-1), { time: 7000, requests: null, viewers: 412, backlog: 62, latency50: null, latency95: null, failing: 1 });
+  assert.deepEqual(all.at(-1), { time: 7000, requests: null, viewers: 412, backlog: 62, latency50: null, latency95: null, failing: 1, frozen: 0 });
   assert.deepEqual(rates(all, "requests"), [null, 0, null]);
   const late = (frozen) => upToNow({ ...now, health: { viewers: 1, backlog: 0, frozen } }).map(({ latency50, latency95 }) => [latency50, latency95]);
   assert.deepEqual([late(38), late(3)], [[[31, 37], [36, 37], [38, 38]], [[6, 37], [6, 37], [6, 37]]]);
@@ -51,6 +68,11 @@ test("in trouble the plots have the last minutes, and some of what was before", 
   assert.equal(seconds(hour((index) => Number(index > 710))), 600);
   assert.equal(seconds(hour((index) => Number(index >= 479))), 1500); // since 20 minutes
   assert.equal(seconds(hour(() => 1)), 3595);
+});
+
+test("an axis ends with a number that is written there, and its half is easily read", () => {
+  assert.deepEqual([1, 1.1, 10.45, 13, 45.5, 453, 1000].map((most) => topOf(most, false)), [1, 1.2, 12, 16, 50, 500, 1000]);
+  assert.deepEqual([1, 1.1, 2.2, 4.5, 6.8, 9, 13, 45.5, 453].map((most) => topOf(most, true)), [1, 2, 4, 6, 8, 10, 16, 50, 500]);
 });
 
 test("one value that is far out flattens no plot, and what lasts has room", () => {
@@ -137,6 +159,8 @@ test("without a stream the headline is no better than the checklist", () => {
   const shown = (...checklist) => Object.values(told(...checklist)).slice(0, 3).join("|");
   assert.equal(shown(check("disk", "ok"), check("public", "skipped")), "ok|✓ Ready|No stream is on");
   assert.equal(shown(check("encoder", "failed"), check("disk", "ok")), "off|– Off|No stream is on; not yet: encoder right");
+  const over = headline(answer({ checklist: [check("encoder", "failed")], health: { stream: "ended" } }), false, 100_000);
+  assert.equal(over.text, "No stream is on");
   assert.equal(shown(check("encoder", "failed"), check("disk", "warning")), "warning|! Not ready|No stream is on; not yet: encoder right, disk right");
 });
 
@@ -188,11 +212,19 @@ test("the arrow keys, Home and End go from tab to tab", () => {
   assert.equal(moved("ArrowRight", 7, 8), 0);
 });
 
-test("the checklist counts what is well; a check that could not be made is neither yes nor no", () => {
-  const outcomes = ["ok", "warning", "failed", "skipped"].map((outcome) => ({ outcome }));
-  assert.equal(countOf(outcomes), "1 of 4");
-  assert.deepEqual([outcomes, outcomes.slice(0, 2), outcomes.slice(3)].map(worstOf), ["failing", "warning", "off"]);
+test("the checklist counts what is to be done; a check that could not be made is neither yes nor no", () => {
+  const outcomes = ["ok", "warning", "failed", "skipped"].map((outcome) => ({ name: "disk", outcome }));
+  const badges = [outcomes, outcomes.slice(0, 2), [outcomes[0], outcomes[3]]].map((checklist) => badgeOf(checklist, false));
+  assert.deepEqual(badges, [{ text: "2 to do", state: "failing" }, { text: "1 to do", state: "warning" }, { text: "✓", state: "ok" }]);
   assert.deepEqual(outcomes.map((finding) => displayOf(finding).sign), ["✓", "!", "✕", "–"]);
+});
+
+test("before the event an encoder that is not there yet is as grey in the checklist as in its lamp, and in a stream it is a fault", () => {
+  const checklist = [{ name: "encoder", outcome: "failed" }, { name: "disk", outcome: "ok" }];
+  assert.deepEqual([true, false].map((isOff) => badgeOf(checklist, isOff)), [{ text: "1 to do", state: "off" }, { text: "1 to do", state: "failing" }]);
+  assert.deepEqual([true, false].map((isOff) => displayOf(checklist[0], isOff).sign), ["–", "✕"]);
+  const both = [...checklist, { name: "clock", outcome: "failed" }];
+  assert.deepEqual([badgeOf(both, true).state, displayOf(both[2], true).sign], ["failing", "✕"]);
 });
 
 const night = (more = {}) => ({
@@ -202,8 +234,8 @@ const night = (more = {}) => ({
   rows: [row(4, { latency50: 6.24, latency95: 9.5, backlog: 60, viewers: 410 })],
   uplink: { needed: 4.8e6, left: 0 },
   spool: { bytes: 57e6, lasts: 35_700 },
-  pages: { failing: 3, undecodable: {} },
-  checklist: ["disk", "recording"].map((name) => ({ name, outcome: "ok" })),
+  pages: { playing: 400, failing: 3, undecodable: {} },
+  checklist: ["disk", "recording"].map((name) => ({ name, outcome: "ok", word: "on" })),
   ...more,
 });
 
@@ -235,7 +267,7 @@ test("a figure is no better than the lamp of its part", () => {
 
 test("while viewers are frozen their delay goes on counting, and all of them are without a moving picture", () => {
   const parts = { encoder: "failing", service: "ok", bucket: "ok", viewers: "failing" };
-  const frozen = (seconds, pages = { failing: 0, undecodable: {} }) => {
+  const frozen = (seconds, pages = { playing: 400, failing: 0, undecodable: {} }) => {
     const health = { stream: "live", silence: 34.4, viewers: 412, viewers_error: 18, backlog: 0, frozen: seconds };
     return nowTiles(night({ health, pages, verdict: { severity: "failing", parts } }), 100_000).slice(1, 3);
   };
@@ -243,6 +275,34 @@ test("while viewers are frozen their delay goes on counting, and all of them are
   assert.deepEqual(frozen(240).map(([, value]) => value), ["≥ 4 min", "412"]);
   assert.deepEqual(frozen(5.2)[0][1], "≥ 6 s");
   assert.deepEqual(frozen(38, { failing: 3, undecodable: {} })[1].slice(1, 3), ["415", "frozen for 38 s, with errors"]);
+});
+
+const tile = (name, more) => nowTiles(night(more), 100_000).find(([found]) => found === name).slice(1);
+
+test("after an outage viewers are as late as they have reported since, and not as late as in it", () => {
+  const rows = [row(0, { latency50: 6, latency95: 9, frozen: 0 }), row(5, { latency50: null, frozen: 9 }), row(10, { latency50: null, frozen: 0 })];
+  assert.deepEqual(tile("Behind live", { rows }), ["–", "no report since", ""]);
+  assert.deepEqual(tile("Behind live", { rows: [...rows, row(15, { latency50: 7, latency95: 8, frozen: 0 })] }), ["7.0 s", "95 % ≤ 8.0 s", ""]);
+});
+
+test("where no page plays, nobody is behind live", () => {
+  assert.deepEqual(tile("Behind live", { pages: { playing: 0, failing: 412, undecodable: {} } }), ["–", "no page plays", ""]);
+});
+
+test("in an outage of the bucket the last segment is that of viewers, and the recording is behind", () => {
+  const health = { stream: "live", silence: 1.2, viewers: 412, viewers_error: 18, backlog: 62, frozen: 67 };
+  const verdict = { severity: "failing", parts: { encoder: "ok", service: "ok", bucket: "failing", viewers: "failing" } };
+  const checklist = [{ name: "disk", outcome: "ok" }, { name: "recording", outcome: "warning", word: "behind" }];
+  assert.deepEqual(tile("Last segment", { health, verdict }), ["67 s ago", "encoder: 1 s ago", "failing"]);
+  assert.deepEqual(tile("Recording", { checklist }), ["behind", "", "warning"]);
+  const broken = { ...verdict, parts: { ...verdict.parts, encoder: "failing", bucket: "ok" } };
+  assert.deepEqual(tile("Last segment", { health, verdict: broken }), ["67 s ago", "encoder: 1 s ago", "failing"]);
+  assert.deepEqual(tile("Last segment", { health: { ...health, silence: 67.2 }, verdict: broken }), ["67 s ago", "", "failing"]);
+});
+
+test("a figure of the checklist is as ill as its finding", () => {
+  const state = (outcome) => tile("Disk lasts", { checklist: ["disk", "recording"].map((name) => ({ name, outcome, word: "" })) })[2];
+  assert.deepEqual(["ok", "skipped", "warning", "failed"].map(state), ["", "", "warning", "failing"]);
 });
 
 test("without a stream there are no figures of one", () => {

@@ -73,10 +73,11 @@ QUALITIES = ("1080p, 3.0 Mbit/s", "720p, 1.3 Mbit/s", "360p, 500 kbit/s")
 
 
 class EventNight:
-    """What the service says; ``inputs`` can be changed."""
+    """What the service says; ``inputs`` can be changed, and a trouble that is ``over`` since ten seconds."""
 
     def __init__(self, inputs: HealthInputs) -> None:
         self.inputs = inputs
+        self.over: HealthInputs | None = None
 
     def report(self) -> HealthReport:
         """The health of the service, by its rules."""
@@ -144,6 +145,7 @@ class EventNight:
                     "gaps": 0,
                 }
                 for index, (name, rate) in enumerate(zip(QUALITIES, (3e6, 1.3e6, 5e5), strict=True))
+                if is_on
             ],
         }
 
@@ -154,12 +156,13 @@ class EventNight:
         return [self._row(index, 1000 * at) for index, at in enumerate(times) if 1000 * at > since]
 
     def _row(self, index: int, at: float) -> Row:
-        now, is_recent = self.inputs, index > ROWS - 12
+        is_recent, is_over = index > ROWS - 12, index >= ROWS - 2
+        now = self.over if self.over and not is_over else self.inputs
         found = evaluate_health(now)
         frozen = max(0.0, (found.frozen or 0.0) - STEP * (ROWS - 1 - index))
         frozen = frozen if frozen > STEP else 0.0  # before that it is not noticed
         is_failing = found.reason is not None and (frozen > 0 if found.frozen else is_recent)
-        is_reported = not frozen and not (is_recent and now.failing_pages)
+        is_reported = not frozen and not (is_recent and now.failing_pages) and not (self.over and is_over)
         row: Row = dict.fromkeys((series for series, _, _ in SERIES), 0.0)
         row |= {f"{series}{share}": None for series in HISTOGRAMS for share in (50, 95)}
         viewers = 412 * (1 - math.exp(-index / 200)) + 6 * math.sin(index / 7)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import Page
 
@@ -12,21 +14,10 @@ from tests.support.waiting import eventually
 
 SCREENS = ((1440, 900), (390, 844))  # pixels
 CANVAS = ".plot canvas"  # of which one has to be there
-NEEDED = ("#verdict", "#sentence", "#lamps li", "[aria-selected=true]", "#now-tiles dt", "#now-tiles dd")
-# Tiles that are less well, or better, than the lamp of what they are about.
-LAMPS = """() => {
-    const lampOf = (lamp) => [lamp.innerText.slice(2), lamp.dataset.state];
-    const lamps = Object.fromEntries([...document.querySelectorAll("#lamps li")].map(lampOf));
-    const about = {
-        "Last segment": "Encoder", "Uplink left": "Bucket", Waiting: "Bucket",
-        "Behind live": "Viewers", "No picture": "Viewers",
-    };
-    return [...document.querySelectorAll("#now-tiles div")].filter((tile) => {
-        const name = tile.querySelector("dt").innerText, lamp = lamps[about[name]];
-        const isTheSame = (tile.dataset.state ?? "ok") === lamp;
-        return lamp && !isTheSame && (tile.dataset.state || name === "Last segment");
-    }).map((tile) => tile.innerText);
-}"""
+NEEDED = (
+    *("#clock", "#age", ".sound", "#verdict", "#sentence", "#lamps li"),
+    *("[aria-selected=true]", "#now-tiles dt", "#now-tiles dd"),
+)
 HIDDEN = """([selectors, one]) => {
     const isHidden = (element) => {
         const { left, top, right, bottom, width } = element.getBoundingClientRect();
@@ -45,19 +36,53 @@ FITS = """() => {
     const { scrollHeight, scrollWidth } = document.scrollingElement;
     return scrollHeight <= innerHeight && scrollWidth <= innerWidth;
 }"""
-TILES = """() => [
-    document.querySelector("#sentence").innerText,
-    [...document.querySelectorAll("#now-tiles div")].map(({ innerText }) => innerText.split("\\n")),
-]"""
+# All of the dashboard at a moment, as far as one thing is named in two places.
+SHOWN = """() => {
+    const all = (selector) => [...document.querySelectorAll(selector)];
+    const words = (element) => element.textContent.replace(/\\s+/g, " ").trim();
+    const pair = (tile) => [words(tile.querySelector("dt")), words(tile.querySelector("dd"))];
+    const tiles = (selector) => Object.fromEntries(all(`${selector} div`).map(pair));
+    const states = (selector, name) =>
+        Object.fromEntries(all(selector).map((element) => [name(element), element.dataset.state ?? "ok"]));
+    return {
+        title: document.title,
+        verdict: words(document.querySelector("#verdict")),
+        state: document.querySelector("#status").dataset.state,
+        sentence: words(document.querySelector("#sentence")),
+        tiles: tiles("#now-tiles"),
+        audience: tiles("#audience"),
+        ill: states("#now-tiles div", (tile) => words(tile.querySelector("dt"))),
+        lamps: states("#lamps li", (lamp) => words(lamp).slice(2)),
+        badge: words(document.querySelector("#checked")),
+        checks: states("#checks li", (item) => words(item.querySelector("strong"))),
+        checklist: words(document.querySelector("#checks")),
+        qualities: all("#qualities tr").map((line) => [...line.cells].map(words)),
+    };
+}"""
+# The lamps of what a tile is about: it is as ill as one of these.
+ABOUT = {
+    "Last segment": ("Encoder", "Viewers"),
+    "Uplink left": ("Bucket",),
+    "Waiting": ("Bucket",),
+    "Behind live": ("Viewers",),
+    "No picture": ("Viewers",),
+}
+# The findings of what a tile, and what a lamp is about.
+TILE_CHECKS = {"Disk lasts": "Disk for 9 h", "Recording": "Recording on"}
+LAMP_CHECKS = {"Encoder": "Encoder connected"}
 # Figures of a sentence, and the tile that is about the same thing.
 SAME = (
     (r"(\d+) segments \(", "Waiting"),
+    (r"(\d+) segments wait", "Waiting"),
     (r"segments \(([^)]+B)\)", "Waiting"),
     (r"the disk lasts ([^;]+);", "Disk lasts"),
+    (r"for an outage of (\d+ \w+)", "Disk lasts"),
     (r"nothing new for (\d+ \w+)", "Last segment"),
     (r"the stream needs ([\d.]+)", "Uplink left"),
     (r"LIVE: (\d+) viewer", "Viewers"),
     (r"FROZEN for (\d+ \w+)", "No picture"),
+    (r"FROZEN for (\d+ \w+)", "Behind live"),
+    (r"FROZEN for (\d+ \w+)", "Last segment"),
     (r"last segment (.*)", "Last segment"),
 )
 
@@ -75,12 +100,45 @@ async def fits(page: Page, picture: Path, below: str = CANVAS) -> None:
         await page.screenshot(path=picture.with_name(f"{picture.name}-{width}.png"))
 
 
-async def tiles_of(page: Page) -> dict[str, str]:
-    """The figures of the first tab by their names; none differs from that of the sentence."""
-    sentence, texts = await page.evaluate(TILES)
-    tiles = {name: " ".join(" ".join(rest).split()) for name, *rest in texts}
-    for pattern, name in SAME:
-        if found := re.search(pattern, sentence):
-            assert found[1] in tiles[name], (sentence, tiles)
-    assert await page.evaluate(LAMPS) == []
+async def tiles_of(page: Page, *, stands: bool = False) -> dict[str, str]:
+    """The figures of the first tab by their names; nothing else on the page differs from them.
+
+    Where time ``stands``, neither do the table of qualities and ``/health``, which is asked a moment later.
+    """
+    shown = await page.evaluate(SHOWN)
+    tiles: dict[str, str] = shown["tiles"]
+    _agree_on_figures(tiles, shown["sentence"], shown["checklist"])
+    if shown["state"] != "old":
+        _agree_on_severity(shown)
+    assert shown["audience"].get("Behind live", tiles["Behind live"]) == tiles["Behind live"]
+    if stands:
+        answer = await page.request.get(re.sub("/dashboard.*", "/health", page.url))
+        health = await answer.json()
+        assert (shown["state"] == "failing") is (health["status"] == "failing")
+        assert tiles["Waiting"].split()[0] == str(health["backlog"])
+        _agree_on_figures(tiles, health["reason"] or "", health["warning"] or "")
+        assert sum(int(waiting) for *_, waiting, _ in shown["qualities"]) in {health["backlog"], 0}
+        if shown["state"] != "ok":
+            assert all(age in tiles["Last segment"] for _, _, age, _, _ in shown["qualities"]), shown
     return tiles
+
+
+def _agree_on_figures(tiles: dict[str, str], *told: str) -> None:
+    for text, (pattern, name) in product(told, SAME):
+        if found := re.search(pattern, text):
+            assert found[1] in tiles[name], (text, tiles)
+
+
+def _agree_on_severity(shown: dict[str, Any]) -> None:
+    ill, lamps, checks = shown["ill"], shown["lamps"], shown["checks"]
+    assert shown["title"].startswith(shown["verdict"])
+    for tile, about in ABOUT.items():
+        assert ill[tile] in {"ok", *(lamps[lamp] for lamp in about)}, (tile, ill, lamps)
+    if lamps["Encoder"] != "ok":
+        assert ill["Last segment"] in {"ok", lamps["Encoder"]}
+    for tile, check in TILE_CHECKS.items():
+        assert ill[tile] == checks[check].replace("off", "ok"), (tile, ill, checks)
+    for lamp, check in LAMP_CHECKS.items():
+        assert lamps[lamp] == checks[check], (lamp, lamps, checks)
+    to_do = sum(state in {"warning", "failing"} for state in checks.values())
+    assert shown["badge"] == (f"{to_do} to do" if to_do else "\N{CHECK MARK}") or shown["state"] == "off"

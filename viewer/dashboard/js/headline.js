@@ -25,7 +25,7 @@ export function headline(answer, failed, moment) {
   if (failed || seconds > STALE) return old(`No word from the service for ${duration(seconds)}: these figures are old`);
   const { severity, faults } = answer.verdict;
   const text = forOperator(answer.verdict.sentence);
-  if (severity === "ok" && OFF.has(answer.health.stream)) return readiness(text, answer.checklist);
+  if (severity === "ok" && OFF.has(answer.health.stream)) return readiness(text, answer);
   const running = severity === "ok" && answer.health.stream === "live";
   const lines = faults.flatMap(({ cause, remedy }, index) => [{ text: index > 0 ? cause : "" }, { text: remedy, does: true }]);
   return {
@@ -36,12 +36,18 @@ export function headline(answer, failed, moment) {
   };
 }
 
-/** Between two streams: no better than the checklist. That the encoder is not there yet is no warning. */
-function readiness(sentence, checklist) {
-  const lacking = checklist.filter(({ outcome }) => LACKING.has(outcome));
-  const isIdle = lacking.every(({ name }) => name === "encoder");
-  const [state, label] = lacking.length === 0 ? ["ok", "✓ Ready"] : isIdle ? ["off", "– Off"] : ["warning", "! Not ready"];
-  const text = lacking.length === 0 ? sentence : `${sentence}; not yet: ${lacking.map(({ title }) => title).join(", ")}`;
+/** What is not well of a checklist. */
+export const lackingOf = (checklist) => checklist.filter(({ outcome }) => LACKING.has(outcome));
+
+/** Between two streams: that the encoder is not there yet is no warning. */
+export const isIdle = (lacking) => lacking.every(({ name }) => name === "encoder");
+
+/** Between two streams: no better than the checklist. */
+function readiness(sentence, { checklist, health }) {
+  const lacking = lackingOf(checklist);
+  const [state, label] = lacking.length === 0 ? ["ok", "✓ Ready"] : isIdle(lacking) ? ["off", "– Off"] : ["warning", "! Not ready"];
+  const isOver = health.stream === "ended" && isIdle(lacking); // nobody waits for the encoder
+  const text = lacking.length === 0 || isOver ? sentence : `${sentence}; not yet: ${lacking.map(({ title }) => title).join(", ")}`;
   return { state, label, text, lines: [] };
 }
 
@@ -56,9 +62,9 @@ export function lastSegment({ health, came, verdict }, moment) {
 export function lamps(answer, state) {
   if (answer === null) return [];
   const isOff = OFF.has(answer.health.stream);
-  const isIdle = (part) => isOff && !ALWAYS.has(part) && !(part === "bucket" && answer.health.backlog > 0);
+  const isUnused = (part) => isOff && !ALWAYS.has(part) && !(part === "bucket" && answer.health.backlog > 0);
   return Object.entries(answer.verdict.parts).map(([part, severity]) => {
-    const known = severity === "ok" && isIdle(part) ? "off" : severity;
+    const known = severity === "ok" && isUnused(part) ? "off" : severity;
     const now = state === "old" ? (part === "service" ? "failing" : "unknown") : known;
     return { part, state: now, sign: SIGNS[now] };
   });

@@ -65,7 +65,7 @@ function describe() {
   find("lamps").replaceChildren(...lamps(answer, state).map(lamp));
   if (answer) drawTiles(find("now-tiles"), nowTiles(answer, moment));
   find("clock").textContent = `${clock(Date.now())} · `;
-  find("age").textContent = answer ? `figures: ${duration(age(answer, moment))} old` : "";
+  find("age").replaceChildren(...(answer ? [make("span", { className: "roomy" }, "figures: "), `${duration(age(answer, moment))} old`] : []));
   document.title = label ? `${label} – Broadcaster` : "Broadcaster";
   sound(state, moment);
   // Read out when it changes, and not with each second that is counted.

@@ -1,6 +1,6 @@
 // The curves of the last hour.
 import uPlot from "../vendor/uPlot.mjs";
-import { ceiling, outages, rates } from "./rates.js";
+import { ceiling, outages, rates, topOf } from "./rates.js";
 import { make } from "./row.js";
 import { clock } from "./format.js";
 
@@ -27,7 +27,7 @@ const PLOTS = [
 
 /** Of what is counted there is no half. */
 const COUNTED = new Set([PLOTS[0], PLOTS[5]]);
-const COUNTS = [0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power));
+const ROOM = 60; // CSS pixels, for more than two numbers at an axis
 
 /** What matters during the event. */
 export const MAIN = [0, 1, 5].map((index) => PLOTS[index]);
@@ -36,7 +36,7 @@ export const MAIN = [0, 1, 5].map((index) => PLOTS[index]);
 export function createPlots(place, chosen = PLOTS, light = matchMedia("(prefers-color-scheme: light)")) {
   const made = chosen.map((which) => {
     const [title, ...curves] = which;
-    return { ...box(place, title), curves, steps: COUNTED.has(which) ? COUNTS : null, plot: null };
+    return { ...box(place, title), curves, isCounted: COUNTED.has(which), plot: null };
   });
   const drawn = { rows: [], bands: [] };
 
@@ -87,7 +87,10 @@ function drawBands({ ctx, bbox, valToPos }, bands, color) {
 const times = (_plot, splits) =>
   splits.map((seconds) => clock(1000 * seconds, splits.at(-1) - splits[0] < 600 ? undefined : {}));
 
-function options({ figure, legend, curves, steps }, theme, drawn) {
+/** What is written at an axis of values: its ends, and its middle. */
+const ends = (plot, _axis, _least, top) => (plot.bbox.height < ROOM * devicePixelRatio || top === 1 ? [0, top] : [0, top / 2, top]);
+
+function options({ figure, legend, curves, isCounted }, theme, drawn) {
   const style = getComputedStyle(document.documentElement);
   const axis = { stroke: style.getPropertyValue("--quiet"), grid: { stroke: style.getPropertyValue("--line"), width: 1 } };
   const told = (_plot, seconds) => (seconds === null ? "–" : clock(1000 * seconds));
@@ -96,9 +99,9 @@ function options({ figure, legend, curves, steps }, theme, drawn) {
     height: figure.clientHeight,
     padding: [8, 30, 0, 0],
     legend: { mount: (_plot, table) => legend.replaceChildren(table) },
-    axes: [{ ...axis, size: 30, space: 70, values: times }, { ...axis, size: 48, ...(steps && { incrs: steps }) }],
+    axes: [{ ...axis, size: 30, space: 70, values: times }, { ...axis, size: 48, splits: ends, values: (_plot, splits) => splits.map((value) => value.toLocaleString("en")) }],
     // What goes on for long, or is so now, has its place; what was there for a moment is cut off, and told under the pointer.
-    scales: { y: { range: ({ data: [, ...values] }) => [0, ceiling(values.flat(), values.map((curve) => curve.at(-1)))] } },
+    scales: { y: { range: ({ data: [, ...values] }) => [0, topOf(ceiling(values.flat(), values.map((curve) => curve.at(-1))), isCounted)] } },
     series: [
       { label: "time", value: told },
       ...curves.map(([label], index) => ({ label, stroke: (index ? SECOND : FIRST)[theme], width: 2, spanGaps: true, points: { show: false } })),

@@ -29,12 +29,14 @@ export function peerShare({ bucketBytes, peerBytes }) {
 export function upToNow({ now, rows, health, verdict }) {
   const { viewers, backlog, frozen } = health;
   const unknown = Object.fromEntries(Object.keys(rows.at(-1)).map((name) => [name, null]));
-  const last = { ...unknown, time: now, viewers, backlog, failing: Number(verdict.severity === "failing") };
-  if (frozen === null) return [...rows, last];
-  const of = (read) => ({ latency50: read("latency50"), latency95: read("latency95") });
-  const all = [...rows, { ...last, ...of((name) => latest(rows, name).value) }];
-  const still = ({ time }) => frozen - (now - time) / 1000; // seconds
-  return all.map((row) => (still(row) > 0 ? { ...row, ...of((name) => Math.max(still(row), row[name])) } : row));
+  const all = [...rows, { ...unknown, time: now, viewers, backlog, frozen: frozen ?? 0, failing: Number(verdict.severity === "failing") }];
+  const stills = outages(all).filter(({ isStill }) => isStill);
+  return all.map((row, index) => {
+    const seconds = row.time / 1000;
+    const still = stills.find(({ from, to }) => from < seconds && seconds <= to && (seconds < to || row.frozen > 0));
+    const late = (name) => Math.max(seconds - still.from, row[name] ?? latest(all.slice(0, index + 1), name).value);
+    return still ? { ...row, latency50: late("latency50"), latency95: late("latency95") } : row;
+  });
 }
 
 const RECENT = 600; // seconds
@@ -47,17 +49,34 @@ export function lately(rows) {
   return rows.filter(({ time }) => time / 1000 >= from);
 }
 
-/** When viewers did not get what was on: spans {from, to} in seconds since the epoch, between rows 5 s apart. */
+/**
+ * When viewers did not get what was on: spans {from, to, isStill} in seconds since the epoch, between rows 5 s apart. What
+ * stood still (`isStill`) began when the service says so, and not with the row that noticed it.
+ */
 export function outages(rows) {
   const spans = [];
   let open = null;
-  for (const { time, failing } of rows) {
+  for (const { time, failing, frozen } of rows) {
     const seconds = time / 1000;
-    if (failing > 0 && open === null) spans.push((open = { from: seconds, to: seconds }));
+    if (failing > 0 && open === null) spans.push((open = { from: seconds, to: seconds, isStill: false }));
     else if (open !== null) open.to = seconds;
     if (!(failing > 0)) open = null;
+    else if (frozen > 0 && !open.isStill) {
+      Object.assign(open, { isStill: true, from: Math.min(open.from, seconds - frozen) });
+      const before = spans.at(-2);
+      if (before) before.to = Math.min(before.to, open.from);
+    }
   }
   return spans;
+}
+
+const TOPS = [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10];
+
+/** The top of an axis that reaches as high: a number that is easily read, and so is its half; of what `isCounted` a whole one. */
+export function topOf(most, isCounted) {
+  const power = 10 ** Math.floor(Math.log10(most));
+  const isWhole = (top) => !isCounted || top === 1 || top % 2 === 0 || top >= 10;
+  return TOPS.map((top) => top * power).find((top) => top >= most && isWhole(top)) ?? 10 * power;
 }
 
 /** How high a plot has to be for nearly all values, and those of `now`: one of a hundred flattens no hour. */

@@ -17,6 +17,7 @@ from tests.support.servers.end_to_end import end_to_end
 from tests.support.waiting import eventually
 
 Scheme = Literal["dark", "light"]
+FAR = 60  # stops of the keyboard
 SCHEMES: tuple[Scheme, ...] = ("dark", "light")
 
 
@@ -25,36 +26,70 @@ async def until_number(shown: Locator, least: int) -> None:
     await eventually(shown.inner_text, lambda text: int(text.replace(",", "")) >= least)
 
 
+async def reach(page: Page, target: Locator) -> None:
+    """Go to an element by the keyboard alone."""
+    await expect(target).to_be_visible()
+    for _ in range(FAR):
+        if await target.evaluate("(element) => element === document.activeElement"):
+            return
+        await page.keyboard.press("Tab")
+    raise AssertionError(f"{target} is not reached by the keyboard")
+
+
+async def write(page: Page, target: Locator, text: str) -> None:
+    """Write into a field by the keyboard alone, over what is there."""
+    await reach(page, target)
+    await page.keyboard.press("Control+A")
+    await page.keyboard.type(text)
+    await page.keyboard.press("Enter")
+
+
+async def press(page: Page, target: Locator) -> None:
+    """Press a button by the keyboard alone."""
+    await reach(page, target)
+    await page.keyboard.press("Enter")
+
+
+async def choose_tab(page: Page, name: str) -> None:
+    """Go to a tab by the keyboard alone."""
+    await reach(page, page.get_by_role("tab", selected=True))
+    await page.keyboard.press("Home")
+    chosen = page.get_by_role("tab", name=name, selected=True)
+    while not await chosen.count():
+        await page.keyboard.press("ArrowRight")
+
+
 async def operate(page: Page, state: Path) -> str:
-    """Name the recording, make a clip, after a wrong token and a wrong time; returns the clip's address."""
+    """Name the recording, make a clip, after a wrong token and a wrong time; returns the clip's address.
+
+    All of it is done by the keyboard.
+    """
     said, token = page.locator("#said"), page.get_by_label("Token", exact=True)
-    await page.get_by_role("tab", name="Recordings").click()
+    await choose_tab(page, "Recordings")
     await expect(page.locator("#token-file")).to_have_text(str(state / "operator-token"))
-    await token.fill("wrong")
-    await token.press("Enter")
+    await write(page, token, "wrong")
     await expect(said).to_contain_text("This is not the service's token")
-    await token.fill((state / "operator-token").read_text())
-    await token.press("Enter")
-    title = page.get_by_label("Title: ")
-    await title.fill("Opening night")
-    await title.press("Enter")
+    await write(page, token, (state / "operator-token").read_text().strip())
+    await write(page, page.get_by_label("Title: "), "Opening night")
     await expect(said).to_contain_text("is called “Opening night” now.")
-    await page.get_by_label("Who finds it: Opening night").select_option("unlisted")
+    await reach(page, page.get_by_label("Who finds it: Opening night"))
+    await page.keyboard.press("ArrowDown")
     await expect(said).to_contain_text("is unlisted now")
-    await page.get_by_role("button", name="Undo").click()
+    await press(page, page.get_by_role("button", name="Undo"))
     await expect(said).to_have_text("Undone.")
     await expect(page.get_by_label("Who finds it: Opening night")).to_have_value("listed")
     await expect(page.locator("#recording-list")).to_contain_text("on now")
     await expect(page.locator("#address-note")).to_contain_text("No public address of the page is known")
-    await page.get_by_role("tab", name="Clips").click()
-    await page.locator("#clip-exact summary").click()
-    await page.get_by_role("button", name="Make the clip").click()
+    await choose_tab(page, "Clips")
+    await press(page, page.locator("#clip-exact summary"))
+    await press(page, page.get_by_role("button", name="Make the clip"))
     await expect(said).to_have_text("Some of that time is not there any more, or not yet.")
     until = datetime.fromisoformat(await page.get_by_label("To", exact=True).input_value())
     begin = until - timedelta(seconds=6)
     await page.get_by_label("From", exact=True).fill(begin.isoformat(timespec="seconds"))
-    await page.get_by_label("Title of the clip").fill("A goal")
-    await page.get_by_role("button", name="Make the clip").click()
+    await reach(page, page.get_by_label("Title of the clip"))
+    await page.keyboard.type("A goal")
+    await press(page, page.get_by_role("button", name="Make the clip"))
     await expect(page.get_by_label("Title: A goal")).to_be_visible()
     return await page.locator("#made-link").inner_text()
 
@@ -74,7 +109,7 @@ async def delete(page: Page, title: str) -> None:
     clip = page.get_by_label(f"Title: {title}")
     for is_meant in (False, True):
         await expect(clip).to_be_visible()
-        await page.get_by_label(f"Delete: {title}").click()
+        await press(page, page.get_by_label(f"Delete: {title}"))
         await expect(clip).to_have_count(0)
         await expect(page.get_by_role("button", name="Undo")).to_be_focused()
         if not is_meant:

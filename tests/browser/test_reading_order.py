@@ -1,15 +1,17 @@
-"""The page as a screen reader has it: Chromium's accessibility tree, in its order."""
+"""Page and dashboard as a screen reader has them: Chromium's accessibility tree, in its order."""
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from tests.browser.test_event_page import prepare
-from tests.support.judges.page import is_played, settled, until
+from tests.support.fakes.event_night import OFFLINE, TROUBLES, event_night
+from tests.support.judges.page import is_played, no_complaints, settled, until
 from tests.support.servers.fake_origin import on_air
 
 # Roles of what a reader stops at.
@@ -31,8 +33,23 @@ ROOMY = {"slider Volume", "button Statistics", "button Keyboard shortcuts", "but
 ROOMY |= {"button Theatre mode"}
 
 
-async def read_aloud(page: Page) -> list[str]:
-    """Role and name of each of them, in order; what is inside a frame is its own page's."""
+TABS = ("Now", "Checklist 1 to do", "Recordings", "Clips", "Uploads", "Guests", "Figures", "Money")
+HEAD = ["heading Broadcaster", "checkbox Alarm sound", "StaticText ✕ Failing", "list What to do"]
+HEAD += ["list The way to viewers", "tablist Parts of the dashboard", *(f"tab {name}" for name in TABS)]
+FIGURES = ["Viewers", "Behind live", "No picture", "Last segment", "Uplink left", "Waiting", "Disk lasts"]
+NOW = ["tabpanel Now", "image What the encoder sends", *(f"term {name}" for name in (*FIGURES, "Recording"))]
+PLOTS = ["heading Viewers", "heading How late viewers are, s", "heading Segments waiting for the bucket"]
+PANELS = {
+    "checklist": ["tabpanel Checklist 1 to do", "heading Checklist what has to be so before the event"],
+    "recordings": ["textbox Token", "button Go on"],
+    "figures": ["tabpanel Figures", "heading How viewers fare", "heading The service", "heading Last hour"],
+    "money": ["tabpanel Money", "heading Bucket and money"],
+}
+DESK = READ | {"checkbox", "image", "list", "tab", "tablist", "tabpanel", "term", "textbox", "StaticText"}
+
+
+async def read_aloud(page: Page, roles: AbstractSet[str] = frozenset(READ)) -> list[str]:
+    """Each element of these roles, with its name, in order; what is inside a frame is its own page's."""
     session = await page.context.new_cdp_session(page)
     tree = await session.send("Accessibility.getFullAXTree")
     await session.detach()
@@ -41,7 +58,7 @@ async def read_aloud(page: Page) -> list[str]:
 
     def walk(node: dict[str, Any]) -> None:
         role, name = (node.get(key, {}).get("value", "") for key in ("role", "name"))
-        if role in READ and not node["ignored"] and (name or role == "timer"):
+        if role in roles and not node["ignored"] and (name or role == "timer"):
             found.append(f"{role} {name}".strip())
         for child in node.get("childIds", []):
             if child in nodes:
@@ -71,3 +88,32 @@ async def test_the_order_in_which_a_screen_reader_has_the_page(page: Page, tmp_p
         await place.fake_origin.start_stream(multivariant=True)
         await until(page, is_played)
         await check(LIVE, without="button Remind me")
+
+
+async def test_the_order_in_which_a_screen_reader_has_the_dashboard(page: Page) -> None:
+    """What is wrong, what to do, which part, the tabs, then the tab's own parts; the alarm is read last."""
+
+    async def found() -> list[str]:
+        texts = await read_aloud(page, DESK)
+        return [text for text in texts if not text.startswith("StaticText") or text in HEAD]
+
+    with no_complaints(page):
+        async with event_night() as (night, address):
+            night.inputs = TROUBLES["bucket"]
+            await page.goto(address)
+            for width, plots in ((1440, PLOTS), (390, [PLOTS[0], PLOTS[2]])):
+                await page.set_viewport_size({"width": width, "height": 900})
+                await expect(page.locator("#main-plots canvas")).to_have_count(3)
+                await expect(page.locator("#picture")).to_be_visible()
+                assert await found() == HEAD + NOW + plots
+            for name, parts in PANELS.items():
+                await page.goto(f"{address}#{name}")
+                await expect(page.get_by_role("tab", selected=True)).to_have_attribute("id", f"tab-{name}")
+                texts = iter(await found())
+                assert all(any(text.startswith(part) for text in texts) for part in HEAD + parts)
+            alarm = (await read_aloud(page, DESK))[-1]
+            assert alarm.startswith("StaticText ✕ Failing VIEWERS FROZEN for 67 s")
+            night.inputs = OFFLINE
+            await page.goto(f"{address}#now")
+            await expect(page.locator("#before")).to_be_visible()
+            assert (await found())[-1] == "list Before the event"

@@ -116,8 +116,8 @@ def evaluate_health(inputs: HealthInputs) -> Health:
     troubles = {finding.trouble: finding.severity for finding in reversed(findings)}
     # A failing delivery is shown before a silent encoder.
     trouble = next((problem for problem in get_args(ViewerProblem) if problem in troubles), None)
-    if trouble:
-        parts.setdefault("viewers", troubles[trouble])
+    if trouble and parts.get("viewers") != "failing":
+        parts["viewers"] = troubles[trouble]
     frozen = _frozen(inputs) if failures else None
     still = "" if frozen is None else f"VIEWERS FROZEN for {span_text(frozen)}: "
     shown = list(firsts.values()) if failures else findings

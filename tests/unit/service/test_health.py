@@ -244,6 +244,7 @@ def test_the_part_that_is_not_well() -> None:
     assert evaluate_health(replace(LIVE, serving=False)).parts == {"viewers": "failing"}
     assert evaluate_health(replace(LIVE, unreadable=MISSING)).parts == {"viewers": "failing"}
     assert evaluate_health(replace(LIVE, failing_pages=1)).parts == {"viewers": "warning"}
+    assert evaluate_health(replace(DELAY, unconfirmed=True)).parts["viewers"] == "failing"
     both = evaluate_health(
         replace(DELAY, owner=Problem("another one is there", "stop one"), journal="disk full")
     )

@@ -16,6 +16,7 @@ from tests.support.servers.counted_origin import EVENTS, PLAYLISTS, REPORTS, Tra
 
 LENGTH = 2400  # seconds of the original's case
 MOST_BYTES = 45e6  # in that time
+LATE = {503, 504}  # a busy machine is too late for the service, or for nginx
 ORIGINAL = Case(variants=1, segment_seconds=6, viewers=600, join_within=60, watch=240, leave=0.1)
 SHORT = Case(variants=3, segment_seconds=2, viewers=150, join_within=3, watch=6)
 CASES = [
@@ -31,7 +32,8 @@ async def test_hundreds_of_pages(tmp_path: Path, bucket: SeaweedBucket, case: Ca
     found = await costs(tmp_path, bucket, case)
     show(found)
     watching, figures = found.watching, found.pages.figures
-    late = sum(count for (_, status), count in figures.answers.items() if status == 503)  # they ask once more
+    # Pages ask once more for these.
+    late = sum(count for (_, status), count in figures.answers.items() if status in LATE)
     slow = 1 if length.SOAK else 3  # a busy machine has pages join while others watch
     # One of each variant is under way at the begin.
     assert watching.requests(PLAYLISTS) <= slow * 1.1 * (found.versions + case.variants) + late
@@ -42,7 +44,7 @@ async def test_hundreds_of_pages(tmp_path: Path, bucket: SeaweedBucket, case: Ca
     assert watching.bytes <= MOST_BYTES * watching.seconds / LENGTH
     assert figures.requests(PLAYLISTS) >= case.viewers * found.versions / case.variants or late
     assert figures.fell == []
-    assert {status for _, status in figures.answers} <= {200, 204, 503}  # 503: a busy machine is too late
+    assert {status for _, status in figures.answers} <= {200, 204, *LATE}
     if length.SOAK:
         assert figures.refused() == {}
         assert figures.stalls == 0

@@ -407,5 +407,5 @@ def _time(language: str, value: object) -> str | None:
         when = datetime.fromisoformat(value.strip())
         text = f"{day_of(language, when)}, {when:%H:%M}"
         # The page's script puts the reader's own time in the place of "UTC+01:00".
-        return f'<time datetime="{when.isoformat()}">{text} {when:%Z}</time>' if when.tzinfo else text
+        return f'<time datetime="{when.isoformat()}">{text}\u00a0{when:%Z}</time>' if when.tzinfo else text
     return None

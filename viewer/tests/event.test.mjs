@@ -1,14 +1,17 @@
 // The event around the picture: what is on, when, passing it on, the lock screen, and how it starts to play.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { runInNewContext } from "node:vm";
 import { parseConfig } from "../public/js/config.js";
+import { formatStart } from "../public/js/intl.js";
 import { createMediaSession } from "../public/js/media-session.js";
 import { startPlaying } from "../public/js/session.js";
 import { share } from "../public/js/share.js";
 import { createRemind } from "../public/js/ui/remind.js";
 import { createStore } from "../public/js/state.js";
 import { defaultTexts } from "../public/js/texts.js";
-import { formatCountdown, formatDay } from "../public/js/timeline.js";
+import { formatCountdown } from "../public/js/timeline.js";
 
 const base = "https://page.example/watch/";
 
@@ -28,7 +31,24 @@ test("an event is taken as config.json has it; a time has to name its zone", () 
 test("a countdown shows days where there are any, and never ends early", () => {
   const shown = [1, 59_999, 3_725_000, 2 * 86_400_000 + 5000].map((left) => formatCountdown(left, "en"));
   assert.deepEqual(shown, ["0:01", "1:00", "1:02:05", "2 days 0:05"]);
-  assert.match(formatDay(Date.UTC(2026, 11, 24, 12), "en"), /Thursday.*24.*\d\d:\d\d [AP]M/);
+});
+
+test("a start has its time and its zone on one line, and the page that asks has it in the same words", () => {
+  const start = new Date(Date.UTC(2026, 11, 24, 19));
+  const html = readFileSync(new URL("../public/access.html", import.meta.url), "utf8");
+  const [, script] = /<script>(.*?)<\/script>/s.exec(html);
+  const asked = (locale) => {
+    const time = { dateTime: start.toISOString() };
+    const document = { documentElement: { lang: locale.slice(0, 2) }, querySelectorAll: () => [time] };
+    runInNewContext(script, { document, navigator: { languages: [locale] } });
+    return time.textContent;
+  };
+  for (const locale of ["de-DE", "en-GB", "en-US", "es-ES", "fr-CA", "ja-JP", "pt-BR"]) {
+    const text = formatStart(locale, start);
+    assert.match(text, /24.*\d\d\u00a0?\D*$/, locale);
+    assert.match(text.split(" ").at(-1), /^\D{0,3}\d+\D.*[A-Z]/, "time and zone");
+    assert.equal(asked(locale), text, locale);
+  }
 });
 
 test("the page is passed on by the system's dialog, else copied, else the viewer is told", async () => {

@@ -238,10 +238,8 @@ async def test_the_page_that_asks(private: Site) -> None:
     assert status == 401
     assert '<html lang="de" dir="ltr">' in text
     assert '<label for="passphrase">Passwort</label>' in text
-    assert (
-        '<time datetime="2026-12-24T20:00:00+01:00">Donnerstag, 24. Dezember 2026, 20:00 UTC+01:00</time>'
-        in text
-    )
+    start = "Donnerstag, 24. Dezember 2026, 20:00\u00a0UTC+01:00"
+    assert f'<time datetime="2026-12-24T20:00:00+01:00">{start}</time>' in text
     assert 'name="to" value="/watch/x"' in text
     (script,) = re.findall("<script>(.*?)</script>", text, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

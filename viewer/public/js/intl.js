@@ -22,7 +22,20 @@ export const formatUnit = (locale, value, unit, { digits = 0, display = "short" 
     style: "unit", unit, unitDisplay: display, minimumFractionDigits: digits, maximumFractionDigits: digits,
   });
 
-export const formatDate = (locale, date, options) => formatter("DateTimeFormat", locale, options).format(date);
+/** "14:03:20", or "2:03:20 PM": dates and times are of the viewer's own clock. */
+export const formatClock = (locale, date) => formatter("DateTimeFormat", locale, { timeStyle: "medium" }).format(date);
+
+/** "22 Nov 2026, 09:12", of what was. */
+export const formatDate = (locale, date) => formatter("DateTimeFormat", locale, { dateStyle: "medium", timeStyle: "short" }).format(date);
+
+const START = { weekday: "long", day: "numeric", month: "long", hour: "numeric", minute: "2-digit", timeZoneName: "short" };
+
+/** "Thursday, 24 December at 20:00 CET", of what is to come; time and zone stay on one line. access.html has the same. */
+export function formatStart(locale, date) {
+  const parts = formatter("DateTimeFormat", locale, START).formatToParts(date);
+  const time = parts.findIndex(({ type }) => type === "hour" || type === "dayPeriod");
+  return parts.map(({ value }, at) => (at > time ? value.replace(/\s/g, "\u00a0") : value)).join("");
+}
 
 /** "German", of "de"; null for what is no language that has a name. */
 export function nameOfLanguage(locale, tag) {

@@ -63,8 +63,7 @@ export function requestedBy(search) {
   return null;
 }
 
-/** "22 Nov 2026, 09:12" on the viewer's own clock, in the viewer's own way. */
-export const dateOf = ({ started }, locale) => formatDate(locale, started, { dateStyle: "medium", timeStyle: "short" });
+export const dateOf = ({ started }, locale) => formatDate(locale, started);
 
 /** Its title, or its date where nobody gave it one. */
 export const nameOf = (recording, locale) => recording.title || dateOf(recording, locale);

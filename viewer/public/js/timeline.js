@@ -1,6 +1,6 @@
 // The window as the viewer sees it: places in media time, in seconds, and the clock times that belong to them.
 
-import { formatDate, formatList, formatUnit } from "./intl.js";
+import { formatList, formatUnit } from "./intl.js";
 
 const SAME = 0.5; // seconds by which the times of two segments in a row may differ from their lengths
 
@@ -46,9 +46,6 @@ export const clampTo = ({ first, live }, position) => Math.min(live, Math.max(fi
 
 const two = (number) => String(number).padStart(2, "0");
 
-/** "14:03:20", or "2:03:20 PM", on the viewer's own clock. */
-export const formatClock = (date, locale) => formatDate(locale, date, { timeStyle: "medium" });
-
 /** "0:55", "4:05", "1:00:09". */
 export function formatSpan(seconds) {
   const all = Math.max(0, Math.round(seconds));
@@ -62,10 +59,6 @@ export function formatCountdown(milliseconds, locale) {
   const days = Math.floor(seconds / 86400);
   return `${days > 0 ? `${formatUnit(locale, days, "day", { display: "long" })} ` : ""}${formatSpan(seconds % 86400)}`;
 }
-
-/** The day and the time of it on the viewer's own clock, in the viewer's own language. */
-export const formatDay = (date, locale) =>
-  formatDate(locale, date, { weekday: "long", day: "numeric", month: "long", hour: "numeric", minute: "2-digit" });
 
 /** "55 seconds", "4 minutes, 5 seconds", to be read aloud and in a sentence. */
 export function saySpan(seconds, locale) {

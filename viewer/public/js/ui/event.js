@@ -1,6 +1,6 @@
 // What is on beside its title: whose it is, who performs, when it starts; the chat; and passing it on.
-import { say } from "../intl.js";
-import { formatCountdown, formatDay } from "../timeline.js";
+import { formatStart, say } from "../intl.js";
+import { formatCountdown } from "../timeline.js";
 
 const SECOND = 1000; // ms
 const THANKS = 3000; // ms
@@ -65,7 +65,7 @@ export function createEvent({ document, at, requests, now = Date.now }) {
       at("performer").hidden = performer === null;
       at("performer").textContent = performer ?? "";
     }
-    if (changed("startsAt", "texts") && startsAt !== null) at("starts").textContent = formatDay(startsAt, texts.locale);
+    if (changed("startsAt", "texts") && startsAt !== null) at("starts").textContent = formatStart(texts.locale, startsAt);
     if (changed("chatUrl") && chatUrl !== null && !document.documentElement.hasAttribute("data-embed")) {
       at("chat").replaceChildren(chatAt(chatUrl, document, texts.chat));
       at("chat").hidden = at("theatre").hidden = false;

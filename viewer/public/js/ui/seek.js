@@ -1,6 +1,6 @@
 // The bar over the whole window: its right end is live, or of a recording its end.
-import { formatList, say } from "../intl.js";
-import { chaptersOf, dateAt, formatClock, saySpan } from "../timeline.js";
+import { formatClock, formatList, say } from "../intl.js";
+import { chaptersOf, dateAt, saySpan } from "../timeline.js";
 import { createSeekThumbnail } from "./seek-thumbnail.js";
 
 const LEAST = 5; // seconds of window that make a bar worth its place
@@ -82,7 +82,7 @@ export function createSeek({ document, at, requests }) {
 
 function clockOf({ anchors }, position, locale) {
   const date = dateAt(anchors, position);
-  return date === null ? "" : formatClock(date, locale);
+  return date === null ? "" : formatClock(locale, date);
 }
 
 /** "14:03:20, 55 seconds behind live"; of a recording, "5 minutes of 20 minutes, 14:03:20". */

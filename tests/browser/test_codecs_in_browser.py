@@ -178,6 +178,7 @@ async def check_decodable(page: Page, address: str) -> None:
         languages = page.locator("#audio")
         await expect(languages.locator("option")).to_have_text(["English", "German"])
         assert await languages.evaluate("select => select.selectedOptions[0].text") == "English"
+        await page.get_by_role("button", name="Settings").press("Enter")
         await check_captions(page)
         await languages.select_option("German")
         await traffic.until_asked_for("/3/init_3.mp4")

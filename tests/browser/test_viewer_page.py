@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.support.judges.page import is_, no_complaints, play_on, seen, until
+from tests.support.judges.page import barriers, is_, no_complaints, play_on, seen, until
 from tests.support.length import SOAK
 from tests.support.servers.fake_origin import HEIGHTS, Place, on_air
 from tests.support.waiting import PATIENCE
@@ -91,8 +91,22 @@ async def test_sound_and_quality(page: Page, place: Place) -> None:
         await until(page, lambda s: s["muted"])
         await page.get_by_role("button", name="Turn sound on").press("Enter")
         await until(page, lambda s: not s["muted"])
-        await page.get_by_label("Quality", exact=True).select_option("180p")
+        settings = page.get_by_role("button", name="Settings")
+        quality = page.get_by_label("Quality", exact=True)
+        await settings.press("Enter")
+        await expect(quality).to_be_focused()
+        await expect(quality).to_have_css("appearance", "none")  # else WebKitGTK draws a second frame
+        assert await barriers(page) == []
+        await quality.select_option("180p")
         await until(page, lambda s: s["level"] is not None and s["level"]["height"] == 180)
+        await page.keyboard.press("Escape")
+        await expect(settings).to_be_focused()
+        await settings.click()
+        await expect(quality).to_be_focused()
+        await page.mouse.click(300, 200)  # beside the menu: closes it, and does nothing else
+        await expect(quality).to_be_hidden()
+        await expect(settings).to_have_attribute("aria-expanded", "false")
+        assert not (await seen(page))["paused"]
         await page.reload()
         kept = await until(page, lambda s: s["status"] == "live" and s["level"] is not None)
         assert kept["quality"].startswith("180-")

@@ -39,7 +39,6 @@ export function createEvent({ document, at, requests, now = Date.now }) {
   };
   at("share").addEventListener("click", () => share(at("share"), "share"));
   at("share-moment").addEventListener("click", () => share(at("share-moment"), "shareMoment"));
-  at("cast").addEventListener("click", requests.cast);
   at("theatre").addEventListener("click", requests.toggleTheatre);
   at("logo").addEventListener("error", () => (at("logo").hidden = true));
 
@@ -56,7 +55,7 @@ export function createEvent({ document, at, requests, now = Date.now }) {
 
   return function draw(state, changed) {
     shown = state;
-    const { logo, performer, startsAt, chatUrl, castable, texts } = state;
+    const { logo, performer, startsAt, chatUrl, texts } = state;
     if (changed("logo")) {
       at("logo").hidden = logo === null;
       if (logo !== null) at("logo").src = logo;
@@ -84,7 +83,6 @@ export function createEvent({ document, at, requests, now = Date.now }) {
     if (changed("texts")) {
       for (const frame of at("chat").children) frame.title = texts.chat;
     }
-    if (changed("castable")) at("cast").hidden = !castable;
     if (changed("startsAt", "phase", "recording", "texts")) showCountdown();
   };
 }

@@ -1,42 +1,57 @@
-// A button with a menu: the keys are those of the ARIA Authoring Practices, "Menu Button".
+// A button that opens a menu of entries, or of other controls.
 
 const GAP = 6; // pixels between button and menu, and around it
+const CONTROLS = "[role=menuitem], select, button";
 
 /**
- * Makes `button` open `menu`, an element to which `fill` adds entries, and answers with what closes it. Both lie in the
- * top layer while it is open; an older browser without that shows the entries below the button.
+ * Makes `button` open `menu`, an element with controls, and answers with what closes it. Both lie in the top layer while
+ * it is open; an older browser without that shows the controls beside the button. `above`: better above the button, to
+ * which its end is aligned.
  */
-export function createMenu({ document, button, menu }) {
+export function createPopover({ document, button, menu, above = false }) {
   const { defaultView: window, documentElement: root } = document;
-  const entries = () => [...menu.querySelectorAll("[role=menuitem]")];
-  const close = () => menu.matches(":popover-open") && menu.hidePopover();
+  let open = false;
+  const close = () => open && menu.hidePopover();
+  const within = (least, most, wanted) => Math.max(least, Math.min(wanted, most));
 
-  /** Beneath the button, above it where there is more room, and never beyond the side of the screen. */
+  /** Beneath the button or above it, by the wish and by the room that there is, and never beyond the screen. */
   function place() {
-    const { left, top, bottom } = button.getBoundingClientRect();
+    const { left, right, top, bottom } = button.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height } = menu;
-    const above = bottom + GAP + height > window.innerHeight && top - GAP - height > 0;
-    menu.style.left = `${Math.max(GAP, Math.min(left, root.clientWidth - width - GAP)) + window.scrollX}px`;
-    menu.style.top = `${(above ? top - GAP - height : bottom + GAP) + window.scrollY}px`;
+    const goesUp = top - GAP - height > 0 && (above || bottom + GAP + height > window.innerHeight);
+    const x = within(GAP, root.clientWidth - width - GAP, above ? right - width : left);
+    const y = within(GAP, window.innerHeight - height - GAP, goesUp ? top - GAP - height : bottom + GAP);
+    menu.style.left = `${x + window.scrollX}px`;
+    menu.style.top = `${y + window.scrollY}px`;
   }
 
-  window.addEventListener("resize", () => menu.matches(":popover-open") && place());
+  window.addEventListener("resize", () => open && place());
   menu.addEventListener("toggle", ({ newState }) => {
-    const open = newState === "open";
+    open = newState === "open";
     button.setAttribute("aria-expanded", String(open));
     if (!open) return;
     place();
-    entries()[0]?.focus();
+    [...menu.querySelectorAll(CONTROLS)].find((one) => one.getClientRects().length > 0)?.focus();
   });
   menu.addEventListener("keydown", (event) => {
-    const all = entries();
+    event.stopPropagation(); // the page's own keys rest meanwhile
+    if (event.key !== "Escape") return;
+    close();
+    event.preventDefault();
+  });
+  return close;
+}
+
+/** The same with entries that `menu` is filled with; the keys are those of the ARIA Authoring Practices, "Menu Button". */
+export function createMenu({ document, button, menu }) {
+  const close = createPopover({ document, button, menu });
+  menu.addEventListener("keydown", (event) => {
+    const all = [...menu.querySelectorAll("[role=menuitem]")];
     const at = all.indexOf(document.activeElement);
     const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
-    event.stopPropagation(); // the page's own keys rest meanwhile
     if (event.key === "Tab") return void close();
-    if (event.key === "Escape") close();
-    else if (next === undefined) return;
-    else all.at(next % all.length).focus();
+    if (next === undefined) return;
+    all.at(next % all.length).focus();
     event.preventDefault();
   });
   return close;

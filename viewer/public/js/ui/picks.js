@@ -1,22 +1,15 @@
-// The choice of quality, of captions, of the sound and of speed.
+// The menu behind the gear: quality, speed, captions, the sound, and a television.
 import { formatNumber, nameOfLanguage, say } from "../intl.js";
 import { SPEEDS, hasSpeed } from "../pace.js";
 import { levelKey } from "../quality.js";
+import { createPopover } from "./menu.js";
 
 const OFF = "off"; // no caption's id: those come from the player with a number in them
 
-/** A narrow screen has no room for these on the picture: there they are the first of the buttons below. */
-function placeRoomy(at, narrow) {
-  const place = () => {
-    at(narrow.matches ? "remind" : "choice").before(at("audio-choice"), at("speed-choice"));
-    at("speed-name").classList.toggle("unseen", !narrow.matches); // a language needs no name of what it is
-  };
-  narrow.addEventListener("change", place);
-  place();
-}
-
 export function createPicks({ document, at, requests }) {
-  placeRoomy(at, document.defaultView.matchMedia("(max-width: 40rem)"));
+  const entries = ["choice", "speed-choice", "caption-choice", "audio-choice", "cast"].map(at);
+  const close = createPopover({ document, button: at("settings"), menu: at("choices"), above: true });
+  at("cast").addEventListener("click", requests.cast);
   at("speed").addEventListener("change", ({ target }) => requests.chooseSpeed(Number(target.value)));
   at("quality").addEventListener("change", ({ target }) => requests.chooseQuality(target.value));
   at("audio").addEventListener("change", ({ target }) => requests.chooseAudioTrack(target.value));
@@ -35,6 +28,9 @@ export function createPicks({ document, at, requests }) {
     at("speed-choice").hidden = !hasSpeed(state);
     at("choice").hidden = state.levels.length < 2;
     at("caption-choice").hidden = state.captions.length === 0;
+    at("cast").hidden = !state.castable;
+    at("settings").hidden = entries.every(({ hidden }) => hidden);
+    if (at("settings").hidden) close();
   };
 }
 

@@ -1,6 +1,7 @@
 // The controls step aside while nobody needs them, and come back for a mouse, a finger or a key.
 
 const TWICE = 300; // ms between the taps of a double tap
+const OPEN = '[popovertarget][aria-expanded="true"]'; // a menu's button
 const AFTER = 3000; // ms without a sign of the viewer
 
 /** Marks `root` with data-idle; clicks on the picture itself pause and fill the screen, as people expect. */
@@ -28,8 +29,11 @@ export function watchPresence(root, store, requests, after = AFTER) {
   const video = root.querySelector("video");
   let tapped = -Infinity;
   let touched = false;
+  let closes = false; // a menu, and does nothing else
+  video.addEventListener("pointerdown", () => (closes = root.querySelector(OPEN) !== null));
   video.addEventListener("pointerup", ({ pointerType, button, offsetX, timeStamp }) => {
     touched = pointerType === "touch";
+    if (closes) return undefined;
     if (!touched) return button === 0 && requests.togglePlay();
     const twice = timeStamp - tapped < TWICE;
     tapped = timeStamp;

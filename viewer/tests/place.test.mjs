@@ -5,6 +5,7 @@ import { hasSpeed, speedBy } from "../public/js/pace.js";
 import { createPlace } from "../public/js/place.js";
 import { createSeeking } from "../public/js/seeking.js";
 import { createStore } from "../public/js/state.js";
+import { hasLive } from "../public/js/ui/bar.js";
 
 const NOON = Date.UTC(2026, 5, 1, 12);
 
@@ -227,4 +228,14 @@ test("keys and the bar move within the window, the end of it is live, and pictur
   pause(true);
   seeking.stepFrames(-1);
   assert.equal(video.currentTime, before - 0.04);
+});
+
+test("the way to live is offered where there is a live to go to", () => {
+  const offered = (phase, behind = false, recording = null) => hasLive({ phase, behind, recording });
+  for (const phase of ["live", "behind", "gone"]) assert.equal(offered(phase), true, phase);
+  for (const phase of ["buffering", "slow"]) assert.deepEqual([offered(phase), offered(phase, true)], [false, true], phase);
+  for (const phase of ["encoder", "delivery", "reconnecting", "waiting", "blocked", "rest", "ended", "recorded", "over"]) {
+    assert.equal(offered(phase, true), false, phase);
+  }
+  assert.equal(offered("gone", true, {}), false, "of a recording");
 });

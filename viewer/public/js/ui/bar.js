@@ -3,6 +3,13 @@ import { formatPercent } from "../intl.js";
 import { withKey } from "../texts.js";
 import { formatSpan } from "../timeline.js";
 
+const AT_LIVE = new Set(["live", "behind", "gone"]); // phases in which live goes on
+const FAR = new Set(["buffering", "slow"]); // and those in which it may, for who is behind
+
+/** Whether there is a live to go to: not in trouble, nor for who is there and waits. */
+export const hasLive = ({ phase, behind, recording }) =>
+  recording === null && (AT_LIVE.has(phase) || (behind && FAR.has(phase)));
+
 /** Each button is a picture, a name and a key. */
 function show(button, icon, texts, name, key) {
   const use = button.querySelector("use");
@@ -35,6 +42,7 @@ export function createBar({ at, requests, can }) {
     if (changed("pip")) at("pip").setAttribute("aria-pressed", String(pip));
     at("unmute").hidden = !(muted && status === "live" && !paused);
     const live = state.phase === "live";
+    at("go-live").hidden = !hasLive(state);
     at("go-live").classList.toggle("at-live", live);
     // The badge says where the picture is; where there is none, this does.
     at("edge-word").textContent = live ? texts.liveBadge : texts.goLive;

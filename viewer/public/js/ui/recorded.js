@@ -22,6 +22,5 @@ export function createRecorded({ at, requests }) {
       if (recorded !== null) at("watch-recording").href = recordings.watch + encodeURIComponent(recorded.id);
     }
     at("recorded").hidden = ["to-live", "when"].every((id) => at(id).hidden);
-    at("go-live").hidden = recording !== null || phase === "rest";
   };
 }

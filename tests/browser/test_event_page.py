@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from tests.support.judges.page import (
 )
 from tests.support.judges.page_layout import check_boxes, check_fingers
 from tests.support.length import SOAK, seconds
-from tests.support.servers.fake_origin import Place, on_air
+from tests.support.servers.fake_origin import VIEWER, Place, on_air
 from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -46,6 +47,26 @@ EVENING: dict[str, object] = {
     "recordings": {"newest": "/hls/segments/index.json", "list": "/recordings.html"},
 }
 EDGE = 16  # pixels between the screen's edge and what is written
+# Buttons that can be under the picture at the same time, at most: of the live page, and of a recording's.
+TOGETHER = (
+    ("share", "clip", "start-over", "all-recordings", "elsewhere"),
+    ("share", "share-moment", "clip", "all-recordings", "download-button"),
+    ("remind", "share", "all-recordings", "elsewhere"),
+)
+# Shows these with the words of a language, and returns in how many rows they are.
+ROWS = """([words, ids]) => {
+    const actions = document.querySelector(".actions");
+    if (!document.getElementById("download-button")) {
+        actions.insertAdjacentHTML("beforeend", "<button id=download-button class=quiet data-text=download>");
+        document.getElementById("download-button").setAttribute("aria-haspopup", "menu");
+    }
+    for (const button of actions.children) {
+        button.hidden = !ids.includes(button.id);
+        button.textContent = words[button.dataset.text];
+    }
+    const shown = [...actions.children].filter(({ hidden }) => !hidden);
+    return new Set(shown.map(({ offsetTop }) => offsetTop)).size;
+}"""
 FOLD = ((390, 844), (360, 740))  # first screens of phones
 SECTIONS = """() => [...document.querySelectorAll("main > section")]
     .filter((section) => section.checkVisibility())
@@ -158,3 +179,36 @@ async def test_first_screen_of_a_phone(page: Page, tmp_path: Path) -> None:
                 await page.evaluate("scrollTo(0, document.body.scrollHeight)")
                 assert (await page.evaluate(SECTIONS))[0] == ["stage", 0]  # it stays in sight
                 await page.evaluate("scrollTo(0, 0)")
+
+
+@pytest.mark.takes(5)
+async def test_buttons_of_a_phone_take_two_rows(page: Page, tmp_path: Path) -> None:
+    """In each language, with as many buttons as there can be."""
+    async with on_air(tmp_path) as place:
+        prepare(place)
+        await page.set_viewport_size({"width": 360, "height": 740})
+        await page.goto(place.url)
+        await page.get_by_role("button", name="Remind me").wait_for()
+        found = {}
+        for file in sorted((VIEWER / "languages").glob("*.json")):
+            words = json.loads(file.read_text())
+            for ids in TOGETHER:
+                if (rows := await page.evaluate(ROWS, [words, list(ids)])) > 2:
+                    found[f"{file.stem} {ids}"] = rows
+        assert found == {}
+
+
+@pytest.mark.takes(5)
+async def test_beside_a_missing_recording(page: Page, tmp_path: Path) -> None:
+    """Nothing is offered that needs a recording: there are the ways to others, and to the live page."""
+    async with on_air(tmp_path) as place:
+        prepare(place)
+        place.fake_origin.config["clipsUrl"] = "/clips"
+        await page.goto(f"{place.url}/?watch=gone")
+        await page.locator("body[data-status=missing]").wait_for()
+        about = page.get_by_role("region", name="About the stream")
+        await expect(about.get_by_role("link", name="Recordings")).to_be_visible()
+        await expect(about.get_by_role("link", name="To the live page")).to_be_visible()
+        await expect(about.get_by_role("button")).to_have_count(0)
+        others = page.get_by_role("region", name="More recordings").get_by_role("link")
+        await expect(others).to_have_text(re.compile("The night before"))

@@ -130,7 +130,7 @@ async def watch_as_stranger(browser: Browser, url: str, picture: Path) -> None:
     with no_complaints(page):
         await page.reload()
         await until(page, lambda state: is_played(state) and state["time"] > 1)
-        await expect(page.get_by_role("link", name="All recordings")).to_have_count(0)
+        await expect(page.get_by_role("link", name="Recordings")).to_have_count(0)
         await look(page, picture)
     assert [
         path for path in asked if path.startswith(("/live/events", "/live/playlist", "/recordings"))

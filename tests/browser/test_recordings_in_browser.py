@@ -169,7 +169,7 @@ async def test_a_stream_from_its_start_and_after_its_end(
             await check_looks(page, shots, "over", LOOKS[-1:])
             await check_end(page, state["timeline"]["live"] / 2)
 
-            await page.get_by_role("link", name="All recordings").click()
+            await page.get_by_role("link", name="Recordings").click()
             await page.wait_for_url("**/recordings")
             found = page.get_by_role("listitem")
             await found.wait_for()

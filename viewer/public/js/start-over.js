@@ -26,7 +26,7 @@ export function createStartOver({ store, playback, read = readPage, sleep = paus
 
   /** `isIt` tells a recording that is the right one, and will not change any more. */
   async function look(what, isIt) {
-    const { recordings, recording } = store.get();
+    const { recordings } = store.get();
     if (recordings === null || looking === what) return;
     looking = what;
     for (let looks = 0; looks < LOOKS && looking === what; looks += 1) {
@@ -35,14 +35,15 @@ export function createStartOver({ store, playback, read = readPage, sleep = paus
       const [recorded = null] = shelf;
       if (looking !== what) return;
       store.set({ shelf });
-      if (recording !== null) return;
+      if (what === "others") return;
       store.set({ recorded: recorded ?? store.get().recorded });
       if (recorded !== null && isIt(recorded)) return;
     }
   }
 
   store.subscribe(({ status, replay, recording }) => {
-    if (recording !== null) return status === "live" && look("others");
+    if (status === "missing" || (recording !== null && status === "live")) return look("others");
+    if (recording !== null) return undefined;
     if (status === "live" && replay === null) look("on", ({ ended }) => ended === null);
     if (status === "offline") look("over", ({ ended }) => ended !== null);
     return undefined;

@@ -20,10 +20,10 @@ export function createElsewhere({ at, requests }) {
     thanks = setTimeout(() => (at("elsewhere-copy").textContent = texts.elsewhereCopy), THANKS);
   });
 
-  return function draw({ elsewhere, texts: words }, changed) {
+  return function draw({ elsewhere, recording, texts: words }, changed) {
     texts = words;
-    if (!changed("elsewhere")) return;
-    at("elsewhere").hidden = elsewhere === null;
+    if (!changed("elsewhere", "recording")) return;
+    at("elsewhere").hidden = elsewhere === null || recording !== null; // the address is that of the live stream
     at("elsewhere-url").value = elsewhere ?? "";
   };
 }

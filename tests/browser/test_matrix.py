@@ -1,5 +1,7 @@
 """Each state of the page at each size, dark and light, in languages of both directions: pictures, and judges.
 
+The main states in Japanese and in forced colours, too.
+
 Set ``SCREENSHOTS`` to a folder to keep the pictures: ``state-language-size-scheme.png``.
 """
 
@@ -23,7 +25,7 @@ from tests.browser.other_engines import firefox, webkit
 from tests.support.judges import pseudo_language
 from tests.support.judges.held_page import hold, make_holdable
 from tests.support.judges.page import barriers, is_played, settled, until
-from tests.support.judges.page_layout import FAULTS, FINGER, IFRAMES, SIZES, SMALL
+from tests.support.judges.page_layout import FAULTS, FINGER, IFRAMES, SIZES, SMALL, TOGGLE_CHOICES
 from tests.support.length import SOAK
 from tests.support.servers.fake_origin import VIEWER, FakeOrigin, Place, on_air
 from tests.support.waiting import PATIENCE, eventually
@@ -38,8 +40,10 @@ MICE = {name: SIZES[name] for name in ("1024", "1440", "2560")}
 JUDGED_BY_AXE = {"390", "1440", "iframe"}
 NARROW = {"Firefox": 390, "WebKitGTK": 460}  # whose window gets no narrower than 447
 SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
+Forced = Literal["none", "active"]
 Sizes = Mapping[str, tuple[int, int]]
 LANGUAGES = {"en": "en-GB", "de": "de-DE", "rtl": pseudo_language.LOCALE}
+LOCALES = LANGUAGES | {"ja": "ja-JP"}
 NOW = datetime.now(UTC)
 HOUR = 3600
 POSTER = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 36"><defs>
@@ -129,6 +133,8 @@ ON = {
 }
 OFF = {"startsAt": None, "viewers": 3, "shelf": ON_SHELF, "channel": "offline"}
 BACK = ON | {"behind": True, "following": False, "paused": True, "position": 2400}
+MISSED = {"seconds": 55, "date": milliseconds()}
+BOTH = ON | {"muted": True, "missed": MISSED, "clip": {"stage": "clipFailed", "url": None}}
 P2P = {"available": True, "enabled": False, "gives": True, "peers": 0, "reason": None}
 CHOICES = {
     "captions": [{"id": "c0", "label": "English"}],
@@ -179,9 +185,12 @@ STATES = {
     "delivery": is_still("waiting", "delivery", trouble="delivery"),
     "slow": is_still("buffering", "slow", slow=True, missed={"seconds": 55, "date": milliseconds()}),
     "behind": Shown("behind", BACK | CHOICES),
+    "choices": Shown("behind", BACK | CHOICES | {"castable": True}, TOGGLE_CHOICES),
     "gone": Shown("gone", BACK | {"gone": True}),
-    "missed": Shown("live", ON | {"muted": True, "missed": {"seconds": 55, "date": milliseconds()}}),
+    "missed": Shown("live", ON | {"muted": True, "missed": MISSED}),
     "clip": Shown("live", ON | {"clip": {"stage": "made", "url": "https://live.example/c/x"}}),
+    "clip and missed": Shown("live", BOTH),
+    "fallback": Shown("live", ON | {"muted": True, "fallback": True}),
     "ended": is_off("ended", channel="ended", ended=True, recorded=ON_SHELF[0]),
     "undecodable": is_still("undecodable", "undecodable", undecodable="HEVC"),
     "statistics": Shown("live", ON | {"statsOpen": True}),
@@ -213,8 +222,14 @@ IFRAME_STATES = {
         "encoder",
         "delivery",
         "behind",
+        "choices",
         "gone",
         "missed",
+        "clip",
+        "clip and missed",
+        "fallback",
+        "reconnecting",
+        "undecodable",
         "sharing",
         "ended",
     )
@@ -225,6 +240,8 @@ KINDS: dict[str, Any] = {
     "watch": (WATCHED, "", WATCH_STATES, None),
     "embed": (EVENING, "?embed=1", IFRAME_STATES, IFRAMES),
 }
+MAIN = {"soon", "offline", "live", "blocked", "encoder", "behind", "choices", "missed", "clip", "ended"}
+MAIN |= {"watch"}
 READY = """() => {
     document.querySelector("main")?.removeAttribute("data-idle");
     scrollTo(0, 0);
@@ -235,9 +252,12 @@ FILES = ("ask", "ask wrong", "ask over", "ask closed", "lost")
 class Matrix:
     """Takes the pictures of one language, and collects what the judges find."""
 
-    def __init__(self, language: str, folder: Path, *, is_finger: bool = False) -> None:
+    def __init__(
+        self, language: str, folder: Path, *, is_finger: bool = False, forced: Forced = "none"
+    ) -> None:
         self.language = language
         self.is_finger = is_finger
+        self.forced: Forced = forced
         self._folder = folder
         self.faults: dict[str, Any] = {}
         self.count = 0
@@ -247,8 +267,11 @@ class Matrix:
         for size, (width, height) in (sizes or (FINGERS if self.is_finger else MICE)).items():
             await page.set_viewport_size({"width": width, "height": height})
             for scheme in SCHEMES:
-                name = f"{state}-{self.language}-{size}-{scheme}"
-                await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+                colors = f"forced {scheme}" if self.forced == "active" else scheme
+                name = f"{state}-{self.language}-{size}-{colors}"
+                await page.emulate_media(
+                    color_scheme=scheme, reduced_motion="reduce", forced_colors=self.forced
+                )
                 await page.evaluate(READY)
                 await settled(page)
                 await page.evaluate(READY)
@@ -332,16 +355,22 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
 
 
 @pytest.fixture
-def matrix(language: str, touches: str, shots: Path) -> Matrix:
+def forced() -> Forced:
+    """Whether the colours are the system's."""
+    return "none"
+
+
+@pytest.fixture
+def matrix(language: str, touches: str, forced: Forced, shots: Path) -> Matrix:
     """What looks at pages in one language, with a finger or a mouse."""
-    return Matrix(language, shots, is_finger=touches == "finger")
+    return Matrix(language, shots, is_finger=touches == "finger", forced=forced)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def device(browser: Browser, matrix: Matrix) -> AsyncIterator[BrowserContext]:
     """A browser with a finger, or with a mouse."""
     context = await browser.new_context(
-        locale=LANGUAGES[matrix.language],
+        locale=LOCALES[matrix.language],
         viewport={"width": 360 if matrix.is_finger else 1024, "height": 740},
         reduced_motion="reduce",
         is_mobile=matrix.is_finger,
@@ -373,16 +402,16 @@ EACH = [
     ),
     pytest.mark.takes(60),
     pytest.mark.parametrize("touches", ["finger", "mouse"]),
-    pytest.mark.parametrize("language", LANGUAGES),
 ]
 
 
 def each(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """Have a test run for each language and device."""
+    """Have a test run for each device."""
     return reduce(lambda marked, mark: mark(marked), EACH, test)
 
 
 @each
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_page_in_all_looks(matrix: Matrix, device: BrowserContext, place: Place, kind: str) -> None:
     """In no state and size is anything cut, covered, too small for a finger or too pale."""
@@ -393,6 +422,21 @@ async def test_page_in_all_looks(matrix: Matrix, device: BrowserContext, place: 
 
 
 @each
+@pytest.mark.parametrize(("language", "forced"), [("ja", "none"), ("en", "active")])
+@pytest.mark.parametrize("kind", ["page", "watch", "embed"])
+async def test_main_states(matrix: Matrix, device: BrowserContext, place: Place, kind: str) -> None:
+    """In Japanese, and in the system's colours, nothing is cut, covered, too small or too pale."""
+    config, query, states, sizes = KINDS[kind]
+    page = await open_page(device, place, config, query)
+    main = {name: shown for name, shown in states.items() if name.removeprefix("embed ") in MAIN}
+    await matrix.look_at(page, main, sizes)
+    matrix.judge()
+
+
+@each
+@pytest.mark.parametrize(
+    ("language", "forced"), [*((language, "none") for language in LOCALES), ("en", "active")]
+)
 async def test_other_pages_in_all_looks(
     matrix: Matrix, device: BrowserContext, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,15 +22,19 @@ SIZES = {
 IFRAMES = {"small iframe": (320, 180), "iframe": (640, 360)}
 FAULTS = Path(__file__).with_suffix(".js").read_text()
 
-# All that may be there is there: captions, speed, the offer after an outage, the button for the sound.
+# All that may be there is there: the menu's choices, the offer after an outage, a clip, and the
+# button for the sound.
 EVERYTHING = """() => {
-    const all = ["caption-choice", "speed-choice", "missed", "unmute"];
+    const all = ["settings", "choice", "speed-choice", "caption-choice", "audio-choice"];
+    all.push("missed", "clipped", "unmute");
     for (const id of all) document.getElementById(id).hidden = false;
     document.getElementById("caption").replaceChildren(new Option("No captions"));
     document.getElementById("missed-text").textContent = "You missed 55 s.";
+    document.getElementById("clip-text").textContent = "The clip could not be made. Please try again.";
     document.getElementById("behind-by").textContent = "-1:00:55";
     document.documentElement.toggleAttribute("data-embed", EMBED);
 }"""
+TOGGLE_CHOICES = "void document.getElementById('choices').togglePopover()"
 
 
 FINGER = 44  # CSS pixels
@@ -56,8 +60,11 @@ async def check_fingers(page: Page) -> None:
         await page.set_viewport_size({"width": width, "height": height})
         await page.evaluate(EVERYTHING.replace("EMBED", str(name in IFRAMES).lower()))
         await settled(page)
-        if small := await page.evaluate(SMALL, FINGER):
-            found[name] = small
+        for what in ("all", "choices"):
+            if small := await page.evaluate(SMALL, FINGER):
+                found[f"{what} at {name}"] = small
+            await page.evaluate(TOGGLE_CHOICES)
+            await settled(page)
     assert found == {}, json.dumps(found, indent=1)
 
 
@@ -74,12 +81,16 @@ async def check_boxes(page: Page, folder: Path) -> None:
             await page.set_viewport_size({"width": width, "height": height})
             await page.mouse.move(width // 2, 50)
             await settled(page)
-            if faults := await page.evaluate(f"() => {{ ({everything})(); return ({FAULTS})(); }}"):
-                found[f"{name}, forced colours {forced}"] = faults
-            await page.screenshot(path=folder / f"size {name} {forced}.png")
+            for what in ("all", "choices"):
+                if faults := await page.evaluate(f"() => {{ ({everything})(); return ({FAULTS})(); }}"):
+                    found[f"{what} at {name}, forced colours {forced}"] = faults
+                await page.screenshot(path=folder / f"size {name} {forced} {what}.png")
+                await page.evaluate(TOGGLE_CHOICES)
+                await settled(page)
     await page.emulate_media(forced_colors="none")
     await page.evaluate("""() => {
-        const all = ["caption-choice", "speed-choice", "missed"];
+        const all = ["settings", "speed-choice", "caption-choice", "audio-choice", "missed"];
+        all.push("clipped");
         for (const id of all) document.getElementById(id).hidden = true;
         document.documentElement.removeAttribute("data-embed");
     }""")

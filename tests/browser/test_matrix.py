@@ -246,6 +246,8 @@ READY = """() => {
     document.querySelector("main")?.removeAttribute("data-idle");
     scrollTo(0, 0);
 }"""
+CHOICES_HEIGHT = "document.getElementById('choices').offsetHeight"
+HIGHEST = 200  # pixels of a menu with quality and speed: WebKit made it as high as its window
 FILES = ("ask", "ask wrong", "ask over", "ask closed", "lost")
 
 
@@ -480,6 +482,13 @@ async def test_main_looks_in_other_engines(name: str, place: Place, tmp_path: Pa
                 matrix.note(
                     f"{state}-{name}-{width}", cast("list[str]", await engine.evaluate(f"({FAULTS})(true)"))
                 )
+            if state == "watch":
+                await engine.evaluate(TOGGLE_CHOICES)
+                await eventually(partial(engine.evaluate, f"{CHOICES_HEIGHT} > 0"))
+                (shots / f"choices-{name}.png").write_bytes(await engine.picture(1280, 860))
+                found = await engine.evaluate(f"({FAULTS})(true)")
+                matrix.note(f"choices-{name}", cast("list[str]", found))
+                assert cast("float", await engine.evaluate(CHOICES_HEIGHT)) < HIGHEST
     origin.word.tell(None)
     origin.on = True
     matrix.judge()

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { initialState } from "../public/js/state.js";
 import { defaultTexts } from "../public/js/texts.js";
 import { phaseOf } from "../public/js/player-phase.js";
+import { sayViewers } from "../public/js/ui/status.js";
 
 const playing = { ...initialState, paused: false, channel: "live" };
 const cases = [
@@ -51,6 +52,13 @@ test("each phase has its badge, and words for each that covers the picture", () 
     assert.ok(defaultTexts[`${phase}Badge`], phase);
     if (!["live", "behind", "rest"].includes(phase)) assert.ok(defaultTexts[`${phase}Title`] && defaultTexts[`${phase}Text`], phase);
   }
+});
+
+test("before a start viewers wait, and after the end none are counted", () => {
+  const said = (phase, viewers = 3) => sayViewers({ phase, viewers, texts: defaultTexts });
+  assert.deepEqual(["live", "encoder"].map((phase) => said(phase)), ["3 watching", "3 watching"]);
+  assert.deepEqual(["soon", "offline", "starting"].map((phase) => said(phase)), Array(3).fill("3 waiting"));
+  assert.deepEqual([said("ended"), said("live", null)], [null, null]);
 });
 
 test("guests are spared the words of engineers", () => {

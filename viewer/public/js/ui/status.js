@@ -7,6 +7,7 @@ import { phaseOf, titleOf } from "../player-phase.js";
 /** A card covers the picture where there is none, or where it stands still. */
 const WITHOUT_CARD = new Set(["live", "behind", "rest", "recorded"]);
 const WITH_BUTTON = new Set(["blocked", "gone", "over"]);
+const WAITING = new Set(["soon", "offline", "starting"]);
 const FAREWELL = 10000; // ms
 const WITHOUT_PICTURE = new Set(["connecting", "starting", "offline", "soon", "ended", "unsupported", "undecodable", "loading", "over", "missing"]);
 
@@ -42,9 +43,10 @@ export function createStatus({ document, at, requests }) {
     const both = (phases) => phases.has(phase) && phases.has(phaseOf(state));
     at("card").hidden = WITHOUT_CARD.has(phase) || WITHOUT_CARD.has(phaseOf(state));
     at("poster").hidden = !(both(WITHOUT_PICTURE) && at("poster").hasAttribute("src"));
-    if (changed("viewers", "texts")) {
-      at("viewers").hidden = state.viewers === null;
-      if (state.viewers !== null) at("viewers").textContent = say(texts, "viewers", { count: state.viewers });
+    if (changed("viewers") || moved) {
+      const count = sayViewers(state);
+      at("viewers").hidden = count === null;
+      at("viewers").textContent = count;
     }
     if (changed("fallback", "texts")) showWay(state, before.fallback);
     if (changed("missed", "texts")) {
@@ -52,6 +54,12 @@ export function createStatus({ document, at, requests }) {
       if (missed !== null) at("missed-text").textContent = say(texts, "missed", { span: saySpan(missed.seconds, texts.locale) });
     }
   };
+}
+
+/** How many watch, or wait for the start; after the end nobody does either. */
+export function sayViewers({ viewers: count, phase, texts }) {
+  if (count === null || phase === "ended") return null;
+  return WAITING.has(phase) ? say(texts, "viewersWaiting", { count }) : say(texts, "viewers", { count });
 }
 
 function showTexts(document, at, { phase, texts, undecodable }) {

@@ -21,11 +21,10 @@ export function createPopover({ document, button, menu, above = false }) {
     const goesUp = top - GAP - height > 0 && (above || bottom + GAP + height > window.innerHeight);
     const x = within(GAP, root.clientWidth - width - GAP, above ? right - width : left);
     const y = within(GAP, window.innerHeight - height - GAP, goesUp ? top - GAP - height : bottom + GAP);
-    menu.style.left = `${x + window.scrollX}px`;
-    menu.style.top = `${y + window.scrollY}px`;
+    Object.assign(menu.style, { left: `${x}px`, top: `${y}px` });
   }
 
-  window.addEventListener("resize", () => open && place());
+  for (const name of ["resize", "scroll"]) window.addEventListener(name, () => open && place());
   menu.addEventListener("toggle", ({ newState }) => {
     open = newState === "open";
     button.setAttribute("aria-expanded", String(open));

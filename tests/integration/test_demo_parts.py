@@ -153,7 +153,7 @@ async def test_stream_goes_live_restarts_and_ends_as_owncast_does(tmp_path: Path
             assert (folder / variant / "stream.m3u8").read_text().endswith(ending)
             assert (folder / variant / "offline.ts").stat().st_size % 188 == 0
             names = owncast.last_playlists[second, variant]
-            assert names[0] == f"stream-{second}-0.ts"
+            assert {name.rpartition("-")[0] for name in names} == {f"stream-{second}"}
             assert all((second, variant, name) in owncast.finished for name in names)
         assert first != second
         on_disk = contents(folder)

@@ -98,7 +98,7 @@ test("the decoder of fragments is what their map says of pictures", () => {
 });
 
 /** A server of `texts`; requests for key frames wait for `answer()`. */
-function stage({ texts = { [MAIN]: "#EXTM3U\n#EXTINF:2,\n0.ts\n", [`${BASE}iframes.m3u8`]: playlistOf(20) }, status = 206, cut = 0, most } = {}) {
+function stage({ texts = { [MAIN]: "#EXTM3U\n#EXTINF:2,\n0.ts\n", [`${BASE}iframes.m3u8`]: playlistOf(20) }, status = 206, cut = 0, broken = 0, most } = {}) {
   const asked = [];
   const waiting = [];
   const closed = [];
@@ -117,6 +117,7 @@ function stage({ texts = { [MAIN]: "#EXTM3U\n#EXTINF:2,\n0.ts\n", [`${BASE}ifram
   };
   const decode = async (bytes) => {
     assert.deepEqual([bytes.length, bytes[0]], [188, 376 % 256]);
+    if (broken > 0 && (broken -= 1) >= 0) throw new DOMException("Decoding error");
     const name = asked.at(-1);
     return { name, close: () => closed.push(name) };
   };
@@ -186,6 +187,19 @@ test("a picture that did not come is asked for again, after a pause", async () =
   await on.point(0.5);
   assert.equal(on.inFlight(), 0);
   on.later(2000);
+  await on.point(0.5);
+  await on.answer();
+  assert.equal(on.drawn.at(-1), "0.ts");
+});
+
+test("a picture that was not decoded is asked for again, after a longer pause", async () => {
+  const on = stage({ broken: 1 });
+  await on.point(0);
+  await on.answer();
+  on.later(2000);
+  await on.point(0.5);
+  assert.equal(on.inFlight(), 0);
+  on.later(28000);
   await on.point(0.5);
   await on.answer();
   assert.equal(on.drawn.at(-1), "0.ts");

@@ -35,7 +35,7 @@ function session(initial = {}) {
     video.currentTime += moves ? 0.5 : 0;
     mock.timers.tick(TICK);
   };
-  return { store, video, done, tick, over: (reason) => heard.over(reason) };
+  return { store, video, facts, done, tick, over: (reason) => heard.over(reason) };
 }
 
 test("a player that plays has begun", async () => {
@@ -53,6 +53,14 @@ test("to be sent to a place is not to play there", async () => {
   for (let ticks = 0; ticks < 4; ticks += 1) tick(false);
   over("failed");
   assert.deepEqual(await done, { reason: "failed", started: false });
+});
+
+test("a connection is slow only for what is still to come", async () => {
+  const { store, facts, done, tick, over } = session();
+  const after = (found) => (Object.assign(facts, found), tick(true), store.get().slow);
+  assert.deepEqual([after({ slow: true, exhausted: false }), after({ exhausted: true }), after({ exhausted: false })], [true, false, true]);
+  over("failed");
+  await done;
 });
 
 test("what was shown on the way to a place is not the place", async () => {

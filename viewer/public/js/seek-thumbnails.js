@@ -45,7 +45,12 @@ export function createSeekThumbnails({ playlist, get = fetch, describe = describ
     const answer = await ask(url, { Range: `bytes=${first}-${last}` });
     const bytes = await bytesOf(answer);
     // Who knows no ranges sends all of it.
-    return decode(answer.status === 206 ? bytes : bytes.subarray(first, last + 1), header?.decoder).catch(() => null);
+    try {
+      return await decode(answer.status === 206 ? bytes : bytes.subarray(first, last + 1), header?.decoder);
+    } catch (error) {
+      // A busy machine may have had no decoder for it.
+      throw Object.assign(new Error("not decoded", { cause: error }), { pause: AGAIN });
+    }
   }
 
   function keep(url, picture) {
@@ -66,7 +71,7 @@ export function createSeekThumbnails({ playlist, get = fetch, describe = describ
       keep(frame.url, pictures.has(frame.url) ? pictures.get(frame.url) : await fetchPicture(frame));
     } catch (error) {
       if (error.isFinal) keep(frame.url, null);
-      else failed = { url: frame.url, until: now() + FRESH };
+      else failed = { url: frame.url, until: now() + (error.pause ?? FRESH) };
     }
     return pictures.get(frame.url) ?? null;
   }

@@ -95,7 +95,7 @@ export function runSession({ video, url, store, pace, ledger, playback, makePlay
         status: ready ? "live" : (statusAfter(verdict, status, started) ?? status),
         latency,
         delay: tenths(facts.delay),
-        slow: facts.slow === true,
+        slow: facts.slow === true && facts.exhausted !== true, // where all is here, nothing waits for the connection
         over: facts.live === false && !facts.whole,
         ...place.tick({ player, facts, playing: verdict === "playing", fresh: isFresh({ ...facts, now }), now }),
       });

@@ -133,7 +133,7 @@ async def test_an_address_of_something_else(tmp_path: Path, bucket: SeaweedBucke
             ),
             ("moved", "public-address", "redirects to elsewhere.example.com", "final address"),
             ("broken", "public-address", "answers 522", "Cloudflare's dashboard"),
-            ("nothing", "public-object", "not found there (404)", "without R2_PREFIX"),
+            ("nothing", "public-object", "not found there (404)", "without prefix or path"),
         ]:
             settings = settings_of(tmp_path, bucket, R2_PUBLIC_URL=f"{address}/{kind}")
             found = await examine(tmp_path, settings, "--json")

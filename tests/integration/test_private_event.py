@@ -410,8 +410,10 @@ async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
         crew, guest = service.address + path_of_crew, service.address + path_of_guest
         assert (await read(f"{guest}live/playlist.m3u8"))[0] == 401
         await check_asking(gates, path_of_guest)
-        serial = json.loads((await read(f"{crew}live/segments/now"))[1])["serial"] - 4
-        event = json.loads((await read(f"{crew}live/events/now"))[1])["serial"] - 1
+        serial, event = [
+            json.loads((await read(f"{crew}live/{path}/now"))[1])["serial"] - ago
+            for path, ago in (("segments", 4), ("events", 1))
+        ]
         (rehearsal,) = json.loads((await read(f"{crew}recordings/newest.json"))[1])["recordings"]
         before = {f"live/segments/{serial}", f"live/events/{event}"}
         before |= {f"watch/{rehearsal['id']}", f"recordings/{rehearsal['id']}.json"}
@@ -431,7 +433,7 @@ async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
 
         async def look() -> int:
             for path in paths:
-                seen.update(map(int, re.findall(r"-(\d+)\.ts", (await read(guest + path))[1])))
+                seen.update(numbers_in((await read(guest + path))[1]))
             return len(seen)
 
         await eventually(look, lambda count: count >= 4)  # segments: the window still has the first one
@@ -442,12 +444,18 @@ async def test_doors(tmp_path: Path, bucket: SeaweedBucket) -> None:
         begun = {number: (hls / "0" / writers[0].name(number)).stat().st_mtime - 1 for number in seen}
         assert [number for number in seen if begun[number] < asked] == []
         (known,) = json.loads((await read(f"{guest}recordings/newest.json"))[1])["recordings"]
+        _, listed = await read(f"{guest}{paths[0]}")
         await service.kill()
         await service.start()
         _, text = await eventually(lambda: read(f"{guest}{paths[0]}"), lambda found: "#EXTINF" in found[1])
-        assert min(map(int, re.findall(r"-(\d+)\.ts", text))) == min(seen)
+        assert min(numbers_in(text)) == min(numbers_in(listed))
         await close_again(service, crew, guest, known["parts"][0])
     assert "Traceback" not in service.log.read_text()
+
+
+def numbers_in(text: str) -> list[int]:
+    """The numbers of the segments that a text names."""
+    return list(map(int, re.findall(r"-(\d+)\.ts", text)))
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.encoder import DemoRendition, ffmpeg
+from broadcaster.demo.encoder import DemoRendition, ffmpeg, music, scene
 from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import is_played, until
 from tests.support.servers.end_to_end import end_to_end
@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 WIDTH, HEIGHT = 1120, 740
 LONGEST = 150_000  # bytes
-VARIANTS = (DemoRendition(960, 540, 1200), DemoRendition(320, 180, 300))
+VARIANTS = (DemoRendition(640, 360, 1200), DemoRendition(320, 180, 300))
 PLOTTED = 180  # segments, until the dashboard has something to show
 
 
@@ -29,13 +29,19 @@ async def take(page: Page, path: Path) -> None:
 
 @pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="make screenshots makes them")
 async def test_screenshots(
-    tmp_path: Path, bucket: SeaweedBucket, page: Page, context: BrowserContext
+    tmp_path: Path,
+    bucket: SeaweedBucket,
+    page: Page,
+    context: BrowserContext,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The page plays and the dashboard has figures; each picture has less than 150 kB."""
     pictures = Path(os.environ["SCREENSHOTS"])
     owncast = SimulatedOwncast(
         tmp_path / "hls", tmp_path / "owncast", segment_seconds=1, variants=VARIANTS, fps=10, idle_overlap=0
     )
+    owncast.film = f"{scene()};{music()}"
+    monkeypatch.setattr(SimulatedOwncast, "clock", "")
     on_air = end_to_end(
         tmp_path,
         bucket,

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 import aiohttp
 from aiohttp import web
 
-from broadcaster.demo.encoder import DemoRendition, FfmpegEncoder, ffmpeg, find_clock
+from broadcaster.demo.encoder import TEST_FILM, DemoRendition, FfmpegEncoder, ffmpeg, find_clock
 from broadcaster.demo.processes import HOST, Child, free_ports
 from broadcaster.errors import DemoError
 from tests.support.fakes.owncast_transcoder import (
@@ -212,6 +212,7 @@ class SimulatedOwncast:
     ) -> None:
         self.hls_dir = hls_dir
         self.variants = variants
+        self.film = TEST_FILM
         self.run_id = ""
         self.encoder: Child | None = None
         self.status = SimulatedStatus(webhook_url=webhook_url)
@@ -366,6 +367,7 @@ class SimulatedOwncast:
             *(self._receiver.url, self.variants, *self._level, self._fps, self.clock or ""),
             extra=(*PUT, *extra),
             fragments=self._fragments,
+            film=self.film,
         )
 
     async def _come_up(self) -> None:

@@ -190,7 +190,7 @@ class OwnThread:
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
 
-        def call() -> None:  # with a third of the cost of a Future of threads
+        def call() -> None:  # a Future of threads would take another turn of the event loop
             if result.cancelled():
                 return
             try:

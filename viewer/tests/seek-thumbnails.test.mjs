@@ -180,30 +180,20 @@ test("what cannot be had is not asked for again and again", async () => {
   assert.deepEqual(none.asked, ["playlist.m3u8", "iframes.m3u8", "iframes.m3u8"]);
 });
 
-test("a picture that did not come is asked for again, after a pause", async () => {
-  const on = stage({ cut: 1 });
-  await on.point(0);
-  await on.answer();
-  await on.point(0.5);
-  assert.equal(on.inFlight(), 0);
-  on.later(2000);
-  await on.point(0.5);
-  await on.answer();
-  assert.equal(on.drawn.at(-1), "0.ts");
-});
-
-test("a picture that was not decoded is asked for again, after a longer pause", async () => {
-  const on = stage({ broken: 1 });
-  await on.point(0);
-  await on.answer();
-  on.later(2000);
-  await on.point(0.5);
-  assert.equal(on.inFlight(), 0);
-  on.later(28000);
-  await on.point(0.5);
-  await on.answer();
-  assert.equal(on.drawn.at(-1), "0.ts");
-});
+for (const [what, fault, pause] of [["did not come", { cut: 1 }, 2000], ["was not decoded", { broken: 1 }, 30000]]) {
+  test(`a picture that ${what} is asked for again, after a pause`, async () => {
+    const on = stage(fault);
+    await on.point(0);
+    await on.answer();
+    on.later(pause - 1);
+    await on.point(0.5);
+    assert.equal(on.inFlight(), 0);
+    on.later(1);
+    await on.point(0.5);
+    await on.answer();
+    assert.equal(on.drawn.at(-1), "0.ts");
+  });
+}
 
 test("fragments that the browser cannot decode are not fetched, their map once", async () => {
   for (const [decoder, expected] of [[null, ["init.mp4"]], [{ codec: "av01" }, ["init.mp4", "0.m4s", "1.m4s"]]]) {

@@ -12,10 +12,9 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.support.fakes.event_night import OFFLINE, TROUBLES, WELL, event_night
-from tests.support.judges.dashboard import fits, tiles_of
+from tests.support.judges.dashboard import DASH, fits, tiles_of
 from tests.support.judges.page import barriers, no_complaints
 
-DASH = "\N{EN DASH}"  # nothing is known
 TABS = ("Now", "Checklist ✓", "Recordings", "Clips", "Uploads", "Guests", "Figures", "Money")
 WITH_TOKEN = TABS[2:6]
 IN_TIME = 15.0  # seconds

@@ -46,6 +46,8 @@ SHIFTS = """(() => {
     const observer = new PerformanceObserver((list) => list.getEntries().forEach(note));
     observer.observe({ type: "layout-shift", buffered: true });
 })()"""
+# Of a page that does not come into a state: short enough for the line that a CI shows.
+BRIEF = ("status", "phase", "paused", "position", "time", "sessions", "rebuilds", "errors", "stalls")
 MAX_SHIFT = 0.02 if SOAK else 0.05  # a busy machine paints in several frames what comes at once
 
 SETTLED = """async () => {
@@ -73,7 +75,12 @@ async def seen(page: Page) -> dict[str, Any]:
 
 async def until(page: Page, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Wait for a state; when it does not come, the failure shows the one that was there."""
-    return await eventually(lambda: seen(page), what)
+    try:
+        return await eventually(lambda: seen(page), what)
+    except AssertionError as error:
+        state = await seen(page)
+        brief = {name: state.get(name) for name in BRIEF}
+        raise AssertionError(f"{page.url} does not come into the state: {brief}") from error
 
 
 def is_played(state: dict[str, Any]) -> bool:

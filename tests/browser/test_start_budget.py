@@ -69,7 +69,10 @@ async def first_and_second(browser: Browser, on: EndToEnd) -> tuple[Start, Start
 
 @pytest.mark.takes(15)
 async def test_a_start_asks_for_little(tmp_path: Path, bucket: SeaweedBucket, browser: Browser) -> None:
-    """At most 8 requests and 215 kB before the first picture; a revisit: page, state, playlists."""
+    """At most 8 requests and 215 kB before the first picture; a revisit: page, state, playlists.
+
+    The playlist is asked for before the page's script runs.
+    """
     owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
     async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
         await on.live_with(4)
@@ -80,6 +83,9 @@ async def test_a_start_asks_for_little(tmp_path: Path, bucket: SeaweedBucket, br
     is_short = max(first.seconds, again.seconds) >= SECONDS
     assert len(first.page) <= REQUESTS + (2 if is_short else 0), table(first)
     assert first.bytes <= BYTES, table(first)
+    paths = [request.path for request in first.requests]
+    by_script = next(number for number, path in enumerate(paths) if path.startswith("/assets/hls.worker-"))
+    assert {"/live/events/now", "/live/playlist.m3u8"} < set(paths[:by_script]), table(first)
     assert files == len([request for request in first.page if request.path.startswith("/assets/")])
     for start in (first, again):  # none twice; the other variant's playlist may be wanted, too
         playlists = [request.path for request in start.page if request.path.endswith("/playlist.m3u8")]

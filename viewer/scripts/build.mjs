@@ -69,8 +69,8 @@ async function page(file) {
     [sheets[0][1]]: await style(sheets.map(([, path]) => path)),
   };
   if (html.includes('"js/embed.js"')) {
-    const { code } = await transform(await readFile(`${from}js/embed.js`, "utf8"), { minify: true });
-    names["js/embed.js"] = await asset("embed.js", code);
+    const { outputFiles } = await build({ ...options, entryPoints: [`${from}js/embed.js`], format: "iife" });
+    names["js/embed.js"] = await asset("embed.js", outputFiles[0].contents);
   }
   const icon = (await readFile(`${from}favicon.svg`)).toString("base64"); // smaller than a request for it
   let made = sheets.slice(1).reduce((text, [whole]) => text.replace(whole, ""), html);

@@ -67,6 +67,15 @@ function service({ serial = 100 } = {}) {
   };
 }
 
+test("an answer that was asked for ahead is as old as it is", async () => {
+  const taken = [];
+  const get = async () => ({ status: 200, ok: true, first: 1000, text: async () => '{"serial": 1, "now": 5000}' });
+  const { stop } = hold({ url: "https://live.example/live/events", every: 10000, get, now: () => 1400, take: ({ now }) => taken.push(now), lost() {} });
+  await settled();
+  stop();
+  assert.equal(taken[0], 5400);
+});
+
 test("the state first, then what comes after each answer's serial, at once", async () => {
   const on = page(service());
   await on.pass(50);

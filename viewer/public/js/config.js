@@ -1,4 +1,5 @@
 // The page's settings: in the page itself, or an optional config.json beside it. Nothing is taken from the address bar.
+import { address, parseUrl, streamOf } from "./addresses.js";
 import { parseTexts } from "./texts.js";
 
 const MODES = Object.freeze(["low-delay", "sharing"]);
@@ -16,8 +17,6 @@ const unpriced = Object.freeze({
 });
 
 export const defaults = Object.freeze({
-  playlistUrl: "/live/playlist.m3u8",
-  eventsUrl: "events", // beside the playlist, wherever that is
   events: "held",
   fallbackAfterSeconds: 20,
   mode: "low-delay",
@@ -27,13 +26,12 @@ export const defaults = Object.freeze({
 /** Settings that are sound whatever `raw` holds: what is missing or wrong takes its default. */
 export function parseConfig(raw, base) {
   const given = object(raw);
-  const playlistUrl = address(given.playlistUrl, base) ?? address(defaults.playlistUrl, base);
-  const events = given.eventsUrl === null ? null : address(given.eventsUrl, base);
+  const { playlistUrl, eventsUrl } = streamOf(given, base);
   return Object.freeze({
     title: text(given.title), // null: the page's own word for a stream
     language: text(given.language), // of every viewer; null: the viewer's own
     playlistUrl,
-    eventsUrl: given.eventsUrl === null ? null : (events ?? address(defaults.eventsUrl, playlistUrl)),
+    eventsUrl,
     events: EVENTS.includes(given.events) ? given.events : defaults.events,
     mediaUrl: address(given.mediaUrl, base), // where segments are
     trackerUrl: socket(given.trackerUrl, base),
@@ -113,20 +111,6 @@ function recordingsOf(given, playlistUrl, base) {
     watch: address(given.watch, base) ?? address("./?watch=", base), // and the id
     live: address(given.live, base) ?? address("./", base),
   });
-}
-
-function parseUrl(value, base) {
-  if (text(value) === null) return null;
-  try {
-    return new URL(value, base);
-  } catch {
-    return null;
-  }
-}
-
-function address(value, base) {
-  const url = parseUrl(value, base);
-  return url !== null && /^https?:$/.test(url.protocol) ? url.href : null;
 }
 
 /** A WebSocket's address; a path means this page's own host. */

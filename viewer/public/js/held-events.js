@@ -1,8 +1,10 @@
 // Held events: a request for what comes after a serial waits until there is something. All pages wait for the same one, so
 // that a cache makes one request of all. Whatever comes back, the page asks in no loop.
 import { noteRefusal } from "./access.js";
+import { NOW, eventsAfter } from "./addresses.js";
 import { backoff } from "./backoff.js";
 import { parse } from "./events.js";
+import { fetchAhead } from "./head-start.js";
 
 const PATIENCE = 27000; // ms for an answer: the server holds a request for 20 s
 const BURST = 3; // answers that may come at once: the state, and what has come meanwhile
@@ -10,14 +12,13 @@ const SURE = 2; // answers in a row after which failures are forgotten
 const MOST = 3; // requests in a minute after which a failure waits for the next; one more for who is woken
 const MINUTE = 60000;
 const SOON = 2000; // ms over which pages that are woken together ask again
-const NOW = "now"; // in the place of a serial: the whole state
 const pace = { first: 2000, factor: 3, most: 60000, spread: 0.2 };
 
 /**
  * Asks until `stop()`, at most about each `every` ms. `take(answer)` gets each answer, `lost()` hears of each failure,
  * after which everything is asked for anew. `wake()`: things may be better now, or the machine has slept.
  */
-export function hold({ url, every, take, lost, get = (...asked) => fetch(...asked), random = Math.random, now = () => performance.now(), time = Date.now }) {
+export function hold({ url, every, take, lost, get = fetchAhead, random = Math.random, now = () => performance.now(), time = Date.now }) {
   let serial = NOW;
   let failures = 0;
   let streak = 0; // answers in a row
@@ -36,9 +37,10 @@ export function hold({ url, every, take, lost, get = (...asked) => fetch(...aske
     const patience = setTimeout(() => off.abort(), PATIENCE);
     asked = time();
     try {
-      const answer = await get(addressOf(url, serial), { cache: "no-store", signal: off.signal });
+      const answer = await get(eventsAfter(serial, url), { cache: "no-store", signal: off.signal });
       noteRefusal(answer.status);
       const told = answer.status === 200 ? parse(await answer.text(), url) : null;
+      if (told?.now && answer.first) told.now += now() - answer.first; // it has lain here
       return Number.isSafeInteger(told?.serial) && (serial === NOW || told.serial > serial) ? told : null;
     } catch {
       return null;
@@ -114,10 +116,4 @@ export function hold({ url, every, take, lost, get = (...asked) => fetch(...aske
       end();
     },
   });
-}
-
-function addressOf(base, serial) {
-  const url = new URL(base);
-  url.pathname = `${url.pathname.replace(/\/$/, "")}/${serial}`;
-  return url.href;
 }

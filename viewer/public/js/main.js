@@ -9,6 +9,7 @@
 //   where the viewer is    place: catch-up (rate, jumps), rebuffer-policy (waiting), pace (the rate), timeline (clock times)
 //   how it does            watch, player-health → status; player-phase makes a phase of it, phase keeps each
 //                          for a second, texts and intl have its words
+//   before this script     embed, head-start (the playlists and the server's first word)
 //   from the server        server-events: channel (held-events or events), stream-forecast, clock, catalog, timings
 //   where bytes come from  segment-source: loaders (fragment-loader, playlist-loader), prefetch, p2p, sharing, modes
 //   what is shown          ui, ui/*, theme; seek-thumbnails, iframes (pictures on the seek bar) and stats-panel with ui/statistics
@@ -80,7 +81,8 @@ video.volume = volume;
 store.subscribe(meter.note);
 showPhase({ store });
 setInterval(() => history.add(performance.now(), store.get()), 1000);
-createUi({ document, store, requests, can: abilities(document, video), meter, history });
+// After the first requests, which go out in this turn.
+setTimeout(() => createUi({ document, store, requests, can: abilities(document, video), meter, history }));
 listenToKeys(document, requests, () => store.get().shortcuts);
 createMediaSession({ store, requests });
 
@@ -91,7 +93,7 @@ const { mode = config.mode } = choices.load();
 const elsewhere = new URL(config.playlistUrl).pathname.startsWith("/t/") ? config.playlistUrl : null; // with the guest's token
 store.set({ elsewhere, title, logo, performer, description, links, startsAt, pageUrl, chatUrl, clipsUrl, texts: textsOf({ own: config.texts }), colors, costs, poster, recordings, kept, engine, mode });
 root.toggleAttribute("data-chat", chatUrl !== null && !root.hasAttribute("data-embed"));
-root.removeAttribute("data-unset");
+setTimeout(() => root.removeAttribute("data-unset"));
 const worded = loadTexts({ language: config.language, own: config.texts });
 worded.then((texts) => {
   store.set({ texts });

@@ -1,4 +1,5 @@
 // The playlists that a look at the stream has fetched, for the player that begins with it: nobody asks for them twice.
+import { fetchAhead } from "./head-start.js";
 import { durationIn } from "./playlist.js";
 
 const FRESH = 3000; // ms
@@ -7,15 +8,15 @@ const FRESH = 3000; // ms
  * `take(url)` gives, once, what `get` fetched a moment ago, else null: {url, answer: as fetch gave it, text, age in
  * seconds, start, first, end}.
  */
-export function createPlaylistPrefetch({ get = (...asked) => fetch(...asked), now = () => performance.now() } = {}) {
+export function createPlaylistPrefetch({ get = fetchAhead, now = () => performance.now() } = {}) {
   const found = new Map();
   let duration = null;
   return Object.freeze({
     /** As fetch does. */
     async get(url, options) {
-      const start = now();
+      const since = now();
       const answer = await get(url, options);
-      const first = now();
+      const { start = since, first = now() } = answer;
       if (!answer.ok) return answer;
       const text = await answer.text();
       duration = durationIn(text) ?? duration;

@@ -19,7 +19,7 @@ from tests.support.servers.end_to_end import taken_in
 from tests.support.servers.service import running_service
 
 LOADS = 7  # of each page, in turn
-MOST = 1.15  # times the bare page
+MOST = 1.1  # times the bare page
 NETWORKS = {  # as CDP takes them: bytes per second, milliseconds
     "cable": {"downloadThroughput": 5e6 / 8, "uploadThroughput": 1e6 / 8, "latency": 28},
     # DevTools' preset.

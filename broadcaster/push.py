@@ -33,7 +33,7 @@ from broadcaster.catalog.records import LARGEST, FileIdentity, Segment, SourceFi
 from broadcaster.events import SourceEvent
 from broadcaster.http.connections import CONNECTIONS, BodyGatherer, Connections
 from broadcaster.metrics import Metric
-from broadcaster.own_files import own_folder
+from broadcaster.own_files import begin_writing_back, own_folder
 from broadcaster.source import FolderSource
 from broadcaster.source.file_checks import MAX_BYTES, UNFINISHED
 from broadcaster.source.owncast_names import NAME_MAX, VARIANT_NAME
@@ -153,6 +153,7 @@ class PushFolder:
         """Write the next bytes. Raises OSError; after an earlier fault, nothing is written."""
         if upload.fault:
             return
+        begin = upload.size
         try:
             for part in parts:
                 rest = memoryview(part)
@@ -163,6 +164,7 @@ class PushFolder:
         except OSError as error:
             upload.fault = error
             raise
+        begin_writing_back(upload.descriptor, begin, upload.size - begin)
 
     def commit(
         self, upload: PushedFile, *, replace: bool, named: Callable[[], object] = lambda: None

@@ -6,8 +6,11 @@ aiohttp closes idle connections; the other limits are here, and how bodies in sm
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import socket
+import sys
+import termios
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -232,8 +235,9 @@ class BodyGatherer:
 
     FEW, ENOUGH, LONGEST_GATHERING = 2**17, 2**19, 1.0  # bytes, and seconds
     SHORTEST, LONGEST = 0.001, 0.01  # time until the next peek
-    NEAR, FAR = 0.002, 0.1  # the same, if it is known when the last piece comes
+    NEAR, FAR = 0.001, 0.1  # the same, if it is known when the last piece comes
     LEAST, ALIKE = 0.1, 0.1  # seconds for a body that is noted, and by how much of it two may differ
+    SOON = 0.1  # of the usual time: so much before the end, the end is looked for
     LAST_CHUNK = b"0\r\n\r\n"  # without trailers
 
     def __init__(self) -> None:
@@ -251,7 +255,16 @@ class BodyGatherer:
         """The time until the next peek at a body that began so long ago."""
         if self._usual is None:
             return min(max(self.SHORTEST, elapsed / 2), self.LONGEST)
-        return min(max(self.NEAR, min(elapsed, abs(self._usual - elapsed)) / 2), self.FAR)
+        return min(max(self.NEAR, min(elapsed, abs(self._usual - elapsed) / 2)), self.FAR)
+
+    def _ends_soon(self, elapsed: float) -> bool:
+        return self._usual is None or self._usual - elapsed < self.SOON * self._usual
+
+    def _has_last(self, descriptor: int) -> bool:
+        """Whether the last chunk has come: all that waits is copied for that."""
+        with socket.socket(fileno=os.dup(descriptor)) as kernel:
+            size = kernel.recv_into(self._waiting, 0, socket.MSG_PEEK)
+        return self._waiting.endswith(self.LAST_CHUNK, 0, size)
 
     async def gather(self, request: web.Request, data: bytes, started: float) -> None:
         """Wait until more has come: enough, the end of the body, or no more than at the peek before.
@@ -263,6 +276,7 @@ class BodyGatherer:
             return
         enough = self.ENOUGH if size is None else min(self.ENOUGH, size - request.content.total_bytes)
         until, gathered = loop.time() + self.LONGEST_GATHERING, loop.create_future()
+        ends_soon = self._ends_soon(loop.time() - started)
 
         def peek_later(before: int) -> None:
             loop.call_later(self.pause(loop.time() - started), peek, before)
@@ -271,25 +285,32 @@ class BodyGatherer:
             if gathered.done():
                 return
             try:
-                waiting = kernel.recv_into(self._waiting, 0, socket.MSG_PEEK)
-            except OSError:  # nothing has come, or the connection is lost
-                waiting = 0
-            is_over = self._waiting.endswith(self.LAST_CHUNK, 0, waiting)
-            if before < waiting < enough and not is_over and loop.time() < until:
+                waiting = _readable(connection.fileno())
+                goes_on = before < waiting < enough and loop.time() < until
+                if goes_on and size is None and self._ends_soon(loop.time() - started):
+                    # What came before is read once, and not copied by each later peek.
+                    goes_on = ends_soon and not self._has_last(connection.fileno())
+            except OSError:  # the connection is lost
+                goes_on = False
+            if goes_on:
                 peek_later(waiting)
             else:
                 gathered.set_result(None)
 
         transport.pause_reading()
-        descriptor = transport.get_extra_info("socket").fileno()
+        connection = transport.get_extra_info("socket")
+        for least in (self.ENOUGH, 1):  # the receive buffer grows to it, and stays so
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
         try:
-            with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as kernel:
-                for least in (self.ENOUGH, 1):  # the receive buffer grows to it, and stays so
-                    kernel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
-                peek_later(0)
-                await gathered
+            peek_later(0)
+            await gathered
         finally:
             transport.resume_reading()
+
+
+def _readable(descriptor: int) -> int:
+    """The number of bytes that the kernel has received."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 CONNECTIONS = web.AppKey("CONNECTIONS", Connections)

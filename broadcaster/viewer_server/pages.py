@@ -239,6 +239,7 @@ def with_settings(settings: Mapping[str, object], html: str) -> str:
 
 
 PAGE = 48  # recordings of a list
+NEWEST = 10  # recordings that all pages ask for: eight beneath a picture, the one in it, the one that is on
 WIDTH, HEIGHT = 1280, 720  # pixels of a player on another site, at most
 RENDERED = 100  # pages in memory
 JSON_AGE = 5  # seconds for which caches may keep a list
@@ -291,8 +292,8 @@ class RecordingPages:
         return await self._answer(request, "recordings.html", known, {"page": self._slice(0)})
 
     async def newest(self, request: web.Request) -> web.Response:
-        """The newest recording: of the running or latest stream."""
-        found = [_fields(recording) for recording in self._listed[:1]]
+        """The newest recordings; the first is of the running or latest stream."""
+        found = [_fields(recording) for recording in self._listed[:NEWEST]]
         return _json(for_guest(request, {"recordings": found, "older": None}))
 
     async def older(self, request: web.Request) -> web.Response:

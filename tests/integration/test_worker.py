@@ -10,6 +10,7 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.edge import VERSION
+from broadcaster.viewer_server.pages import NEWEST
 from tests.conformance.test_conformance import Encoder
 from tests.support.judges.check_command import examine, settings_of
 from tests.support.servers.service import running_service
@@ -59,7 +60,8 @@ async def test_the_edge_shows_what_the_service_shows(tmp_path: Path, bucket: Sea
 async def test_releases_meet(tmp_path: Path, ahead: int) -> None:
     """A newer Worker takes all pushes of the release before; one of before says which version it has."""
     (tmp_path / "config.json").write_text(json.dumps({"recordings": True, "pageUrl": "https://live.example"}))
-    entry = recording()
+    entries = [recording(number) for number in range(NEWEST + 1)]
+    entry = entries[0]
     async with (
         running_worker(tmp_path, version=VERSION + ahead) as worker,
         pushing(tmp_path, worker.key, worker.address) as fed,
@@ -70,7 +72,7 @@ async def test_releases_meet(tmp_path: Path, ahead: int) -> None:
                 lambda: text_at(worker.address, PATHS[1]), lambda found: found[1].count("#EXTINF") == 3
             )
             fed.publish()
-            fed.publisher.show_recordings({entry.path: entry})
+            fed.publisher.show_recordings({entry.path: entry for entry in entries})
             await eventually(
                 lambda: text_at(worker.address, PATHS[1]), lambda found: found[1].count("#EXTINF") == 4
             )
@@ -78,6 +80,8 @@ async def test_releases_meet(tmp_path: Path, ahead: int) -> None:
                 lambda: text_at(worker.address, f"oembed{entry.path}"), lambda found: found[0] == 200
             )
             assert f"https://live.example{entry.path}?embed=1" in json.loads(text)["html"]
+            newest = json.loads((await text_at(worker.address, "recordings/newest.json"))[1])["recordings"]
+            assert [found["id"] for found in newest] == [entry.id for entry in entries[:0:-1]]
             assert f'/oembed{entry.path}">' in (await text_at(worker.address, entry.path[1:]))[1]
             assert (await text_at(worker.address, "oembed/watch/other"))[0] == 404
             await until(fed, fault="upgrade the service")

@@ -4,7 +4,7 @@ import { HTML, NO_STORE, age, answer, asked, bodyOf, busy, digested, gateOf, hex
 export { Stage } from "./stage.mjs";
 export { Swarm, Tally } from "./peers.mjs";
 const MOST_PUSH = 4 * 2 ** 20, MOST_REPORT = 1024, MOST_FORM = 4096, MOST_PASSPHRASE = 200, SHORTEST_KEY = 43; // bytes; the service knows the first, too; characters; those of 256 bits in Base64
-const SHOWN = 48, SILENT = 30_000, KEPT = ["_HLS_msn", "_HLS_part", "_HLS_skip"], WRONG = 3, OFTEN = 4, OUTSIDE = 7000; // recordings of a list; ms until the service is said to be silent; of a query; of the pages that ask; ms for which a passphrase waits where too many do
+const SHOWN = 48, NEWEST = 10, SILENT = 30_000, KEPT = ["_HLS_msn", "_HLS_part", "_HLS_skip"], WRONG = 3, OFTEN = 4, OUTSIDE = 7000; // recordings of a list; those that all pages ask for; ms until the service is said to be silent; of a query; of the pages that ask; ms for which a passphrase waits where too many do
 const PATHS = /^\/(|config\.json|health|recordings|recordings\/[^/]+\.json|(oembed\/)?(watch|c)\/[^/]+|live\/.+\.m3u8|live\/(events|segments)\/[^/]+)$/;
 const PAGES = /^\/(recordings|(watch|c)\/[\w.~%-]+)?$/, UNTOLD = /^\/(live\/|health)/; // that open in a window; that have no paths of guests in them
 const OPENED = "edge-opened", OF_A_RECORDING = /^\/watch\/([\w-]+)$/, OF_THE_PAGE = /^\/(assets\/[\w.-]+|icon-\w+\.png|manifest\.json)$/, ORIGIN = /^\/origin\/v1\/([a-z]{1,20})\/?(.*)$/; // what strangers can ask for: the host at which a cache keeps it, and the paths; channel, and what of it
@@ -24,7 +24,7 @@ export class Shown extends WorkerEntrypoint {
     const all = (await this.text("recordings")) ?? [], listed = all.filter((one) => one.listed).map((one) => one.told);
     const slice = (begin, end) => ({ recordings: listed.slice(begin, end), older: listed.length > end ? `${mark}recordings/${listed[end - 1].id}.json` : null });
     if (path === "recordings") return this.page("recordings.html", { ...settings, page: slice(0, SHOWN) }, list);
-    if (path === "recordings/newest.json") return json({ ...slice(0, 1), older: null }, age(5));
+    if (path === "recordings/newest.json") return json({ ...slice(0, NEWEST), older: null }, age(5));
     const place = listed.findIndex(({ id }) => path === `recordings/${id}.json`) + 1;
     if (path.endsWith(".json")) return place ? json(slice(place, place + SHOWN), age(5)) : MISSING("recording");
     const one = all.find((found) => found.path === pathname.replace("/oembed/", "/"));

@@ -22,7 +22,8 @@ from broadcaster.ipc.messages import (
     recordings_delta,
 )
 from broadcaster.viewer_server.app import ViewerServer
-from broadcaster.viewer_server.pages import PAGE, PageTexts
+from broadcaster.viewer_server.pages import NEWEST, PAGE, PageTexts
+from tests.support.documents import ROOT
 from tests.support.fakes.viewer_app import Client
 
 START = datetime(2026, 11, 22, 9, 12, tzinfo=UTC)
@@ -223,7 +224,10 @@ async def test_a_long_list_has_pages(tmp_path: Path, aiohttp_client: AiohttpClie
         ids += [entry["id"] for entry in page["recordings"]]
     assert ids == [entry.id for entry in reversed(found)]
     newest = json.loads(await on.text("/recordings/newest.json"))
-    assert [entry["id"] for entry in newest["recordings"]] == [found[-1].id]
+    assert [entry["id"] for entry in newest["recordings"]] == ids[:NEWEST]
+    script = (ROOT / "viewer/public/js/ui/other-recordings.js").read_text()
+    (shown,) = re.findall(r"MOST = (\d+);", script)
+    assert int(shown) + 2 <= NEWEST, "besides the one that is on, and the one that is watched"
     assert await on.statuses("/recordings/none.json") == [404]
 
 

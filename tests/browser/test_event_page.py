@@ -200,13 +200,16 @@ async def test_buttons_of_a_phone_take_two_rows(page: Page, tmp_path: Path) -> N
 
 @pytest.mark.takes(5)
 async def test_beside_a_missing_recording(page: Page, tmp_path: Path) -> None:
-    """Nothing is offered that needs a recording: there are the ways to others, and to the live page."""
+    """The page says once that it is missing, and offers others and the live page, nothing that needs it."""
     async with on_air(tmp_path) as place:
         prepare(place)
         place.fake_origin.config["clipsUrl"] = "/clips"
         await page.goto(f"{place.url}/?watch=gone")
         await page.locator("body[data-status=missing]").wait_for()
+        await expect(page).to_have_title("There is no such recording")
+        await expect(page.get_by_text("There is no such recording", exact=True)).to_have_count(1)
         about = page.get_by_role("region", name="About the stream")
+        await expect(about.get_by_role("heading")).to_have_text("An evening in the harbour")
         await expect(about.get_by_role("link", name="Recordings")).to_be_visible()
         await expect(about.get_by_role("link", name="To the live page")).to_be_visible()
         await expect(about.get_by_role("button")).to_have_count(0)

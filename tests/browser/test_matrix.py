@@ -208,9 +208,7 @@ CHAT_STATES = {
 WATCH_STATES = {
     "watch": Shown("recorded", {"timeline": TIMELINE, "position": 1000, "muted": False, "shelf": ON_SHELF}),
     "watch over": Shown("over", {"status": "over", "paused": True, "timeline": TIMELINE, "position": HOUR}),
-    "watch missing": Shown(
-        "missing", {"status": "missing", "recording": None, "poster": None, "title": None}
-    ),
+    "watch missing": Shown("missing", {"status": "missing", "recording": None}),
 }
 IFRAME_STATES = {
     f"embed {name}": STATES[name]

@@ -32,7 +32,6 @@ export function phaseOf({ status, channel, trouble, behind, paused, gone, ended,
 }
 
 /** The title of what is on, in the page's words where nobody gave it one. */
-export function titleOf({ title, status, recording, texts }) {
-  if (status === "missing") return texts.missingTitle;
+export function titleOf({ title, recording, texts }) {
   return title ?? (recording === null ? texts.liveTitle : nameOf(recording, texts.locale));
 }

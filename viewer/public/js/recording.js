@@ -36,7 +36,7 @@ export async function watchRecording({ config, page, store, video, alarm, play, 
   const { recordings } = config;
   const recording = await find({ recording: config.recording, recordings, search: page.search, base: page.href });
   if (recording === null) {
-    store.set({ status: "missing", title: null, poster: null });
+    store.set({ status: "missing" });
     return;
   }
   store.set({ recording, title: recording.title || null, poster: recording.poster });

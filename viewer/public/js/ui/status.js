@@ -35,7 +35,7 @@ export function createStatus({ document, at, requests }) {
     if (changed("colors")) applyTheme(document.documentElement, state.colors);
     if (changed("title", "recording") || moved) {
       at("title").textContent = title;
-      document.title = phase === "live" ? `● ${title}` : title;
+      document.title = phase === "live" ? `● ${title}` : phase === "missing" ? texts.missingTitle : title;
     }
     if (changed("poster") && poster !== null) at("poster").src = poster;
     if (moved) showTexts(document, at, state);

@@ -17,7 +17,9 @@ from tests.support.judges.page import barriers, no_complaints
 
 TABS = ("Now", "Checklist ✓", "Recordings", "Clips", "Uploads", "Guests", "Figures", "Money")
 WITH_TOKEN = TABS[2:6]
+WAITING_PLOT = "#main-plots .plot:has-text('Segments waiting')"
 IN_TIME = 15.0  # seconds
+ONE_LINE = range(24, 34)  # pixels: a finger needs 24
 
 
 class Shown(NamedTuple):
@@ -70,10 +72,25 @@ NIGHT = {
         "1.4 GB are left on the disk",
         [
             "Make room before the next outage",
-            re.compile("^Playlists cannot be written into the bucket: PUT of"),
-            "Check the provider's status, its keys, and the uplink; nothing is lost, and it is tried again",
+            re.compile("^Playlists cannot be written into the bucket: PUT of.*Check the provider's status"),
         ],
         "! Service ! Bucket",
+        {"Disk lasts": "39 min in an outage", "Recording": "failing"},
+    ),
+    "three faults": Shown(
+        "(AccessDenied: the key may not use this bucket); 62 segments",
+        [
+            "Check the key's rights, and the bucket (R2_BUCKET)",
+            re.compile("^Variant 2 has brought nothing new for 95 s.*Look at the encoder, and at the log$"),
+            re.compile("^1.4 GB are left.*Make room before the next outage$"),
+        ],
+        "✕ Encoder ! Service ✕ Bucket ✕ Viewers",
+        WAITING | {"Disk lasts": "39 min in an outage"},
+    ),
+    "four warnings": Shown(
+        "1.4 GB are left on the disk",
+        ["Make room before the next outage", *map(re.compile, ("^Playlists", "^The edge", "^Nobody"))],
+        "! Service ! Bucket ! Viewers",
         {"Disk lasts": "39 min in an outage", "Recording": "failing"},
     ),
 }
@@ -92,9 +109,12 @@ async def test_the_night_of_the_event(page: Page, tmp_path: Path) -> None:
                 await expect(page.locator("#lines li")).to_have_text(shown.lines)
                 assert time.monotonic() - began < IN_TIME, name
                 await fits(page, pictures / f"night-{name}")
+                if "✕ Bucket" in shown.lamps:
+                    await expect(page.locator(WAITING_PLOT)).to_be_in_viewport(ratio=0.99)
                 assert (await tiles_of(page, stands=True)).items() >= shown.tiles.items()
                 lamps = await page.locator("#lamps li").all_inner_texts()
                 assert " ".join(lamp for lamp in lamps if lamp[0] in "!✕") == shown.lamps
+            await remedy_on_demand(page)
             night.inputs = OFFLINE
             await expect(page.locator("#sentence")).to_have_text(
                 "No stream is on; not yet: Encoder connected"
@@ -117,6 +137,21 @@ async def test_the_night_of_the_event(page: Page, tmp_path: Path) -> None:
             assert (await tiles_of(page, stands=True))["Behind live"] == f"{DASH} no report since"
             night.over = None
             await by_keyboard(page)
+
+
+async def remedy_on_demand(page: Page) -> None:
+    """On a phone a further fault is one line; its remedy stays open, with the focus, while figures change."""
+    fault = page.locator("#lines li").last
+    cause, remedy, age = fault.locator("summary"), fault.locator(".remedy"), page.locator("#age")
+    await expect(remedy).to_be_hidden()
+    heights = await page.locator("#lines summary").evaluate_all("all => all.map((line) => line.offsetHeight)")
+    assert all(height in ONE_LINE for height in heights), heights
+    await cause.focus()
+    await page.keyboard.press("Enter")
+    before = await age.text_content()
+    await expect(age).not_to_have_text(before or "")
+    await expect(remedy).to_be_visible()
+    await expect(cause).to_be_focused()
 
 
 async def test_the_chosen_tab_is_in_view(page: Page) -> None:

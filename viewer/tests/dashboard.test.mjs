@@ -150,7 +150,7 @@ test("the headline is the service's own sentence, with its severity in a word", 
 test("each of several faults has its own line of what to do", () => {
   const faults = [{ cause: "the disk fills", remedy: "make room" }, { cause: "the clock is wrong", remedy: "set it" }, { cause: "it rains", remedy: "" }];
   const { lines } = headline(answer({ verdict: { severity: "warning", sentence: "the disk fills", faults } }), false, 100_000);
-  assert.deepEqual(lines.map(({ text, does = false }) => [text, does]), [["Make room", true], ["The clock is wrong", false], ["Set it", true], ["It rains", false]]);
+  assert.deepEqual(lines, [{ text: "Make room", does: true }, { text: "The clock is wrong", remedy: "Set it" }, { text: "It rains", remedy: "" }]);
 });
 
 test("without a stream the headline is no better than the checklist", () => {

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp.test_utils import TestServer
@@ -17,6 +18,7 @@ from broadcaster.admin import Dashboard, make_operator_app
 from broadcaster.admin.history import HISTOGRAMS, ROWS, SERIES, STEP, Row
 from broadcaster.aio import USUAL
 from broadcaster.bucket.client import REFUSALS
+from broadcaster.edge.publisher import REFUSED as REFUSED_BY_EDGE
 from broadcaster.errors import Problem
 from broadcaster.guest import ELSEWHERE, ViewerFault
 from broadcaster.ipc.messages import HealthReport, State
@@ -69,6 +71,10 @@ TROUBLES = {
         playlist_writes=Problem("PUT of live/recordings/index.json: no answer within 10 s", USUAL),
     ),
 }
+TROUBLES["three faults"] = replace(TROUBLES["bucket"], free=1.4e9, silences={"2": 95.0})
+TROUBLES["four warnings"] = replace(
+    TROUBLES["disk"], edge=REFUSED_BY_EDGE[HTTPStatus.UNAUTHORIZED], unconfirmed=True
+)
 QUALITIES = ("1080p, 3.0 Mbit/s", "720p, 1.3 Mbit/s", "360p, 500 kbit/s")
 
 

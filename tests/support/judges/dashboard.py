@@ -29,9 +29,9 @@ HIDDEN = """([selectors, one]) => {
         const isInside = width > 0 && left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
         return isCovered || isCut || !isInside;
     };
-    const count = (selector) => (selector === one ? 1 : Infinity);
-    const find = (selector) => [...document.querySelectorAll(selector)].slice(0, count(selector));
-    return selectors.filter((selector) => find(selector).length === 0 || find(selector).some(isHidden));
+    const find = (selector) => [...document.querySelectorAll(selector)];
+    const lacks = (found, name) => found.length === 0 || found[name](isHidden);
+    return selectors.filter((selector) => lacks(find(selector), selector === one ? "every" : "some"));
 }"""
 FITS = """() => {
     const { scrollHeight, scrollWidth } = document.scrollingElement;
@@ -78,7 +78,7 @@ SAME = (
     (r"segments \(([^)]+B)\)", "Waiting"),
     (r"the disk lasts ([^;]+);", "Disk lasts"),
     (r"for an outage of (\d+ \w+)", "Disk lasts"),
-    (r"nothing new for (\d+ \w+)", "Last segment"),
+    (r"encoder has brought nothing new for (\d+ \w+)", "Last segment"),
     (r"the stream needs ([\d.]+)", "Uplink left"),
     (r"LIVE: (\d+) viewer", "Viewers"),
     (r"FROZEN for (\d+ \w+)", "No picture"),

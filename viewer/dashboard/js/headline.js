@@ -15,7 +15,7 @@ export function age({ now, rows, came }, moment) {
 }
 
 /**
- * The service's own sentence and lines below it: what to do (`does`), and further faults, each with what to do.
+ * The service's own sentence and lines below it: what to do (`does`), and further faults, each with its remedy.
  * Or, from the first request on that `failed`, that there is no word of it; without a stream, what is not ready.
  */
 export function headline(answer, failed, moment) {
@@ -27,12 +27,12 @@ export function headline(answer, failed, moment) {
   const text = forOperator(answer.verdict.sentence);
   if (severity === "ok" && OFF.has(answer.health.stream)) return readiness(text, answer);
   const running = severity === "ok" && answer.health.stream === "live";
-  const lines = faults.flatMap(({ cause, remedy }, index) => [{ text: index > 0 ? cause : "" }, { text: remedy, does: true }]);
+  const [worst = { remedy: "" }, ...others] = faults.map((fault) => ({ text: forOperator(fault.cause), remedy: forOperator(fault.remedy) }));
   return {
     state: severity,
     label: LABELS[severity],
     text: running ? `${text}, last segment ${lastSegment(answer, moment)}` : text,
-    lines: lines.filter((line) => line.text).map((line) => ({ ...line, text: forOperator(line.text) })),
+    lines: [...(worst.remedy ? [{ text: worst.remedy, does: true }] : []), ...others],
   };
 }
 

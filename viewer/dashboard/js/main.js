@@ -4,6 +4,7 @@ import { drawChecklist } from "./checklist.js";
 import { createConfirm } from "./confirm.js";
 import { follow } from "./metric-rows.js";
 import { clock, duration } from "./format.js";
+import { createFaultLines } from "./fault-lines.js";
 import { createGuests } from "./guests.js";
 import { age, headline, lamps } from "./headline.js";
 import { createPicture } from "./picture.js";
@@ -21,6 +22,7 @@ import { createUploads } from "./upload.js";
 
 const find = (id) => document.getElementById(id);
 const plots = [createPlots(find("main-plots"), MAIN), createPlots(find("plots"))];
+const drawLines = createFaultLines(find("lines"));
 const drawPicture = createPicture(find("picture"));
 const sound = createSound({ button: find("sound") });
 const say = createToast({ find });
@@ -46,7 +48,7 @@ const drawToken = createToken({ ...parts, onToken: refresh });
 
 function lamp({ part, state, sign }) {
   const item = make("li", {}, `${sign} ${part[0].toUpperCase()}${part.slice(1)}`);
-  item.dataset.state = state;
+  Object.assign(item.dataset, { part, state });
   return item;
 }
 
@@ -60,8 +62,7 @@ function describe() {
   find("status").dataset.state = document.body.dataset.state = state;
   find("verdict").textContent = label;
   find("sentence").textContent = text;
-  find("lines").hidden = lines.length === 0;
-  find("lines").replaceChildren(...lines.map(({ text: line, does }) => make("li", { className: does ? "remedy" : "" }, line)));
+  drawLines(lines);
   find("lamps").replaceChildren(...lamps(answer, state).map(lamp));
   if (answer) drawTiles(find("now-tiles"), nowTiles(answer, moment));
   find("clock").textContent = `${clock(Date.now())} · `;
@@ -69,7 +70,7 @@ function describe() {
   document.title = label ? `${label} – Broadcaster` : "Broadcaster";
   sound(state, moment);
   // Read out when it changes, and not with each second that is counted.
-  if (state !== before) find("alarm").textContent = [label, text, ...lines.map((line) => line.text)].join(" ");
+  if (state !== before) find("alarm").textContent = [label, text, ...lines.flatMap((line) => [line.text, line.remedy])].join(" ");
 }
 
 function draw(now) {

@@ -352,7 +352,7 @@ def _blur(options: argparse.Namespace, _log_format: str) -> int:
 
     name = os.environ.get("BROADCASTER_PICTURES", "ffmpeg")
     if not (program := which(name)):
-        raise ConfigError(f"there is no {name} here: set BROADCASTER_PICTURES to the path of an ffmpeg")
+        raise ConfigError(f"there is no {name} here: name the path of an ffmpeg (BROADCASTER_PICTURES)")
     try:
         picture = options.picture.read_bytes()
     except OSError as error:

@@ -133,7 +133,7 @@ def mistakes(
     if own is None:
         yield "hlsDirectory is not set, so that no files are written", f"set hlsDirectory: {folder.parent}"
     elif own != folder:
-        yield f"it writes into {clean_title(str(own))}", "set BROADCASTER_HLS_DIR to that folder"
+        yield f"it writes into {clean_title(str(own))}", "name that folder (BROADCASTER_HLS_DIR)"
     if config.segment_seconds and target_duration and target_duration > LONGER * config.segment_seconds:
         text = (
             f"segments have {target_duration} s, more than hlsSegmentDuration ({config.segment_seconds:g} s)"

@@ -129,7 +129,7 @@ class PolledStatus:
         if now - self._silent_since > PATIENCE and not self._warned:
             self._warned = True
             logger.warning(
-                "%s has not said for %.0f s whether the encoder is connected: %s; look at %s",
+                "%s has not said for %.0f s whether the encoder is connected: %s; check its address (%s)",
                 self.program,
                 PATIENCE,
                 fault,

@@ -226,11 +226,11 @@ class Clients:
 
 SAME = "give both the same settings and the same release"
 ALONE = "no other broadcaster writes under this prefix"
-NOBODY = "nobody has led under {}/ yet: the other broadcaster must have the same R2_BUCKET and R2_PREFIX"
+NOBODY = "nobody has led under {}/ yet: the other one needs the same bucket and prefix (R2_BUCKET, R2_PREFIX)"
 COPIED = "a broadcaster on another machine leads with the state folder of this one: each takes the lead back"
 OWN_FOLDER = (
-    f"delete the file {FILE} in BROADCASTER_STATE_DIR, or give each a state folder of its own; if this"
-    f" broadcaster has moved just now, check again in {time_text(ALIVE)}"
+    f"delete the file {FILE} in the state folder, or give each a state folder of its own"
+    f" (BROADCASTER_STATE_DIR); if this broadcaster has moved just now, check again in {time_text(ALIVE)}"
 )
 
 
@@ -238,9 +238,8 @@ def standby_finding(lease: LeaseRecord, ours: Mapping[str, str], age: str) -> Ch
     """Whether this broadcaster could take over from the one with the lease."""
     if not lease.standby:
         return failed(
-            f"another broadcaster leads, wrote {age} ago, and has no BROADCASTER_STANDBY: at each start it"
-            " takes the lead back",
-            "set BROADCASTER_STANDBY=true there as well",
+            f"another broadcaster leads, wrote {age} ago, and never stands by: it takes the lead back",
+            "let that one stand by as well (BROADCASTER_STANDBY=true)",
         )
     if not lease.settings:
         return warning("another broadcaster leads, of an earlier release", SAME)
@@ -303,7 +302,7 @@ class BucketChecks:
         except ObjectNotFound:
             lease = None
         except ValueError as error:
-            return warning(f"{key} is {error}", "see what else writes under R2_PREFIX")
+            return warning(f"{key} is {error}", "see what else writes under the prefix (R2_PREFIX)")
         is_standby = ours["BROADCASTER_STANDBY"] == "True"
         if lease is None:
             return ok(NOBODY.format(self._prefix) if is_standby else ALONE)
@@ -318,7 +317,7 @@ class BucketChecks:
         return warning(
             f"another broadcaster wrote under {self._prefix}/ {time_text(age)} ago, and leads: the one that"
             " was started last deletes and writes playlists, the other does not",
-            "stop one of them, or give it an R2_PREFIX of its own; if it was stopped just now, or ran with"
+            "stop one of them, or give it its own prefix (R2_PREFIX); if it was stopped just now, or ran with"
             f" another state folder, check again in {time_text(ALIVE)}",
         )
 

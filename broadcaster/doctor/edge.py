@@ -26,7 +26,10 @@ from broadcaster.guest import Browser
 from broadcaster.service.health import CheckFinding, failed, ok, skipped, warning
 
 PLAYLIST = "live/playlist.m3u8"
-SETTINGS = "set BROADCASTER_EDGE_URL and BROADCASTER_EDGE_KEY; docs/scaling.md has each step"
+SETTINGS = (
+    "set address and key of the Worker (BROADCASTER_EDGE_URL, BROADCASTER_EDGE_KEY);"
+    " docs/scaling.md has each step"
+)
 DEPLOY = "deploy the Worker of this release: npx wrangler deploy in deploy/cloudflare/worker"
 WRONG_KEY = "k" * 43
 HELD_FOR = 0.3  # seconds that the trial's request waits before the push
@@ -62,7 +65,7 @@ class EdgeChecks:
     async def address(self) -> CheckFinding:
         """The Worker answers at its address, over https, with the service's key."""
         if not self._url:
-            return failed("BROADCASTER_EDGE_URL is not set", SETTINGS)
+            return failed("the address of the edge is not set", SETTINGS)
         self._requests = await self._count()
         return await self._with(self._ask_address)
 
@@ -71,13 +74,13 @@ class EdgeChecks:
         if answer.http == HTTPStatus.UNAUTHORIZED:
             return failed(
                 "the edge refuses the key",
-                "npx wrangler secret put EDGE_KEY, with the value of BROADCASTER_EDGE_KEY",
+                "give the Worker this key (npx wrangler secret put EDGE_KEY; here BROADCASTER_EDGE_KEY)",
             )
         if answer.http != HTTPStatus.OK:
             return failed(f"the edge answers {answer.http}", DEPLOY)
         parts = urlsplit(self._url or "")
         if parts.scheme != "https" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
-            return failed("the key goes over plain http", "use the https address in BROADCASTER_EDGE_URL")
+            return failed("the key goes over plain http", "use its https address (BROADCASTER_EDGE_URL)")
         return ok(f"it answers; the latest push was {answer.status.silent / 1000:.0f} s ago")
 
     async def key(self) -> CheckFinding:

@@ -238,11 +238,11 @@ STALE_TARGET_DURATIONS, STALE = 3, 15.0  # age of the playlists of a stream that
 STARTING = 60.0  # seconds for the start of a transcoder; long key frame distances take 10 and more
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OWNCAST = "owncast.db"  # beside the HLS folder in Owncast's data folder
-WHERE = "BROADCASTER_HLS_DIR has to be Owncast's data/hls"
+WHERE = "name the folder into which the encoder writes, Owncast's data/hls (BROADCASTER_HLS_DIR)"
 NO_LINK = {
     errno.EXDEV: (
         "it is on another file system: every segment is copied",
-        "put BROADCASTER_STATE_DIR on the file system of the HLS folder; a bind mount counts as another one",
+        "put the state folder on its file system (BROADCASTER_STATE_DIR); a bind mount counts as another one",
     ),
     errno.EPERM: (
         "the kernel refuses links to another user's files: every segment is copied",
@@ -394,8 +394,8 @@ def state_folder(folder: Path) -> CheckFinding:
         remedies = {
             errno.ENOSPC: "make room on its disk",
             errno.EDQUOT: "raise its user's quota",
-            errno.EROFS: "choose a folder for BROADCASTER_STATE_DIR that is not mounted read-only",
-            errno.ENOTDIR: "choose a folder for BROADCASTER_STATE_DIR, not a file",
+            errno.EROFS: "choose a state folder that is not mounted read-only (BROADCASTER_STATE_DIR)",
+            errno.ENOTDIR: "choose a folder for the state, not a file (BROADCASTER_STATE_DIR)",
         }
         remedy = remedies.get(error.errno or 0, f"let the user with id {os.geteuid()} write there")
         return failed(f"{folder} cannot be written: {error.strerror}", remedy)

@@ -27,16 +27,17 @@ from broadcaster.service.health import CheckFinding, failed, ok, skipped, warnin
 from broadcaster.service.standby import STANDS_BY, why_not_leader
 
 PAGE_FILES = ("index.html", "vendor")
-MISSING = "BROADCASTER_HLS_DIR: the folder {} does not exist yet; the service waits for it"
+MISSING = "the HLS folder {} does not exist yet; the service waits for it (BROADCASTER_HLS_DIR)"
 HEALTH_KEYS = {"status", "chunks", "manifestChunks"}  # distinguish our /health from that of other services
 OTHER = (
-    "set BROADCASTER_LEADER_URL to the other broadcaster's listener for viewers; it listens for this machine"
-    " with BROADCASTER_HOST there, and a firewall must let this one in"
+    "name the other broadcaster's listener for viewers (BROADCASTER_LEADER_URL); let it listen for this"
+    " machine (BROADCASTER_HOST), and a firewall let this one in"
 )
-HOSTS = "127.0.0.1 is this machine alone, 0.0.0.0 every network that it is in"
-OWNCAST = "look at BROADCASTER_OWNCAST_URL: it is Owncast's own address, such as http://127.0.0.1:8080"
+HOSTS = "choose 127.0.0.1 for this machine alone, or 0.0.0.0 for every network that it is in"
+OWNCAST = "name Owncast's own address, such as http://127.0.0.1:8080 (BROADCASTER_OWNCAST_URL)"
 MEDIAMTX = (
-    "set api: true in mediamtx.yml, and BROADCASTER_MEDIAMTX_URL to http://127.0.0.1:9997/ and the path"
+    "let MediaMTX answer (api: true in mediamtx.yml), and name its address and the path, as in"
+    " http://127.0.0.1:9997/live (BROADCASTER_MEDIAMTX_URL)"
 )
 
 
@@ -66,7 +67,7 @@ def names() -> CheckFinding:
     """The environment and ``.env`` have no misspelt names of settings."""
     if unknown := unknown_names():
         return warning("; ".join(unknown), "correct the name; .env.example has all of them")
-    return ok("every BROADCASTER_ name is known")
+    return ok("all names of settings are known")
 
 
 def admin_listener(host: str) -> CheckFinding:
@@ -74,11 +75,11 @@ def admin_listener(host: str) -> CheckFinding:
     try:
         addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except OSError as error:
-        return failed(f"BROADCASTER_ADMIN_HOST={host} is no address of this machine: {error.strerror}", HOSTS)
+        return failed(f"{host} is no address here (BROADCASTER_ADMIN_HOST): {error.strerror}", HOSTS)
     if all(ip_address(address.partition("%")[0]).is_loopback for address in addresses):
         return ok("only this machine reaches dashboard and metrics")
     return warning(
-        f"BROADCASTER_ADMIN_HOST={host} opens dashboard and metrics, which have no login, to other machines",
+        f"{host} opens dashboard and metrics, without a login, to other machines (BROADCASTER_ADMIN_HOST)",
         "set it to 127.0.0.1 and reach it by ssh -L, or let a firewall keep others away",
     )
 
@@ -89,8 +90,8 @@ def page(folder: Path) -> CheckFinding:
     if missing:
         return warning(
             f"viewers get no page: {missing[0]} is not there",
-            "set BROADCASTER_VIEWER_DIR to viewer/dist of the source tree, after make setup; "
-            "playlists are served all the same",
+            "build the page with make setup, and name its folder, viewer/dist (BROADCASTER_VIEWER_DIR);"
+            " playlists are served all the same",
         )
     return ok(f"{folder} is there")
 
@@ -98,9 +99,9 @@ def page(folder: Path) -> CheckFinding:
 async def addresses(browser: Browser, public: tuple[str, int], admin: tuple[str, int]) -> CheckFinding:
     """Both listeners' addresses are free, or the running service has them."""
     with ExitStack() as stack:
-        for (host, port), kind in ((public, "BROADCASTER_"), (admin, "BROADCASTER_ADMIN_")):
+        for (host, port), kind in ((public, "BROADCASTER"), (admin, "BROADCASTER_ADMIN")):
             try:
-                for sock in listening_sockets(host, port, f"{kind}HOST, {kind}PORT"):
+                for sock in listening_sockets(host, port, f"{kind}_HOST, {kind}_PORT"):
                     stack.callback(sock.close)
             except ConfigError as error:
                 is_taken = (
@@ -111,7 +112,7 @@ async def addresses(browser: Browser, public: tuple[str, int], admin: tuple[str,
                     return ok(f"{message}; it is the one with these settings, unless there are two")
                 return failed(
                     str(error),
-                    f"set {kind}HOST and {kind}PORT to an address of this machine and a port that is free",
+                    f"choose an address of this machine and a port that is free ({kind}_HOST, {kind}_PORT)",
                 )
     return ok("the addresses for viewers and operator can be had")
 
@@ -131,8 +132,8 @@ def ffmpeg(settings: Settings) -> CheckFinding:
     if program := program_of(settings):
         return ok(f"{program} makes them")
     return ok(
-        f"there is no {settings.pictures} here, so there are none: install ffmpeg, or set"
-        " BROADCASTER_PICTURES to the path of one, Owncast's perhaps"
+        f"there is no {settings.pictures} here, so there are none: install ffmpeg, or name"
+        " the path of one, Owncast's perhaps (BROADCASTER_PICTURES)"
     )
 
 
@@ -144,7 +145,7 @@ def open_files(wanted: int) -> CheckFinding:
     message = f"{most} where this was started: room for {room} connections of viewers"
     if room < wanted:
         return warning(
-            f"{message}, of BROADCASTER_MAX_CONNECTIONS={wanted}",
+            f"{message}, of {wanted} that are allowed (BROADCASTER_MAX_CONNECTIONS)",
             "raise it: ulimit -n, or LimitNOFILE= in systemd's unit; each connection is an open file",
         )
     return ok(message)
@@ -179,7 +180,9 @@ async def mediamtx(url: str, folder: Path, target_duration: int | None) -> Check
 async def other_broadcaster(url: str | None) -> CheckFinding:
     """A standby can pass viewers' requests on to the other broadcaster."""
     if url is None:
-        return ok("BROADCASTER_LEADER_URL is not set: who stands by keeps its port for viewers closed")
+        return ok(
+            "its address is not set (BROADCASTER_LEADER_URL): who stands by keeps the viewers' port closed"
+        )
     async with open_session() as session:
         fault = await why_not_leader(session, url)
     if fault is None:
@@ -204,6 +207,6 @@ async def push_listener(settings: Settings) -> CheckFinding:
     if status != HTTPStatus.UNAUTHORIZED:
         return failed(
             f"{address} is another program's: it answers {status} without a key",
-            "set BROADCASTER_PUSH_PORT to a free port",
+            "choose a free port for the encoder (BROADCASTER_PUSH_PORT)",
         )
     return ok(f"{address} asks for the key; an encoder elsewhere needs a proxy with TLS before it")

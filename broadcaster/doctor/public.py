@@ -53,7 +53,7 @@ class PublicChecks:
             if answer.status == HTTPStatus.OK and LIST.search(answer.body):
                 return failed(
                     f"{host_of(self._url)} lists the bucket's objects for anybody",
-                    "let R2_PUBLIC_URL allow reading objects alone, not listing them",
+                    "let the public address allow reading objects alone, not listing them (R2_PUBLIC_URL)",
                 )
         return ok("the bucket lists nothing for strangers")
 
@@ -167,7 +167,7 @@ def address_finding(url: str, answer: BrowserResponse) -> CheckFinding:
         )
     if answer.status in range(300, 400):
         target = printable(urlsplit(answer.headers.get("Location", "")).netloc) or "elsewhere"
-        return failed(f"{where} redirects to {target}", "name the final address in R2_PUBLIC_URL, with https")
+        return failed(f"{where} redirects to {target}", "name the final address, with https (R2_PUBLIC_URL)")
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return failed(f"{where} answers {answer.status}", "see Cloudflare's dashboard: is the domain active?")
     if named:
@@ -196,7 +196,7 @@ RULES = "deploy/cloudflare has the rule, deploy/nginx the same for nginx"
 ADDRESS = "X-Client-Address"  # header of /health: the address that the service uses for the viewer
 FORGEABLE, FORGED = ("CF-Connecting-IP", "X-Forwarded-For"), "192.0.2.77"  # an address for documentation
 TRUSTED = (
-    "BROADCASTER_TRUSTED_HEADER names the header of what stands in front; deploy/nginx sets it for nginx"
+    "name the header of what stands in front (BROADCASTER_TRUSTED_HEADER); deploy/nginx sets it for nginx"
 )
 GATED = ("/", "/config.json", "/live/playlist.m3u8", "/live/events/now", "/recordings")
 CLOSED = ("/metrics", "/dashboard")  # paths of the admin listener
@@ -247,7 +247,7 @@ class TunnelChecks:
             if answer.status in range(200, 300):
                 return failed(
                     f"anybody can read {self._url}{path}",
-                    "let nothing lead to BROADCASTER_ADMIN_PORT: it has no login",
+                    "let nothing lead to the operator's port (BROADCASTER_ADMIN_PORT): it has no login",
                 )
         return ok(f"closed: {', '.join(CLOSED)}")
 

@@ -172,7 +172,7 @@ async def fix_lifecycle(store: SettingsClient, prefix: str, days: int | None) ->
     foreign = expiring(rules, prefix)
     if days is None and foreign:
         return warning(
-            f"BROADCASTER_RETENTION is keep, and a rule deletes objects: {', '.join(foreign)}",
+            f"objects are to be kept (BROADCASTER_RETENTION), and a rule deletes them: {', '.join(foreign)}",
             "remove that lifecycle rule in the dashboard",
         )
     return ok(f"{done}, objects under {prefix}/ after {days} days" if days else f"{done}; objects are kept")

@@ -82,7 +82,11 @@ def from_storage(error: StorageError, remedy: str = "") -> CheckFinding:
     cause, named = error.problem
     if named:
         return failed(cause, f"{named}; {remedy}" if remedy else named)
-    usual = "check the R2_ settings" if isinstance(error, StorageRefused) else "see whether it lasts"
+    usual = (
+        "check bucket and keys (R2_BUCKET, R2_ACCESS_KEY_ID)"
+        if isinstance(error, StorageRefused)
+        else "see whether it lasts"
+    )
     return failed(cause, remedy or usual)
 
 

@@ -62,6 +62,6 @@ async def test_two_broadcasters(
         await serving
         await PrefixLease(store, "live", "third", lambda: datetime.now(UTC)).renew()
         found = await examine(tmp_path, service.environment, "--json")
-        found.says("owner", "warning", "another broadcaster wrote under live/", "an R2_PREFIX of its own")
+        found.says("owner", "warning", "another broadcaster wrote under live/", "its own prefix (R2_PREFIX)")
     said = [record.levelname for record in caplog.records if "another broadcaster writes" in record.message]
     assert set(said) == {"ERROR"}

@@ -404,7 +404,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """It may come later, and the start warns of it."""
-    assert any(f"the folder {Path('hls')} does not exist" in warning for warning in startup_warnings(load()))
+    assert any(f"HLS folder {Path('hls')} does not exist" in warning for warning in startup_warnings(load()))
     (tmp_path / "hls").mkdir()
     assert not any("does not exist" in warning for warning in startup_warnings(load()))
 

@@ -133,7 +133,7 @@ def test_the_log(caplog: pytest.LogCaptureFixture) -> None:
     for now in (10, 40, 41, 100):
         known.silent("it refuses connections", now)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "it refuses connections; look at BROADCASTER_OWNCAST_URL" in caplog.text
+    assert "it refuses connections; check its address (BROADCASTER_OWNCAST_URL)" in caplog.text
     caplog.clear()
     known.heard(said(connected=False), 101)
     known.heard(said(connected=False), 102)

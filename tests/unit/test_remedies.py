@@ -1,5 +1,6 @@
 """What the operator is told to do: plain words first, and names of settings in parentheses."""
 
+import ast
 import errno
 import re
 from collections.abc import Iterator
@@ -24,11 +25,12 @@ from broadcaster.guest import (
 from broadcaster.service.health import evaluate_health
 from broadcaster.service.standby import SAME
 from broadcaster.upload.pipeline import FASTER
+from tests.support.documents import ROOT
 from tests.unit.service.test_health import TABLE
 from tests.unit.service.test_health_checklist import TABLE as CHECKLIST
 
 URL = "https://media.example/a.ts"
-SETTING = re.compile(r"\b(BROADCASTER|R2|EDGE)_[A-Z_]+")
+SETTING = re.compile(r"\b(BROADCASTER|R2|EDGE)_[A-Z_]*|\{\}_[A-Z]+")
 IN_PARENTHESES = re.compile(r"\([^()]*\)")
 
 
@@ -72,7 +74,28 @@ def remedies() -> Iterator[str]:
     yield from (USUAL, SIGNED, SAME, FASTER)
 
 
-@pytest.mark.parametrize("remedy", sorted({*remedies()} - {""}))
+def texts_of(node: ast.AST) -> Iterator[str]:
+    """The sentences in a module's code, with ``{}`` for values; no docstrings, no names of settings alone."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
+    if isinstance(node, (ast.Constant, ast.JoinedStr)):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
+        if re.search("[a-z]{3}", SETTING.sub("", text)):
+            yield text
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from texts_of(child)
+
+
+def doctor_texts() -> Iterator[str]:
+    """Everything that ``broadcaster check`` can say of settings."""
+    package = ROOT / "broadcaster"
+    for file in (*package.glob("doctor/*.py"), package / "mediamtx.py", package / "owncast.py"):
+        yield from filter(SETTING.search, texts_of(ast.parse(file.read_text())))
+
+
+@pytest.mark.parametrize("remedy", sorted({*remedies(), *doctor_texts()} - {""}))
 def test_plain_words_come_first(remedy: str) -> None:
     """Who does not know the settings knows what to do; who looks for the setting finds its name."""
     assert not SETTING.search(IN_PARENTHESES.sub("", remedy))

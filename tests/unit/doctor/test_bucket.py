@@ -82,13 +82,13 @@ async def test_interrupted_while_the_bucket_is_slow() -> None:
 @pytest.mark.parametrize(
     ("lease", "outcome", "message"),
     [
-        (None, "ok", "nobody has led under live/ yet: .* the same R2_BUCKET and R2_PREFIX"),
+        (None, "ok", "nobody has led under live/ yet: .* the same bucket and prefix"),
         (THEIRS, "ok", "wrote 3.0 s ago: this one takes over"),
         (replace(THEIRS, owner="b", settings=OURS), "ok", "no other broadcaster"),
         (replace(THEIRS, owner="b"), "warning", "another machine leads with the state folder of this one"),
         (replace(THEIRS, owner="b", at=START - timedelta(hours=1)), "ok", "no other broadcaster"),
         (replace(THEIRS, at=START - timedelta(hours=1)), "ok", "does no more"),
-        (replace(THEIRS, standby=False), "failed", "no BROADCASTER_STANDBY: at each start it takes"),
+        (replace(THEIRS, standby=False), "failed", "never stands by: it takes the lead back"),
         (replace(THEIRS, settings={}), "warning", "of an earlier release"),
         (replace(THEIRS, settings=OURS | {"version": "1.9"}), "warning", r"version \(1.9 there, 2.0 here\)$"),
         (

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Self
+from typing import NamedTuple, Self
 from weakref import WeakSet
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -236,7 +236,8 @@ async def iframes(request: web.Request) -> web.StreamResponse:
     version = request.app[STREAM].snapshot(request.match_info.get("variant"))
     if version is None or version.iframes is None:
         return _missing(request)
-    return await _send(request, version, version.iframes, version.max_age(request.app[STREAM].clock()))
+    max_age = version.max_age(request.app[STREAM].clock())
+    return await _send(request, _form_of(request), version, version.iframes, max_age)
 
 
 async def preflight(_: web.Request) -> web.Response:
@@ -253,16 +254,16 @@ async def preflight(_: web.Request) -> web.Response:
 
 
 async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) -> web.StreamResponse:
-    version = current()
+    version, form = current(), _form_of(request)
     # After the end of a stream, directives are ignored (§6.2.5).
     if version is None or not version.is_live or "_HLS_" not in request.query_string:
-        return await _respond(request, version)
+        return await _respond(request, form, version)
     try:
         directives = Directives.parse(request.query)
     except InvalidDirective as error:
         return refuse(400, str(error), max_age=FAILED_BLOCKING * version.target_duration)
     if directives.media_sequence is None:
-        return await _respond(request, version, skip=directives.skip)
+        return await _respond(request, form, version, skip=directives.skip)
     match version.reload(directives.media_sequence):
         case BlockingReloadResult.TOO_FAR_AHEAD:  # not cacheable: this number will be valid later
             return refuse(400, "_HLS_msn is more than two segments ahead")
@@ -273,11 +274,11 @@ async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) 
                     version = await request.app[BLOCKING_RELOADS].newer(current, directives.media_sequence)
             except (NotAdmitted, BlockRefused) as reason:
                 return refuse(503, str(reason), max_age=reason.max_age)
-    return await _respond(request, version, skip=directives.skip, blocking=True)
+    return await _respond(request, form, version, skip=directives.skip, blocking=True)
 
 
 async def _respond(
-    request: web.Request, version: Snapshot | None, *, skip: bool = False, blocking: bool = False
+    request: web.Request, form: _Form, version: Snapshot | None, *, skip: bool = False, blocking: bool = False
 ) -> web.StreamResponse:
     if version is None:
         return _missing(request)
@@ -286,7 +287,7 @@ async def _respond(
     else:
         max_age = version.max_age(request.app[STREAM].clock())
     rendered = version.delta if skip and version.is_live else version.full
-    return await _send(request, version, rendered, max_age)
+    return await _send(request, form, version, rendered, max_age)
 
 
 def _missing(request: web.Request) -> web.Response:
@@ -296,16 +297,32 @@ def _missing(request: web.Request) -> web.Response:
     return refuse(404, "There is no such stream at the moment", max_age=max_age)
 
 
+class _Form(NamedTuple):
+    """What the form of an answer depends on in the request: known before a blocked request waits."""
+
+    gzip: bool
+    known: str | None  # If-None-Match
+    in_one_piece: bool  # ``PrerenderedResponse``
+
+
+def _form_of(request: web.Request) -> _Form:
+    stays_open = request.version == HttpVersion11 and request.keep_alive
+    return _Form(
+        accepts(request.headers.get(hdrs.ACCEPT_ENCODING, ""), "gzip"),
+        request.headers.get(hdrs.IF_NONE_MATCH),
+        request.method == hdrs.METH_GET and stays_open and GUEST not in request,
+    )
+
+
 async def _send(
-    request: web.Request, version: Snapshot, rendered: Rendered, max_age: int
+    request: web.Request, form: _Form, version: Snapshot, rendered: Rendered, max_age: int
 ) -> web.StreamResponse:
-    accepted = accepts(request.headers.get(hdrs.ACCEPT_ENCODING, ""), "gzip")
     # Strong validators name the bytes, so each encoding has its own (RFC 9110, 8.8.3.3).
-    etag = f'"{rendered.etag}-gz"' if accepted else f'"{rendered.etag}"'
-    body = rendered.gzipped if accepted else rendered.body
-    status = 304 if matches(request.headers.get(hdrs.IF_NONE_MATCH), etag) else 200
-    head = _Head(status, etag, version.modified, max_age, accepted, len(body))
-    if len(body) > CHUNK or request.method != hdrs.METH_GET or not _stays_open(request) or GUEST in request:
+    etag = f'"{rendered.etag}-gz"' if form.gzip else f'"{rendered.etag}"'
+    body = rendered.gzipped if form.gzip else rendered.body
+    status = 304 if matches(form.known, etag) else 200
+    head = _Head(status, etag, version.modified, max_age, form.gzip, len(body))
+    if len(body) > CHUNK or not form.in_one_piece:
         headers = _headers(head)
         if status == NOT_MODIFIED:
             return web.Response(status=status, headers=headers)
@@ -314,10 +331,6 @@ async def _send(
     request.app[REQUEST_METRICS].answered(request, status)
     sent = _head_bytes(head, int(time.time()))
     return PrerenderedResponse(status, sent if status == NOT_MODIFIED else sent + body)
-
-
-def _stays_open(request: web.Request) -> bool:
-    return request.version == HttpVersion11 and request.keep_alive
 
 
 def refuse(status: int, reason: str, *, max_age: int | None = None) -> web.Response:
@@ -330,8 +343,7 @@ def refuse(status: int, reason: str, *, max_age: int | None = None) -> web.Respo
     return web.Response(status=status, text=f"{reason}.\n", headers=headers)
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
+class _Head(NamedTuple):
     """What the head of an answer depends on, except the time."""
 
     status: int

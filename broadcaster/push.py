@@ -14,7 +14,7 @@ import hmac
 import logging
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -42,7 +42,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PIECE, MAX_PARTS = 2**19, 500  # bytes that are written at once, and parts as they were received
+# Bytes that are written at once, parts as they were received, and writes of an upload that wait for the disk.
+PIECE, MAX_PARTS, MAX_WRITES = 2**19, 500, 3
 PLAYLIST = ".m3u8"
 # Other files, such as a DASH manifest, are answered and not kept: nothing follows them.
 KEPT_SUFFIXES = (PLAYLIST, ".ts", ".m4s", ".mp4", ".m4v", ".cmfv", ".cmfa", ".m4a", ".aac", ".mp3", ".ac3")
@@ -155,12 +156,12 @@ class PushFolder:
             return
         begin = upload.size
         try:
-            for part in parts:
-                rest = memoryview(part)
-                while rest:
-                    written = os.write(upload.descriptor, rest)
-                    upload.size += written
-                    rest = rest[written:]
+            left = sum(map(len, parts))
+            while left:
+                written = os.writev(upload.descriptor, parts)
+                upload.size, left = upload.size + written, left - written
+                if left:  # it was interrupted, or there is no more room
+                    parts = (b"".join(parts)[written:],)
         except OSError as error:
             upload.fault = error
             raise
@@ -275,7 +276,7 @@ class _Arrival:
     is_cut: bool = False
     queued: int = 0  # bytes that are written, or will be next
     parts: list[bytes] = field(default_factory=list)  # received, and not queued yet
-    step: Future[object] | None = None  # the latest call of the thread
+    steps: deque[Future[object]] = field(default_factory=deque)  # calls of the thread, the latest last
 
 
 class PushSource:
@@ -463,7 +464,7 @@ class PushSource:
         upload = PushedFile(self.files.root / name) if is_kept else None
         try:
             if upload and not _is_playlist(upload.path):  # a playlist may list a segment that arrives
-                arrival.step = self._thread.submit(self.files.open, upload)
+                arrival.steps.append(self._thread.submit(self.files.open, upload))
             async with asyncio.timeout(IDLE_TIMEOUT) as limit:
                 while data := await request.content.readany():
                     now = asyncio.get_running_loop().time()
@@ -489,11 +490,10 @@ class PushSource:
                 self._thread.submit(self.files.abort, upload)
 
     async def _write(self, upload: PushedFile, arrival: _Arrival) -> None:
-        """Queue what was received, and wait for what was queued before."""
-        before = arrival.step
+        """Queue what was received, and wait while too much is queued."""
         self._queue(upload, arrival)
-        if before:
-            await _result(before)
+        while len(arrival.steps) > MAX_WRITES:
+            await _result(arrival.steps.popleft())
 
     def _queue(self, upload: PushedFile, arrival: _Arrival) -> None:
         """Have the thread write what was received. A fault is known at the next call, ``commit`` at last."""
@@ -501,9 +501,9 @@ class PushSource:
         if arrival.received > arrival.reserved:
             self._check_room(arrival.received - arrival.reserved)
             arrival.reserved = arrival.received
-        if arrival.step is None:
-            self._thread.submit(self.files.open, upload)
-        arrival.step = self._thread.submit(self.files.write, upload, *parts)
+        if not arrival.steps:
+            arrival.steps.append(self._thread.submit(self.files.open, upload))
+        arrival.steps.append(self._thread.submit(self.files.write, upload, *parts))
 
     async def _commit(self, upload: PushedFile) -> HTTPStatus:
         taken, loop = self._taken.next(), asyncio.get_running_loop()

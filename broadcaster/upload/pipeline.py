@@ -70,7 +70,7 @@ class Pipeline:
         self._catalog = catalog
         self._observe = observe
         self._clock = clock
-        self._segment_uploader = SegmentUploader(uploader, spool)
+        self._segment_uploader = SegmentUploader(uploader, spool, rewrites=rewrites)
         self._prefix, self._names = prefix, names
         self._show = show
         self._encoder = encoder

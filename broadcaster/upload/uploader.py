@@ -311,11 +311,15 @@ class _Maps:
 
 
 class SegmentUploader:
-    """Uploads segments from the spool or the source."""
+    """Uploads segments from the spool or the source.
 
-    def __init__(self, uploader: Uploader, spool: Spool) -> None:
+    The source may write into a file that is finished if it ``rewrites``.
+    """
+
+    def __init__(self, uploader: Uploader, spool: Spool, *, rewrites: bool = True) -> None:
         self._uploader = uploader
         self._spool = spool
+        self._rewrites = rewrites
         self._maps: defaultdict[str, _Maps] = defaultdict(_Maps)  # by variant
         # One thread for each disk: with several, each thread keeps freed segments in a heap of its own
         # (malloc's arenas). If the source's file system hangs, files of the spool can still be read.
@@ -418,7 +422,7 @@ class SegmentUploader:
         look_first, since = upload.recovered, time.monotonic()
         while True:
             stored = await self._uploader.put(segment, segment.key, read, look_first=look_first, flags=flags)
-            if not spooled or not await spooled.has_changed():
+            if not (spooled and self._rewrites and await spooled.has_changed()):
                 return stored
             if time.monotonic() - since > OWN_FAULT_AFTER:
                 raise FileNotFoundError(errno.ENOENT, "it goes on changing")

@@ -22,6 +22,8 @@ test("without settings the service's own addresses are used, and nothing that ne
 test("a playlist elsewhere and a title are taken", () => {
   const config = parseConfig({ playlistUrl: "https://live.example/a.m3u8", title: " My show " }, base);
   assert.deepEqual([config.playlistUrl, config.title], ["https://live.example/a.m3u8", "My show"]);
+  const long = `https://live.example/a.m3u8?token=${"x".repeat(300)}`;
+  assert.equal(parseConfig({ playlistUrl: long }, base).playlistUrl, long);
   assert.equal(config.eventsUrl, "https://live.example/events"); // a static page needs to name the playlist only
   for (const part of [config, config.colors, config.texts, config.iceServers]) {
     assert.ok(Object.isFrozen(part));

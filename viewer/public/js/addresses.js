@@ -3,7 +3,7 @@
 export function parseUrl(value, base) {
   if (typeof value !== "string" || value.trim() === "") return null;
   try {
-    return new URL(value.trim().slice(0, 200), base);
+    return new URL(value, base);
   } catch {
     return null;
   }

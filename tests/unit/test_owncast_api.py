@@ -77,18 +77,10 @@ async def test_the_life_of_a_stream(owncast: FakeOwncast) -> None:
         assert (known.connected, known.disconnected_since) == (False, None)
 
 
-async def test_faults(owncast: FakeOwncast, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is wrong with an answer, nothing is known then, and why; the next good answer counts again."""
+async def test_silence(owncast: FakeOwncast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an answer, or the rest of an answer, nothing is known, and why."""
     monkeypatch.setattr("broadcaster.owncast.TIMEOUT", 0.1)
-    elsewhere: list[str] = []
     released = asyncio.Event()
-
-    async def other(request: web.Request) -> web.Response:
-        elsewhere.append(request.path)
-        return web.json_response(status(online=True))
-
-    async def fail(_: web.Request) -> web.Response:
-        return web.Response(status=500)
 
     async def hang(_: web.Request) -> web.Response:
         await released.wait()
@@ -100,6 +92,26 @@ async def test_faults(owncast: FakeOwncast, monkeypatch: pytest.MonkeyPatch) -> 
         await response.write(b'{"online":')
         return await hang(request)
 
+    for answer in (hang, stall):
+        owncast.answer = answer
+        async with following(owncast.url) as known, released_at_last(released):
+            await owncast.until_heard()
+            assert (known.connected, known.disconnected_since) == (None, None)
+            assert "no answer within" in str(known.fault)
+        released.clear()
+
+
+async def test_faults(owncast: FakeOwncast) -> None:
+    """Whatever is wrong with an answer, nothing is known then, and why; the next good answer counts again."""
+    elsewhere: list[str] = []
+
+    async def other(request: web.Request) -> web.Response:
+        elsewhere.append(request.path)
+        return web.json_response(status(online=True))
+
+    async def fail(_: web.Request) -> web.Response:
+        return web.Response(status=500)
+
     async def too_much(_: web.Request) -> web.Response:
         return web.json_response({**status(online=True, connected=START), "streamTitle": "x" * 65_536})
 
@@ -108,15 +120,13 @@ async def test_faults(owncast: FakeOwncast, monkeypatch: pytest.MonkeyPatch) -> 
         response.enable_compression(web.ContentCoding.gzip)
         return response
 
-    async with listening(other) as target, following(owncast.url) as known, released_at_last(released):
+    async with listening(other) as target, following(owncast.url) as known:
 
         async def redirect(_: web.Request) -> web.Response:
             raise web.HTTPFound(f"{target}/api/status")
 
         for answer, why in [
             (fail, "answered 500"),
-            (hang, "no answer within"),
-            (stall, "no answer within"),
             (too_much, "more than 64 KiB"),
             (packed, "as Owncast does"),
             (redirect, "answered 302"),

@@ -19,7 +19,7 @@ from broadcaster.service.components import peppers_of, shared_settings
 from broadcaster.service.standby import SAME, SharedAccess, standby_report
 from tests.support.fakes.lease_bucket import LeaseBucket
 from tests.support.fakes.recorder_fixture import FakeObjectStore
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 NEVER = 2**33  # seconds since the epoch
 
@@ -118,6 +118,7 @@ async def test_a_bucket_that_does_not_answer(tmp_path: Path, monkeypatch: pytest
         await keeper.invite("Aunt Rose", NEVER)
         assert access.fault == ("no answer", USUAL)
         store.faults.clear()
+        monkeypatch.setattr(standby, "READ_WITHIN", PATIENCE)
         await eventually(lambda: access.fault is None)
         assert await other.adopt()
         assert len([*Keeper(tmp_path / "b" / "state", mode="invitation").invitations]) == 1

@@ -290,7 +290,7 @@ class BodyGatherer:
                 if goes_on and size is None and self._ends_soon(loop.time() - started):
                     # What came before is read once, and not copied by each later peek.
                     goes_on = ends_soon and not self._has_last(connection.fileno())
-            except OSError:  # the connection is lost
+            except (OSError, ValueError):  # the connection is lost, or closed
                 goes_on = False
             if goes_on:
                 peek_later(waiting)

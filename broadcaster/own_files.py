@@ -128,7 +128,6 @@ NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | NO_LINK  # a FIFO without a writer does not block
 LOOK = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | NO_LINK  # does not open the file itself
 FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
-PIECE = 2**20  # bytes
 
 SYNC_FILE_RANGE_WRITE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -164,10 +163,10 @@ def status_beneath(root: Path, path: Path) -> os.stat_result:
 
 def read_all(descriptor: int, size: int) -> bytes:
     """The first ``size`` bytes of the file, or all if it has fewer."""
-    body = bytearray()
-    while len(body) < size and (piece := os.pread(descriptor, min(PIECE, size - len(body)), len(body))):
+    body = os.pread(descriptor, size, 0)  # as a rule all of it: it is not copied again
+    while len(body) < size and (piece := os.pread(descriptor, size - len(body), len(body))):
         body += piece
-    return bytes(body)
+    return body
 
 
 def begin_writing_back(descriptor: int, offset: int, size: int) -> None:

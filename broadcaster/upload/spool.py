@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from broadcaster.aio import OwnThread
 from broadcaster.catalog.records import LARGEST, Run, Segment, SourceFile, SourcePosition, SourceSnapshot
-from broadcaster.own_files import PIECE, own_folder
+from broadcaster.own_files import own_folder
 from broadcaster.source.media_clock import media_duration
 from broadcaster.source.owncast_names import encoder_id
 
@@ -30,6 +30,7 @@ LITTLE_SPACE = 100_000_000  # bytes: more than the files that wait for their rel
 # ENOENT: its last name is gone, or there is no /proc.
 NOT_LINKABLE = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOENT}
 ATTEMPTS = 3  # to copy a file that changes meanwhile
+PIECE = 2**20  # bytes that are copied at once
 
 
 class Spool:

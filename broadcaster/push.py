@@ -192,14 +192,15 @@ class PushFolder:
         try:
             os.close(upload.descriptor)  # under the final name it would be a file that is being written
             upload.descriptor = -1
-            if _is_playlist(path):  # a torn playlist does no harm, and the next one replaces it
-                unfinished.replace(path)
-                named()
-                os.fsync(reader)
-            else:
-                os.fsync(reader)
-                unfinished.replace(path)
-                named()
+            with _held(path):
+                if _is_playlist(path):  # a torn playlist does no harm, and the next one replaces it
+                    unfinished.replace(path)
+                    named()
+                    os.fsync(reader)
+                else:
+                    os.fsync(reader)
+                    unfinished.replace(path)
+                    named()
             _sync(path.parent)
             self._note(path, os.fstat(reader), set())
         finally:
@@ -255,6 +256,23 @@ class PushFolder:
 
 def _is_playlist(path: Path) -> bool:
     return path.suffix == PLAYLIST
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """A context in which the file at the path keeps its blocks although it is replaced.
+
+    Freeing the blocks takes the kernel longer than all else of a replacement.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync(folder: Path) -> None:

@@ -9,7 +9,7 @@ import itertools
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import eq
@@ -555,6 +555,33 @@ def test_a_kill_at_each_step_of_an_upload(tmp_path: Path, monkeypatch: pytest.Mo
         assert all(body in bodies for body in found), step
         assert not sure or found[0] in bodies[bodies.index(sure[-1]) :], step
         assert after.waiting == (len(found[0]) if found and name.endswith(".ts") else 0)
+
+
+def test_a_playlist_is_news_before_the_version_before_is_freed(tmp_path: Path) -> None:
+    """What the kernel needs to free the blocks of a replaced file delays no segment."""
+    folder, held = PushFolder(tmp_path / "push", SourceSnapshot()), []
+
+    def named() -> None:
+        assert (folder.root / "stream.m3u8").read_bytes() == bodies[len(held)]
+        held.append(str(folder.root / "stream.m3u8 (deleted)") in open_files())
+
+    bodies = [b"#EXTM3U\n", b"#EXTM3U\n#EXT-X-VERSION:3\n"]
+    for body in bodies:
+        upload = PushedFile(folder.root / "stream.m3u8")
+        folder.open(upload)
+        folder.write(upload, body)
+        folder.commit(upload, replace=False, named=named)
+    assert held == [False, True]
+    assert not any(str(folder.root) in path for path in open_files())
+
+
+def open_files() -> list[str]:
+    """The paths of this process's descriptors."""
+    paths = list[str]()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the descriptor of the listing itself
+            paths.append(str(descriptor.readlink()))
+    return paths
 
 
 def test_a_file_on_its_way_again_replaces_the_earlier_upload(tmp_path: Path) -> None:

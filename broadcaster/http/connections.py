@@ -255,7 +255,7 @@ class BodyGatherer:
         """The time until the next peek at a body that began so long ago."""
         if self._usual is None:
             return min(max(self.SHORTEST, elapsed / 2), self.LONGEST)
-        return min(max(self.NEAR, min(elapsed, abs(self._usual - elapsed) / 2)), self.FAR)
+        return min(max(self.NEAR, min(2 * elapsed, abs(self._usual - elapsed) / 2)), self.FAR)
 
     def _ends_soon(self, elapsed: float) -> bool:
         return self._usual is None or self._usual - elapsed < self.SOON * self._usual

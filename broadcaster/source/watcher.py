@@ -37,6 +37,7 @@ NEW_FOLDERS = flags.ISDIR | flags.Q_OVERFLOW
 LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
 STEP_MS = 1  # by default watchfiles holds a notification back for 60 to 100 ms
 POLL_SECONDS = 0.25  # without notifications (network file systems), and to notice a folder that was replaced
+PRIVATE_POLL_SECONDS = 1.0  # in a folder whose changes are all reported: time passes for what is awaited
 ABSENT_FOR = 15.0  # seconds; with key frames far apart Owncast takes so long between two runs
 
 
@@ -162,6 +163,7 @@ class FolderSource:
         self._scanner = Scanner(folder, clock, memory or SourceSnapshot())
         self._changed = asyncio.Event()
         self._is_private = is_private
+        self._longest_pause = PRIVATE_POLL_SECONDS if is_private else POLL_SECONDS
 
     @property
     def awaits_file(self) -> bool:
@@ -191,7 +193,8 @@ class FolderSource:
             self.scanned_at = self.last_scan
             for event in events:
                 await handle(event)
-            await wait_at_most(min(self._scanner.pause or POLL_SECONDS, POLL_SECONDS), self._changed)
+            pause = min(self._scanner.pause or self._longest_pause, self._longest_pause)
+            await wait_at_most(pause, self._changed)
 
     async def _watch(self, thread: OwnThread) -> None:
         absent, reported = HoldTimer(ABSENT_FOR), ""

@@ -25,6 +25,7 @@ from broadcaster.source.follower import Follower
 from broadcaster.source.owncast_names import variant_name
 from broadcaster.source.scanner import IDLE_FOR, MAX_PLAYLISTS, Scanner
 from tests.support.fakes.hls_writer import START, HlsWriter, age
+from tests.support.waiting import eventually
 
 
 class Folder:
@@ -900,6 +901,32 @@ async def test_without_notifications(
     await check_each_is_noticed(tmp_path)
     (said,) = (record.message for record in caplog.records if "no notifications" in record.message)
     assert "fs.inotify.max_user_instances" in said
+
+
+async def test_a_private_folder_is_looked_at_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changes of a folder that nobody else writes into are reported: it is looked at then, else seldom."""
+    monkeypatch.setattr("broadcaster.source.watcher.POLL_SECONDS", 0.0)
+    monkeypatch.setattr("broadcaster.source.watcher.PRIVATE_POLL_SECONDS", 3600.0)
+    source, seen = FolderSource(tmp_path, lambda: datetime.now(UTC), is_private=True), asyncio.Event()
+
+    async def take(event: SourceEvent) -> None:
+        if isinstance(event, Segment):
+            seen.set()
+
+    task = asyncio.create_task(source.run(take))
+    async with asyncio.timeout(60):
+        begin = source.last_scan
+        await eventually(lambda: source.scanned_at > begin)
+        looked_at = source.last_scan
+        HlsWriter(tmp_path / "0").write(range(1))
+        await asyncio.sleep(0.1)
+        assert source.last_scan == looked_at
+        source.note_change()
+        await seen.wait()
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def check_each_is_noticed(folder: Path) -> None:

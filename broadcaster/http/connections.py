@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import chain
 from typing import cast
 
 from aiohttp import StreamReader, web
@@ -143,7 +144,7 @@ class Connections:
         async def begin(request: web.BaseRequest) -> web.StreamResponse:
             if connection := self._open.get(request.protocol):
                 await connection.next_request()
-            if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD_BYTES:
+            if sum(map(len, chain.from_iterable(request.raw_headers))) > MAX_HEAD_BYTES:
                 refusal = web.Response(status=431, text="The header fields are too large.\n")
                 refusal.force_close()
                 return refusal

@@ -233,9 +233,9 @@ class SegmentHandler:
         try:
             with await self._admit(request):
                 request.app[CONNECTIONS].complete(request)
-                fetch = partial(self._fetched_for, request.app[ADMISSION].network(request))
+                fetch = partial(self._fetched_for, request)
                 async with self._budget.body(request, target, fetch) as body:
-                    return await self._send(request, target, body)
+                    return await self._send(request, target, body, headers)
         except (NotAdmitted, StorageError, TimeoutError) as error:
             return self._refuse(error)
         finally:
@@ -269,13 +269,12 @@ class SegmentHandler:
             stack.enter_context(admission.take(request, RequestKind.MEDIA))
         return stack
 
-    async def _fetched_for(self, network: str | None, target: MappedObject) -> bytes:
+    async def _fetched_for(self, request: web.Request, target: MappedObject) -> bytes:
         """As ``fetched``; raises NotAdmitted when a network waits for too many old uncached objects."""
-        if (
-            network is None
-            or self._url_map.is_at_the_edge(target)
-            or (self._is_cached and await self._is_cached(target))
-        ):
+        is_live = self._url_map.is_at_the_edge(target)
+        if is_live or (network := request.app[ADMISSION].network(request)) is None:
+            return await self.fetched(target)
+        if self._is_cached and await self._is_cached(target):
             return await self.fetched(target)
         waiting = self._fetching.setdefault(network, Counter())
         if target.token not in waiting and len(waiting) >= FETCHES_PER_NETWORK:
@@ -304,8 +303,9 @@ class SegmentHandler:
         self._fault = None
         return body
 
-    async def _send(self, request: web.Request, target: MappedObject, body: bytes) -> web.StreamResponse:
-        headers = _headers(target)
+    async def _send(
+        self, request: web.Request, target: MappedObject, body: bytes, headers: dict[str, str]
+    ) -> web.StreamResponse:
         etag = headers.get(hdrs.ETAG)
         range_header = request.headers.get(hdrs.RANGE, "") if request.method == hdrs.METH_GET else ""
         if request.headers.get(hdrs.IF_RANGE, etag) != etag:  # the client has another object: send this whole

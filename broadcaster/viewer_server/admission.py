@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from aiohttp import web
@@ -25,6 +26,8 @@ REQUESTS_PER_VIEWER = 3  # events, the tracker, and a blocked request
 FEW = 100  # long requests: below, overload has another cause, so none is refused
 CLOUDFLARE, FORWARDED = "CF-Connecting-IP", "X-Forwarded-For"
 NO_HEADER = "none"  # no header is trusted
+LONGEST_ADDRESS = 100  # characters; an IPv6 address with its zone has fewer
+ADDRESSES = 4096  # whose text was parsed last
 
 
 class RequestKind(StrEnum):
@@ -95,7 +98,7 @@ class AdmissionControl:
     def address(self, request: web.BaseRequest) -> IPv4Address | IPv6Address | None:
         """The client's address; None if it is unknown."""
         remote = _address(request.remote)
-        if remote and not remote.is_loopback and str(remote) in self.proxies:
+        if self.proxies and remote and not remote.is_loopback and str(remote) in self.proxies:
             return _address(_last(request.headers, FORWARDED))
         return client_address(request.remote, request.headers, self._trusted)
 
@@ -237,19 +240,28 @@ def client_address(
 
 def _last(headers: Mapping[str, str], name: str) -> str:
     """The last value of the last line, which the nearest proxy added; the client may have sent the others."""
+    if name not in headers:
+        return ""
     lines = headers.getall(name, []) if isinstance(headers, MultiMapping) else [headers.get(name, "")]
     return ",".join(lines).rpartition(",")[2].strip()
 
 
 def _contradict(request: web.BaseRequest) -> bool:
+    if CLOUDFLARE not in request.headers or FORWARDED not in request.headers:
+        return False
     first, second = (_last(request.headers, name) for name in (CLOUDFLARE, FORWARDED))
     address = _address(request.remote)
     return bool(first and second) and first != second and (address is None or address.is_loopback)
 
 
 def _address(text: str | None) -> IPv4Address | IPv6Address | None:
+    return _parsed(text) if text and len(text) <= LONGEST_ADDRESS else None
+
+
+@lru_cache(maxsize=ADDRESSES)
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(text or "")
+        address = ip_address(text)
     except ValueError:
         return None
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

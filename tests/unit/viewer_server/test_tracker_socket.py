@@ -267,6 +267,7 @@ async def test_addresses_stay_secret(tmp_path: Path, caplog: pytest.LogCaptureFi
         ("127.0.0.2", {"X-Forwarded-For": "6.6.6.6, 9.9.9.9"}, "9.9.9.9"),
         ("192.168.0.7", {"X-Forwarded-For": "9.9.9.9"}, "192.168.0.7"),
         ("127.0.0.1", {"X-Forwarded-For": "nonsense"}, None),
+        ("127.0.0.1", {"X-Forwarded-For": "2606:4700::9%" + 8000 * "z"}, None),  # it is not kept
         ("::1", {"CF-Connecting-IP": "2606:4700:1:2:3:4:5:6"}, "2606:4700:1:2::/64"),
         ("2606:4700:1:2::9", {}, "2606:4700:1:2::/64"),
         ("::ffff:8.8.8.8", {}, "8.8.8.8"),

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import chain
 from typing import cast
 
-from aiohttp import StreamReader, web
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
 from broadcaster.metrics import Metric
 
@@ -141,10 +141,10 @@ class Connections:
         wait for what a client, or many clients, have sent at once.
         """
 
-        async def begin(request: web.BaseRequest) -> web.StreamResponse:
-            if connection := self._open.get(request.protocol):
+        async def begin(request: web.BaseRequest, connection: _Connection | None) -> web.StreamResponse:
+            if connection and not connection.begins_request():
                 await connection.next_request()
-            if sum(map(len, chain.from_iterable(request.raw_headers))) > MAX_HEAD_BYTES:
+            if _has_large_head(request):
                 refusal = web.Response(status=431, text="The header fields are too large.\n")
                 refusal.force_close()
                 return refusal
@@ -154,7 +154,15 @@ class Connections:
                 if not request.content.is_eof():  # what comes of its body begins no other request
                     request.content.on_eof(partial(self.complete, request))
 
-        return begin
+        def begin_soon(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+            """As ``begin``, without a coroutine of its own for the usual request, which need not wait."""
+            connection = self._open.get(request.protocol)
+            is_usual = request.content is EMPTY_PAYLOAD and not _has_large_head(request)
+            if is_usual and (connection is None or connection.begins_request()):
+                return handle(request)
+            return begin(request, connection)
+
+        return begin_soon
 
     async def serve(
         self, make_handler: Callable[[], web.RequestHandler], listening: socket.socket
@@ -357,6 +365,13 @@ class _Connection(asyncio.Protocol):
                 self.stalled_since, self._unsent = now, unsent
             self._unsent = max(self._unsent, unsent)
 
+    def begins_request(self) -> bool:
+        """Whether the next request may be answered now; it is begun then."""
+        if not self._is_fresh or not self.writable.is_set():
+            return False
+        self._is_fresh, self._unanswered = False, 0
+        return True
+
     async def next_request(self) -> None:
         """Wait until the next request may be answered."""
         if not self._is_fresh:
@@ -434,6 +449,10 @@ class _Connection(asyncio.Protocol):
         if self._admitted:
             self._connections.leave(self)
             self.handler.connection_lost(exc)
+
+
+def _has_large_head(request: web.BaseRequest) -> bool:
+    return sum(map(len, chain.from_iterable(request.raw_headers))) > MAX_HEAD_BYTES
 
 
 def _longer(since: float | None, now: float, seconds: float) -> bool:

@@ -69,7 +69,7 @@ class Viewer:
         elif "offer" in message:
             offering, offer = message["peer_id"].rstrip("-"), message["offer_id"].rstrip("-")
             sdp = {"type": "answer", "sdp": SDP}
-            await socket.send_str(answer(self._name, offering, offer, answer=sdp))
+            await socket.send_str(answer(self._name, offering, offer, swarm=SWARM, answer=sdp))
         elif "answer" in message:
             self.answered += 1
         else:
@@ -142,4 +142,6 @@ async def _watch(url: str, server: psutil.Process) -> _Load:
         )
         for task in tasks:
             task.cancel()
+    if not load.replies or not load.answered:
+        raise RuntimeError("no offer was answered: nothing is measured")
     return load

@@ -13,7 +13,7 @@ from tests.bench.playlist_server import full_channel
 
 async def main(port: int, places: int) -> None:
     """Serve until killed."""
-    setup = Setup(Path("none"), max_connections=raise_file_limit(places + 100), tracker=True)
+    setup = Setup(Path("none"), max_connections=raise_file_limit(2 * places), tracker=True)
     server = ViewerServer(setup, tracker=Tracker(TrackerLimits(connections=places)))
     server.handle(view_delta(View(), full_channel().view))
     async with listening(server.app, "127.0.0.1", port, "the bench"):

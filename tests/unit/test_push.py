@@ -559,7 +559,7 @@ def test_a_kill_at_each_step_of_an_upload(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_playlist_is_news_before_the_version_before_is_freed(tmp_path: Path) -> None:
     """What the kernel needs to free the blocks of a replaced file delays no segment."""
-    folder, held = PushFolder(tmp_path / "push", SourceSnapshot()), []
+    folder, held = PushFolder(tmp_path / "push", SourceSnapshot()), list[bool]()
 
     def named() -> None:
         assert (folder.root / "stream.m3u8").read_bytes() == bodies[len(held)]

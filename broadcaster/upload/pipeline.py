@@ -194,8 +194,11 @@ class Pipeline:
             and not self._segment_uploader.has_map(segment)
             and not self._spool.find(segment.map_key)
         ):
-            await self._spool_file(segment, segment.map_file, segment.map_key)
-        path = await self._spool_file(segment, segment.file, segment.key)
+            # Its name has no encoder's ID: the next run writes into the same file.
+            await self._spool_file(segment.map_file, segment.map_key, copy=self._rewrites)
+        # A writer that reuses its names may write into the file that a link would share.
+        reuses = self._rewrites and not segment.run.has_encoder_id
+        path = await self._spool_file(segment.file, segment.key, copy=reuses)
         self._uploads[segment.key] = SegmentUpload(segment, path)
         self._handle(model.SegmentSpooled(segment.key))
         self._make_room()
@@ -259,13 +262,11 @@ class Pipeline:
         finally:
             self._under_way -= 1
 
-    async def _spool_file(self, segment: Segment, file: SourceFile | None, key: str) -> Path | None:
+    async def _spool_file(self, file: SourceFile | None, key: str, *, copy: bool) -> Path | None:
         """Add a file to the spool; None if that fails, and the file has to be read from the source."""
         if file is None:
             return None
         try:
-            # A writer that reuses its names may write into the file that a link would share.
-            copy = self._rewrites and not segment.run.has_encoder_id
             return await self._spool.add(file, key, copy=copy)
         except OSError as error:
             logger.warning("%s cannot be spooled (%s); it is read from the source", key, error.strerror)

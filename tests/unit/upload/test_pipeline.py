@@ -518,6 +518,27 @@ async def test_a_recovered_run_keeps_its_own_map(tmp_path: Path) -> None:
     assert [segment.gap for segment in line.playlist().segments] == [False]
 
 
+async def test_a_map_that_the_next_run_overwrites_is_kept(tmp_path: Path) -> None:
+    """Names of segments have the encoder's ID, and that of their EXT-X-MAP is the same in each run.
+
+    The next run writes into that file, while the map of the last one waits for the bucket.
+    """
+    line = Line(tmp_path)
+    line.store.failures = [StorageUnavailable("busy")] * 100_000
+    async with running(line):
+        map_path = line.file("init.mp4", b"of run 0")
+        line.source.events.put_nowait(segment_of(line.file("0.m4s", PACKET), map_path=map_path))
+        await line.until(lambda: len(line.store.failures) < 99_990)
+        map_path.write_bytes(b"of run 1, longer")
+        path = line.file("1.m4s", PACKET)
+        line.source.events.put_nowait(segment_of(path, run=1, map_path=map_path))
+        line.store.failures.clear()
+        await line.until_published(2)
+    assert [segment.gap for segment in line.playlist().segments] == [False, False]
+    assert line.store.objects_["live/run0/0/init.mp4"] == b"of run 0"
+    assert line.store.objects_["live/run1/0/init.mp4"] == b"of run 1, longer"
+
+
 async def test_a_map_is_uploaded_once_and_before_its_segments(tmp_path: Path) -> None:
     """It is in the bucket before the first segment that needs it is listed, and tells key frames."""
     async with running(Line(tmp_path)) as line:

@@ -142,7 +142,7 @@ class Connections:
         """
 
         async def begin(request: web.BaseRequest, connection: _Connection | None) -> web.StreamResponse:
-            if connection and not connection.begins_request():
+            if connection:
                 await connection.next_request()
             if _has_large_head(request):
                 refusal = web.Response(status=431, text="The header fields are too large.\n")

@@ -128,13 +128,18 @@ class PushFolder:
         if before and not before.is_taken:
             self.waiting -= before.size
 
-    def open(self, upload: PushedFile) -> None:
-        """Begin an upload; another upload of the same file is given up. Raises PushRefused, OSError."""
+    def open(self, upload: PushedFile, *parts: bytes) -> None:
+        """Begin an upload, and write its first bytes; another upload of the same file is given up.
+
+        Raises PushRefused, OSError.
+        """
         try:
             self._open(upload)
         except (PushRefused, OSError) as error:
             upload.fault = error
             raise
+        if parts:
+            self.write(upload, *parts)
 
     def _open(self, upload: PushedFile) -> None:
         path = upload.path
@@ -519,9 +524,8 @@ class PushSource:
         if arrival.received > arrival.reserved:
             self._check_room(arrival.received - arrival.reserved)
             arrival.reserved = arrival.received
-        if not arrival.steps:
-            arrival.steps.append(self._thread.submit(self.files.open, upload))
-        arrival.steps.append(self._thread.submit(self.files.write, upload, *parts))
+        store = self.files.write if arrival.steps else self.files.open
+        arrival.steps.append(self._thread.submit(store, upload, *parts))
 
     async def _commit(self, upload: PushedFile) -> HTTPStatus:
         taken, loop = self._taken.next(), asyncio.get_running_loop()

@@ -242,9 +242,12 @@ class BodyGatherer:
     times are in seconds.
     """
 
-    FEW, ENOUGH, LONGEST_GATHERING = 2**17, 2**19, 1.0  # bytes, and seconds
+    FEW = 2**18 - 2**14  # bytes: asyncio reads 2**18 at once, and after so many there may be more
+    ENOUGH, LONGEST_GATHERING = 2**19, 1.0  # bytes, and seconds
     SHORTEST, LONGEST = 0.001, 0.01  # time until the next peek
-    NEAR, FAR = 0.001, 0.1  # the same, if it is known when the last piece comes
+    # The same, if it is known when the last piece comes: a part of the time that is left, within limits.
+    PART, NEAR, EARLY, FAR = 0.75, 0.001, 0.01, 0.1
+    CLOSE = 0.002  # around that time each piece is read as it comes
     LEAST, ALIKE = 0.1, 0.1  # seconds for a body that is noted, and by how much of it two may differ
     SOON = 0.1  # of the usual time: so much before the end, the end is looked for
     LAST_CHUNK = b"0\r\n\r\n"  # without trailers
@@ -264,14 +267,20 @@ class BodyGatherer:
         """The time until the next peek at a body that began so long ago."""
         if self._usual is None:
             return min(max(self.SHORTEST, elapsed / 2), self.LONGEST)
-        return min(max(self.NEAR, min(2 * elapsed, abs(self._usual - elapsed) / 2)), self.FAR)
+        rest = abs(self._usual - elapsed)
+        pause = min(max(self.EARLY, 2 * elapsed), self.PART * rest, max(rest - self.CLOSE, self.NEAR))
+        return min(max(self.NEAR, pause), self.FAR)
+
+    def _ends_now(self, elapsed: float) -> bool:
+        return self._usual is not None and abs(self._usual - elapsed) < self.CLOSE
 
     def _ends_soon(self, elapsed: float) -> bool:
         return self._usual is None or self._usual - elapsed < self.SOON * self._usual
 
-    def _has_last(self, descriptor: int) -> bool:
+    def _has_last(self, connection: socket.socket) -> bool:
         """Whether the last chunk has come: all that waits is copied for that."""
-        with socket.socket(fileno=os.dup(descriptor)) as kernel:
+        copy = os.dup(connection.fileno())
+        with socket.socket(connection.family, connection.type, connection.proto, copy) as kernel:
             size = kernel.recv_into(self._waiting, 0, socket.MSG_PEEK)
         return self._waiting.endswith(self.LAST_CHUNK, 0, size)
 
@@ -282,6 +291,8 @@ class BodyGatherer:
         """
         transport, loop, size = request.transport, asyncio.get_running_loop(), request.content_length
         if len(data) >= self.FEW or request.content.is_eof() or not (transport and transport.is_reading()):
+            return
+        if self._ends_now(loop.time() - started):
             return
         enough = self.ENOUGH if size is None else min(self.ENOUGH, size - request.content.total_bytes)
         until, gathered = loop.time() + self.LONGEST_GATHERING, loop.create_future()
@@ -295,10 +306,11 @@ class BodyGatherer:
                 return
             try:
                 waiting = _readable(connection.fileno())
-                goes_on = before < waiting < enough and loop.time() < until
-                if goes_on and size is None and self._ends_soon(loop.time() - started):
+                now = loop.time()
+                goes_on = before < waiting < enough and now < until and not self._ends_now(now - started)
+                if goes_on and size is None and self._ends_soon(now - started):
                     # What came before is read once, and not copied by each later peek.
-                    goes_on = ends_soon and not self._has_last(connection.fileno())
+                    goes_on = ends_soon and not self._has_last(connection)
             except (OSError, ValueError):  # the connection is lost, or closed
                 goes_on = False
             if goes_on:

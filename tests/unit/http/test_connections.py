@@ -264,7 +264,7 @@ def test_the_end_of_a_segment_is_expected() -> None:
     assert bodies.pause(1) == 0.01  # it may have been an exception
     for took in (2.1, 0.05):  # what is sent at once, such as a playlist, is as before
         bodies.note(took)
-        expected = [0.001, 0.08, 0.1, 0.05, 0.001, 0.1]
+        expected = [0.01, 0.08, 0.1, 0.075, 0.001, 0.1]
         assert [round(bodies.pause(elapsed), 4) for elapsed in (0, 0.04, 1, 2, 2.1, 3)] == expected
     bodies.note(4.0)
     assert bodies.pause(1) == 0.01

@@ -2,8 +2,8 @@
 
 Encoders push a whole segment at once, or in small pieces as these are encoded. A bare handler of aiohttp that
 stores what is pushed shows how much of it the requests cost by themselves. The publish delay begins with the
-finished file, or when the client's kernel has the last byte of the upload. The order changes from turn to
-turn, because what a target leaves to the disk may delay the next.
+finished file, or when the client's kernel has the last byte of the upload. What a target leaves to the disk
+is written before the next begins: its fsync would pay for it.
 """
 
 import asyncio
@@ -26,11 +26,12 @@ from yarl import URL
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import Child, free_ports, is_free, poll
 from tests.bench.report import Figure, progress
+from tests.support.fakes.encoded_recording import encoded_recording
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.servers.service import push_settings, push_url, running_service
 
 SEGMENTS, FIRST = 60, 5  # FIRST segments are not measured
-PACKETS = 11_000  # of a segment: 2 MB
+SECONDS, KBPS = 4, 4000  # of a segment, and of its video: 2.2 MB
 WINDOW = 0.7  # seconds for which a segment is measured
 MOST, MOST_DELAY = 1.2, 1.1  # times what a segment costs in the folder, and how late it is listed there
 BEGIN, LAST, END = range(3)  # of sending a segment: its last byte, and the answer
@@ -63,12 +64,11 @@ class Target:
     sent: dict[int, list[float]] = field(default_factory=dict)  # Unix ms of BEGIN, LAST and END, by number
     listed: dict[int, float] = field(default_factory=dict)  # Unix ms
 
-    async def take(self, session: aiohttp.ClientSession, number: int) -> None:
+    async def take(self, session: aiohttp.ClientSession, number: int, media: bytes) -> None:
         """Give it a segment and its playlist, and note what that takes."""
-        packet = b"\x47\x40\x11" + os.urandom(185)
         text = self.writer.text(range(max(0, number - 9), number + 1))
         before, end = _cpu_ms(self.pid), asyncio.get_running_loop().time() + WINDOW
-        times = await self._put(self.writer.name(number), packet * PACKETS, self.pace)
+        times = await self._put(self.writer.name(number), media, self.pace)
         await self._put("stream.m3u8", text.encode(), AT_ONCE)
         await asyncio.sleep(end - asyncio.get_running_loop().time())
         if number >= FIRST:
@@ -133,6 +133,17 @@ def measure() -> list[Figure]:
 async def _measure() -> list[Figure]:
     async with AsyncExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        progress("push: encoding")
+        film = encoded_recording(
+            root / "film",
+            runs=1,
+            segments=FIRST + SEGMENTS,
+            segment_seconds=SECONDS,
+            fps=25,
+            repeated=13,
+            kbps=KBPS,
+            size="1280x720",
+        )
         bucket = await stack.enter_async_context(SeaweedBucket(root / "bucket"))
         targets = [
             await stack.enter_async_context(_service(root / "folder", bucket, None)),
@@ -143,9 +154,11 @@ async def _measure() -> list[Figure]:
         progress(f"push: {SEGMENTS} segments")
         chance = Random(1)
         async with aiohttp.ClientSession() as session:
-            for number in range(FIRST + SEGMENTS):
+            for number, name in enumerate(film.names):
+                media = (film.folder / name).read_bytes()
                 for target in chance.sample(targets, len(targets)):
-                    await target.take(session, number)
+                    await asyncio.to_thread(os.sync)
+                    await target.take(session, number, media)
     in_folder, *pushed, stored = targets
     figures = [
         Figure("publish delay of a segment in the folder, from its first byte", in_folder.delay(BEGIN), "ms"),
@@ -200,7 +213,7 @@ async def _bare(folder: Path) -> AsyncIterator[Target]:
 
 def _writer(folder: Path) -> HlsWriter:
     writer = HlsWriter(folder / "hls")
-    writer.start = datetime.now(UTC)
+    writer.seconds, writer.start = SECONDS, datetime.now(UTC)
     return writer
 
 

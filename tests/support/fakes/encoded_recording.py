@@ -33,6 +33,7 @@ def encoded_recording(  # noqa: PLR0913 - each makes it larger or smaller in ano
     fps: int,
     repeated: int = 1,
     kbps: int = 100,
+    size: str = "160x90",
     sample_rate: int = 48_000,
 ) -> EncodedRecording:
     """Encode a run's beginning, repeat it, cut it into segments, and take it for each of the runs."""
@@ -43,7 +44,7 @@ def encoded_recording(  # noqa: PLR0913 - each makes it larger or smaller in ano
             "-f",
             "lavfi",
             "-i",
-            f"testsrc2=size=160x90:rate={fps}",
+            f"testsrc2=size={size}:rate={fps}",
             "-f",
             "lavfi",
             "-i",

@@ -47,6 +47,11 @@ class Asked:
         """The service answers later, with what is not there yet: no start waits for that."""
         return bool(re.fullmatch(r"/live/(events(/\d+)?|segments/\d+)", self.path)) or "_HLS_msn=" in self.url
 
+    @property
+    def is_report(self) -> bool:
+        """The page has begun to play, and says so: on a slow machine before its picture is drawn."""
+        return self.path == "/live/beacon"
+
 
 @dataclass
 class Start:
@@ -58,11 +63,12 @@ class Start:
 
     @property
     def page(self) -> list[Asked]:
-        """What came over the network before the picture, but for video and for what is held."""
+        """What came over the network before the picture, but for video, reports, and for what is held."""
         return [
             request
             for request in self.requests
-            if request.ended <= self.shown and not (request.is_video or request.is_held or request.cached)
+            if request.ended <= self.shown
+            and not (request.is_video or request.is_report or request.is_held or request.cached)
         ]
 
     @property

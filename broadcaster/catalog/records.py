@@ -75,7 +75,8 @@ class FileIdentity:
 class SourceFile:
     """A finished file. Its size in bytes and modification time in nanoseconds show a later change.
 
-    Another inode under the same path is another file. 0 is unknown.
+    Another inode under the same path is another file. 0 is unknown. ``content`` is that of an EXT-X-MAP, as
+    encoders write the map of their next run into the same file; None if it has to be read.
     """
 
     name: str
@@ -83,6 +84,7 @@ class SourceFile:
     size: int
     modified_ns: int
     inode: int = 0
+    content: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def identity(self) -> FileIdentity:
@@ -122,6 +124,8 @@ class SourceFile:
 
     def read(self, most: int = LARGEST) -> bytes:
         """The first ``most`` bytes; raises as ``open`` does, also if the file changes meanwhile."""
+        if self.content is not None:
+            return self.content[:most]
         descriptor = self.open()
         try:
             body = read_all(descriptor, min(self.size, most))

@@ -23,8 +23,9 @@ from broadcaster.catalog.records import LARGEST, FileIdentity, SourceFile
 from broadcaster.errors import PlaylistError, is_final
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistParser
 from broadcaster.hls.mpegts import PACKET
-from broadcaster.own_files import FOLDER, open_beneath, status_beneath
+from broadcaster.own_files import FOLDER, open_beneath, read_all, status_beneath
 from broadcaster.printable import printable
+from broadcaster.source.media_clock import LARGEST_BOX
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,13 @@ class FileCheck:
 
 
 class CompletenessCheck:
-    """Checks one file until it is finished."""
+    """Checks one file until it is finished; that of an EXT-X-MAP ``is_map``, and is read at each look."""
 
-    def __init__(self, root: Path, path: Path, name: str) -> None:
+    def __init__(self, root: Path, path: Path, name: str, *, is_map: bool = False) -> None:
         self._root = root
         self.path = path
         self._name = name
+        self._is_map = is_map
         self._seen: tuple[int, int] | None = None
         self._seen_since = 0.0
 
@@ -85,6 +87,9 @@ class CompletenessCheck:
         try:
             descriptor = open_inside(self._root, self.path)
             try:
+                before = os.fstat(descriptor)
+                is_read = self._is_map and before.st_size <= LARGEST_BOX
+                content = read_all(descriptor, before.st_size) if is_read else None
                 writing, status = is_open_for_writing(descriptor), os.fstat(descriptor)
             finally:
                 os.close(descriptor)
@@ -102,13 +107,13 @@ class CompletenessCheck:
             self._seen, self._seen_since = state, now
         quiet = {True: let_go, None: QUIET, False: 0.0}[writing]
         fault = ""
-        if now - self._seen_since < quiet:
+        if now - self._seen_since < quiet or state != (before.st_size, before.st_mtime_ns):
             fault = WRITTEN
         elif status.st_size == 0:
             fault = "is empty"
         elif self._name.endswith(".ts") and status.st_size % PACKET:
             fault = f"has {status.st_size} bytes, not whole transport packets of {PACKET}"
-        file = None if fault else SourceFile(self._name, real, *state, status.st_ino)
+        file = None if fault else SourceFile(self._name, real, *state, status.st_ino, content)
         return FileCheck(file, fault, changed=self._seen_since)
 
     def _inspect_unfinished(self, now: float) -> FileCheck:

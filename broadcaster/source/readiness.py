@@ -106,13 +106,19 @@ class Pending:
             self.file = FileCheck(None, fault, permanent=True)
         else:
             self.check = CompletenessCheck(root, folder / name, name)
-        self.map_check = CompletenessCheck(root, folder / map_name, map_name) if map_name else None
+        self.map_check = (
+            CompletenessCheck(root, folder / map_name, map_name, is_map=True) if map_name else None
+        )
 
     def inspect(self, now: float, let_go: float) -> None:
-        """Check the files of the segment and of its map, once for each ``now``."""
+        """Check the files of the segment and of its map, once for each ``now``.
+
+        The map stays what it was when the segment was complete: the next run may write into the same file.
+        """
         if self.looked_at == now:
             return
         self.looked_at, self.looked_since = now, min(now, self.looked_since)
+        before = self.file.file
         was_there = self.file.fault not in {"", NOT_THERE} or self.file.file is not None
         if self.check:
             self.file = self.check.inspect(now, let_go)
@@ -120,7 +126,7 @@ class Pending:
                 self.file = replace(NOT_WRITTEN_AGAIN, permanent=self.passed_by)
             if self.file.fault != NOT_THERE and not was_there:
                 self.arrived = now
-        if self.map_check:
+        if self.map_check and not (before and before == self.file.file and self.map.file):
             self.map = self.map_check.inspect(now, let_go)
 
     @property
@@ -195,6 +201,7 @@ class PendingSegments:
         self._restored: Reported | None = None
         self._reported: dict[FileIdentity, str] = {}  # names of reported files, the latest last
         self._identities: dict[str, FileIdentity] = {}  # by their names
+        self._map: SourceFile | None = None  # the latest: one copy of its content for all segments
 
     def add(self, pending: Pending) -> None:
         """Add the newest segment."""
@@ -339,6 +346,9 @@ class PendingSegments:
         pending.inspect(
             now, math.inf if goes_on else LET_GO_TARGET_DURATIONS * pending.playlist.target_duration
         )
+        if pending.map.file and pending.map.file == self._map:
+            pending.map = replace(pending.map, file=self._map)
+        self._map = pending.map.file or self._map
 
     def _is_decided(self, head: Pending, now: float) -> bool:
         if not head.fault or head.file.permanent or head.map.permanent:

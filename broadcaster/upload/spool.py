@@ -158,14 +158,22 @@ def _unlink(path: Path) -> None:
 def _add(file: SourceFile, path: Path, *, copy: bool) -> int:
     """Link or copy the file that was noticed, by its descriptor; returns its size."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if file.content is not None:
+        with _new(path) as target:
+            target.write(file.content)
+            _date(target, file.modified_ns)
+        return len(file.content)
     descriptor = file.open(exact=copy)
     try:
         path.unlink(missing_ok=True)
         if copy or not _link(descriptor, path):
-            _copy(descriptor, path)
-            if copy and not file.is_unchanged(os.fstat(descriptor)):
-                path.unlink()
-                raise FileNotFoundError(errno.ENOENT, "the file changed while it was copied", str(file.path))
+            with _new(path) as target:
+                copied = _copy_content(descriptor, target)
+                _date(target, copied.st_mtime_ns)
+                if copy and not file.is_unchanged(copied):
+                    raise FileNotFoundError(
+                        errno.ENOENT, "the file changed while it was copied", str(file.path)
+                    )
         return path.lstat().st_size
     finally:
         os.close(descriptor)
@@ -183,15 +191,14 @@ def _link(descriptor: int, path: Path) -> bool:
     return True
 
 
-def _copy(descriptor: int, path: Path) -> None:
-    """Copy and rename, so that neither a kill nor a power cut leaves a part of a segment."""
+@contextlib.contextmanager
+def _new(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name when it is on the disk: neither a kill nor a power cut leaves a part."""
     unfinished = path.with_name(path.name + UNFINISHED)
     unfinished.unlink(missing_ok=True)
     try:
         with unfinished.open("xb") as target:
-            before = _copy_content(descriptor, target)
-            target.flush()
-            os.utime(target.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+            yield target
             os.fsync(target.fileno())
         unfinished.replace(path)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -202,6 +209,12 @@ def _copy(descriptor: int, path: Path) -> None:
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def _date(target: BinaryIO, modified_ns: int) -> None:
+    """Set the time of a file that is written."""
+    target.flush()
+    os.utime(target.fileno(), ns=(modified_ns, modified_ns))
 
 
 def _copy_content(descriptor: int, target: BinaryIO) -> os.stat_result:

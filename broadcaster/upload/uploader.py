@@ -434,7 +434,7 @@ class SegmentUploader:
         """Reads the spooled file, unless a power cut truncated it; else the source's; None without both."""
         if spooled and await spooled.size() == file.size:
             return spooled.read
-        there = await self._source_reads.call(_is_there, file)
+        there = file.content is not None or await self._source_reads.call(_is_there, file)
         return partial(self._source_reads.call, file.read) if there else None
 
 

@@ -742,6 +742,25 @@ def test_map_is_carried(folder: Folder) -> None:
     assert segment.file
 
 
+def test_a_map_is_what_it_was_when_its_segment_was_complete(folder: Folder) -> None:
+    """The next run writes into the same file, while segments of the last one wait for their predecessors."""
+    media = folder.writer.folder
+    (media / "init.mp4").write_bytes(b"of run 0")
+    (media / "0.m4s").write_bytes(b"segment")
+    (media / "2.m4s").write_bytes(b"segment")
+    head = '#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI="init.mp4"\n'
+    segments = (f"#EXTINF:2,\n{number}.m4s\n" for number in range(3))
+    (media / "stream.m3u8").write_text(head + "".join(segments))
+    assert [segment.name for segment in folder.segments()] == ["0.m4s"]
+    (media / "init.mp4").write_bytes(b"of run 1")
+    (media / "1.m4s").write_bytes(b"segment")
+    first, second = folder.segments()
+    assert first.map_file
+    assert second.map_file
+    (media / "init.mp4").write_bytes(b"of run 2")
+    assert (first.map_file.read(), second.map_file.read()) == (b"of run 1", b"of run 0")
+
+
 def test_multivariant_playlist_names_variants(folder: Folder) -> None:
     """Attributes pass, and absolute addresses are reduced to the variant's name."""
     folder.writer.write(range(1))

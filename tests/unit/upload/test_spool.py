@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -80,6 +81,31 @@ async def test_a_file_that_is_written_again_is_another(spool: Spool, file: Path)
     os.utime(file, ns=(0, noticed.modified_ns + 1))
     with pytest.raises(FileNotFoundError):
         await spool.add(noticed, "live/run/0/a.ts", copy=True)
+
+
+async def test_a_file_that_is_written_again_while_its_copy_waits_for_the_disk(
+    spool: Spool, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has been copied by then is what was noticed."""
+    sync, noticed = os.fsync, file_of(file)
+
+    def overwrite_and_sync(descriptor: int) -> None:
+        file.write_bytes(b"another")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", overwrite_and_sync)
+    kept = await spool.add(noticed, "live/run/0/a.ts", copy=True)
+    assert kept.read_bytes() == b"segment"
+
+
+async def test_content_that_was_read_is_kept(tmp_path: Path, spool: Spool, file: Path) -> None:
+    """A map has its content since it was noticed: its file may be another's by now."""
+    noticed = replace(file_of(file), content=file.read_bytes())
+    file.unlink()
+    kept = await spool.add(noticed, "live/run/0/init.mp4")
+    assert spool.size == 7
+    assert kept.stat().st_mtime_ns == noticed.modified_ns
+    assert contents(tmp_path) == {"live/run/0/init.mp4": b"segment"}
 
 
 @pytest.mark.usefixtures("other_file_system")

@@ -204,18 +204,25 @@ def _fields(row: sqlite3.Row | Row, plain: str, *, times: str = "", flags: str =
 
 
 def recording_of(row: sqlite3.Row) -> Recording:
-    """The recording of a row of RECORDINGS."""
-    same = _fields(
-        row,
-        "id title secret size revision bin",
-        times="started ended keep_until deleted",
-        flags="poster thumbnails pictured opened",
-    )
+    """The recording of a row of RECORDINGS. Field by field: by names it takes twice as long."""
     return Recording(
-        **same,
+        id=row["id"],
+        title=row["title"],
         visibility=Visibility(row["visibility"]),
+        secret=row["secret"],
+        started=time_of(row["started"]),
+        ended=optional_time(row["ended"]),
+        keep_until=optional_time(row["keep_until"]),
         duration=row["duration"] * MICROSECOND,
+        size=row["size"],
+        revision=row["revision"],
         file=_file_of(row) if row["file_key"] else None,
+        poster=bool(row["poster"]),
+        thumbnails=bool(row["thumbnails"]),
+        pictured=bool(row["pictured"]),
+        opened=bool(row["opened"]),
+        deleted=optional_time(row["deleted"]),
+        bin=row["bin"],
     )
 
 
@@ -248,12 +255,18 @@ def clip_of(row: sqlite3.Row | Row) -> Clip:
 
 def recording_segment_of(row: sqlite3.Row) -> RecordingSegment:
     """The segment of a row with the columns of SEGMENT."""
-    plain = "position variant key map_key discontinuity size"
     return RecordingSegment(
-        **_fields(row, plain, times="time", flags="independent"),
+        position=row["position"],
+        variant=row["variant"],
+        key=row["key"],
+        map_key=row["map_key"],
         duration=duration_of(row["duration"]),
+        time=time_of(row["time"]),
         target_duration=row["target_duration"] or 1,
+        discontinuity=row["discontinuity"],
+        independent=bool(row["independent"]),
         gap=row["fault"] is not None,
+        size=row["size"],
         iframe=iframe_of(row),
     )
 

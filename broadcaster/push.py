@@ -504,7 +504,8 @@ class PushSource:
             if upload is None or not arrival.received:  # some encoders begin with a probe without a body
                 self._outcomes["ignored"] += 1
                 return HTTPStatus.OK
-            self._bodies.note(asyncio.get_running_loop().time() - arrival.started)
+            if not _is_playlist(upload.path):  # which comes between two segments, and takes another time
+                self._bodies.note(asyncio.get_running_loop().time() - arrival.started)
             self._queue(upload, arrival)
             # It is complete, whether the client waits for the answer or not.
             return await asyncio.shield(self._commit(upload))

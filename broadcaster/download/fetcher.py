@@ -234,8 +234,7 @@ class Fetcher:
 
     def _drop_unchecked(self) -> None:
         """Remove expired unchecked objects, which may be wrong."""
-        now = time.monotonic()
-        while self._unchecked and (first := next(iter(self._unchecked.items())))[1] < now:
+        while self._unchecked and (first := next(iter(self._unchecked.items())))[1] < time.monotonic():
             del self._unchecked[first[0]]
             self._memory.drop(first[0])
 

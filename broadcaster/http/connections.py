@@ -244,11 +244,12 @@ class BodyGatherer:
 
     FEW = 2**18 - 2**14  # bytes: asyncio reads 2**18 at once, and after so many there may be more
     ENOUGH, LONGEST_GATHERING = 2**19, 1.0  # bytes, and seconds
-    SHORTEST, LONGEST = 0.001, 0.01  # time until the next peek
+    # Time until the next peek: a part of the time so far, within limits. A fast link brings all in 20 ms.
+    SHORTEST, SO_FAR, LONGEST = 0.001, 0.1, 0.01
     # The same, if it is known when the last piece comes: a part of the time that is left, within limits.
     PART, NEAR, EARLY, FAR = 0.75, 0.001, 0.01, 0.1
     CLOSE = 0.002  # around that time each piece is read as it comes
-    LEAST, ALIKE = 0.1, 0.1  # seconds for a body that is noted, and by how much of it two may differ
+    LEAST, ALIKE = 0.015, 0.1  # seconds for a body that is noted, and by how much of it two may differ
     SOON = 0.1  # of the usual time: so much before the end, the end is looked for
     LAST_CHUNK = b"0\r\n\r\n"  # without trailers
 
@@ -266,7 +267,7 @@ class BodyGatherer:
     def pause(self, elapsed: float) -> float:
         """The time until the next peek at a body that began so long ago."""
         if self._usual is None:
-            return min(max(self.SHORTEST, elapsed / 2), self.LONGEST)
+            return min(max(self.SHORTEST, self.SO_FAR * elapsed), self.LONGEST)
         rest = abs(self._usual - elapsed)
         pause = min(max(self.EARLY, 2 * elapsed), self.PART * rest, max(rest - self.CLOSE, self.NEAR))
         return min(max(self.NEAR, pause), self.FAR)

@@ -1,9 +1,9 @@
 """CPU and publish delay of a segment that is pushed, beside one that an encoder writes into the folder.
 
-Encoders push a whole segment at once, or in small pieces as these are encoded. A bare handler of aiohttp that
-stores what is pushed shows how much of it the requests cost by themselves. The publish delay begins with the
-finished file, or when the client's kernel has the last byte of the upload. What a target leaves to the disk
-is written before the next begins: its fsync would pay for it.
+Encoders push a whole segment at once (the loopback brings it in 3 ms), or over a link, or in small pieces as
+these are encoded. A bare handler of aiohttp that stores what is pushed shows how much of it the requests cost
+by themselves. The publish delay begins with the finished file, or when the client's kernel has the last byte
+of the upload. What a target leaves to the disk is written before the next begins: its fsync would pay for it.
 """
 
 import asyncio
@@ -47,6 +47,7 @@ class Pace:
 
 
 AT_ONCE = Pace("at once")
+OVER_A_LINK = Pace("over 1 Gbit/s", seconds=0.018)
 IN_PIECES = Pace("in pieces", 8192, 0.3)  # as they are encoded
 
 
@@ -148,6 +149,7 @@ async def _measure() -> list[Figure]:
         targets = [
             await stack.enter_async_context(_service(root / "folder", bucket, None)),
             await stack.enter_async_context(_service(root / "push", bucket, AT_ONCE)),
+            await stack.enter_async_context(_service(root / "link", bucket, OVER_A_LINK)),
             await stack.enter_async_context(_service(root / "pieces", bucket, IN_PIECES)),
             await stack.enter_async_context(_bare(root / "bare")),
         ]

@@ -451,6 +451,17 @@ async def test_segments_that_take_equally_long(ingest: Ingest, monkeypatch: pyte
     assert (ingest.folder / "c.ts").read_bytes() == (ingest.folder / "a.ts").read_bytes()
 
 
+async def test_the_time_of_a_playlist_says_nothing_of_segments(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long a segment takes is learned of segments: a playlist comes between each two."""
+    noted = list[float]()
+    monkeypatch.setattr(BodyGatherer, "note", lambda _, took: noted.append(took))
+    assert await ingest.put("a.ts", media(1, 5000)) == 201
+    assert await ingest.put("stream.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n") == 201
+    assert len(noted) == 1
+
+
 @pytest.mark.parametrize("name", ["a.ts", "stream.m3u8"])
 async def test_a_file_too_many(ingest: Ingest, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A file that cannot be begun is refused, however small it is, and the encoder is told to try again."""

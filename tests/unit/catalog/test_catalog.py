@@ -317,12 +317,29 @@ async def show(written: Transaction, then: Callable[[], None]) -> None:
     then()
 
 
+@asynccontextmanager
+async def hanging_disk(rig: CatalogRig) -> AsyncIterator[threading.Event]:
+    """The catalog writes in a thread, and its disk hangs until the event is set, or at the end."""
+    disk, hangs, loop = threading.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+    def hang() -> None:
+        loop.call_soon_threadsafe(hangs.set)
+        disk.wait()
+
+    async with rig.catalog.writer:
+        hanging = asyncio.create_task(rig.catalog.writer.read(hang))
+        await hangs.wait()  # what is queued earlier would be written before
+        try:
+            yield disk
+        finally:
+            disk.set()
+            await hanging
+
+
 async def test_what_is_decided_is_shown_once_it_is_written(rig: CatalogRig) -> None:
     """A disk that hangs holds back what viewers would see, in order, and nothing else."""
-    disk, shown = threading.Event(), list[int]()
-    async with rig.catalog.writer:
-        hanging = asyncio.create_task(rig.catalog.writer.read(disk.wait))
-        await asyncio.sleep(0)
+    shown = list[int]()
+    async with hanging_disk(rig) as disk:
         showing = [
             asyncio.create_task(show(rig.catalog.listed([listing(number)]), partial(shown.append, number)))
             for number in (1, 2, 3)
@@ -332,23 +349,8 @@ async def test_what_is_decided_is_shown_once_it_is_written(rig: CatalogRig) -> N
         disk.set()
         await asyncio.gather(*showing)
         assert shown == [1, 2, 3]
-        await hanging
     ((_, listed),) = rig.reopen().load().stream.playlists
     assert [number for number, _, _ in listed] == [1, 2, 3]
-
-
-@asynccontextmanager
-async def hanging_disk(rig: CatalogRig) -> AsyncIterator[threading.Event]:
-    """The catalog writes in a thread, and its disk hangs until the event is set, or at the end."""
-    disk = threading.Event()
-    async with rig.catalog.writer:
-        hanging = asyncio.create_task(rig.catalog.writer.read(disk.wait))
-        await asyncio.sleep(0)
-        try:
-            yield disk
-        finally:
-            disk.set()
-            await hanging
 
 
 def twice(number: int) -> list[PlaylistUpdate]:

@@ -14,7 +14,9 @@ ONE_BY_ONE := --dist load --maxschedchunk 1
 
 # They make thousands of small files: in memory, where there is some and programs may run, it takes a quarter less.
 IN_MEMORY := $(shell findmnt -bno OPTIONS,AVAIL /dev/shm 2>/dev/null | awk '!/noexec/ && $$2 > 2^30 { print "TMPDIR=/dev/shm"; exit }')
-UNIT_TESTS := $(BIN)/pytest tests/unit
+# A test that hangs is red after so many seconds, and says where.
+HANGING := -o faulthandler_timeout=480 -o faulthandler_exit_on_timeout=true
+UNIT_TESTS := $(BIN)/pytest $(HANGING) tests/unit
 
 # uv is four times as fast as pip, and does not read pip's settings (an index, certificates).
 QUIETLY := --quiet --disable-pip-version-check --no-compile
@@ -86,7 +88,7 @@ unit-tests: $(UNIT_READY)
 
 # SeaweedFS and Prometheus collect their garbage less often: they have the memory, and take a sixth less.
 server-tests: $(READY)
-	GOGC=400 $(BIN)/pytest -n 8 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos tests/browser tests/players $(ARGS)
+	GOGC=400 $(BIN)/pytest $(HANGING) -n 8 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos tests/browser tests/players $(ARGS)
 
 unit: setup .venv/compiled
 	$(IN_MEMORY) $(UNIT_TESTS) -n 3 $(ARGS)

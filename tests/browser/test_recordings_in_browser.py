@@ -19,7 +19,7 @@ from playwright.async_api import expect
 
 from broadcaster.demo.encoder import ffmpeg
 from broadcaster.own_files import VIEWER_DIR
-from tests.browser.seek_pictures import check_looks_of_pictures, check_pictures
+from tests.browser.seek_pictures import check_looks_of_pictures, check_pictures, see_picture
 from tests.support.judges.page import Traffic, barriers, is_, is_played, no_complaints, until
 from tests.support.length import SOAK
 from tests.support.servers.clips import clip_of
@@ -97,8 +97,9 @@ async def check_recording(page: Page, shots: Path) -> None:
 
 
 async def check_end(page: Page, middle: float) -> None:
-    """After its end the controls are there: it can be watched from its middle, and from its start."""
+    """After its end its bar has pictures, and it can be watched from its middle, and from its start."""
     await expect(page.locator("#play-pause")).to_be_visible()  # once the page is as wide as it was
+    await see_picture(page, 0.3)
     await page.keyboard.press("5")
     await until(page, lambda s: is_played(s) and s["time"] > middle)
     await page.keyboard.press("9")

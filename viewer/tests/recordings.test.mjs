@@ -220,8 +220,8 @@ test("a recording plays part after part, from where it failed, and again when so
   const terms = [];
   const play = async (given) => {
     terms.push([given.url, given.start]);
-    store.set({ position: 42 });
-    store.set({ position: null }); // the player goes
+    store.set({ position: 42, playlist: given.url });
+    store.set({ position: null, playlist: null }); // the player goes
     return { reason: outcomes.shift() };
   };
   const alarm = { sleep: async () => {} };
@@ -231,6 +231,7 @@ test("a recording plays part after part, from where it failed, and again when so
   while (store.get().status !== "over") await soon();
   assert.deepEqual(terms, [[recording.parts[0], 7], [recording.parts[0], 42], [recording.parts[1], null]]);
   assert.equal(store.get().title, "Evening");
+  assert.equal(store.get().playlist, recording.parts[1]); // the bar is there, with its pictures
   video.dispatchEvent(new Event("play"));
   await done;
 });
@@ -239,7 +240,11 @@ test("a link to a moment begins there, in its part, and the next time at the sta
   const store = createStore();
   const video = new EventTarget();
   const terms = [];
-  const play = async ({ url, start }) => terms.push([url, start, store.get().part]) && { reason: "ended" };
+  const play = async ({ url, start }) => {
+    assert.equal(store.get().playlist, null); // until there is a player
+    terms.push([url, start, store.get().part]);
+    return { reason: "ended" };
+  };
   const config = { recording: told, recordings: null };
   let rounds = 2;
   const page = { search: "?t=7&part=2", href: FOLDER };

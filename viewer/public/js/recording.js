@@ -52,7 +52,8 @@ export async function watchRecording({ config, page, store, video, alarm, play, 
       at = null;
       if (store.get().status === "undecodable") return;
     }
-    store.set({ status: "over", paused: true, timeline, position: timeline?.live ?? null });
+    // The bar stays there, and its pictures are those of the last part.
+    store.set({ status: "over", paused: true, playlist: recording.parts.at(-1), timeline, position: timeline?.live ?? null });
     await new Promise((resolve) => video.addEventListener("play", resolve, { once: true }));
     // From the start, or from where the bar of the last part was sent.
     const { position } = store.get();
@@ -73,7 +74,7 @@ async function playPart({ url, start, store, alarm, play }) {
   });
   try {
     for (;;) {
-      store.set({ status: "connecting", following: false, date: null, paused: !autoplay });
+      store.set({ status: "connecting", playlist: null, following: false, date: null, paused: !autoplay });
       const { reason } = await play({ url, start: at, recorded: true, autoplay, patience: patienceAfter(failures) });
       if (reason === "undecodable") store.set({ status: reason });
       if (reason === "ended" || reason === "undecodable") return last;

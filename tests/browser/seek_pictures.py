@@ -60,12 +60,13 @@ AGAIN = """async ([x, y]) => {
 async def check_pictures(page: Page) -> None:
     """Where the bar is pointed at it shows what was there, ± a segment; and the second time at once."""
     x = y = 0.0
+    decoded: dict[str, bytes] = {}
     for share in (0.2, 0.7):
         began = time.monotonic()
         x, y = await see_picture(page, share)
         state, pixels = await seen(page), await page.evaluate(LOOK)
         off = NEAR + int(time.monotonic() - began)  # a live bar has gone on meanwhile
-        entries, pictures = await _decoded(state["playlist"])
+        entries, pictures = await _decoded(state["playlist"], decoded)
         distances = [_distance(pixels, picture) for picture in pictures]
         date = _date(state["timeline"], share)
         expected = max(number for number, entry in enumerate(entries) if _time(entry) <= date)
@@ -127,8 +128,11 @@ async def check_looks_of_pictures(page: Page, folder: Path) -> None:
     assert await barriers(page) == []
 
 
-async def _decoded(main: str) -> tuple[list[Entry], list[bytes]]:
-    """The key frames that the I-frame playlist lists, and the pictures that they are, in RGB."""
+async def _decoded(main: str, decoded: dict[str, bytes]) -> tuple[list[Entry], list[bytes]]:
+    """The key frames that the I-frame playlist lists, and the pictures that they are, in RGBA.
+
+    By URI, ``decoded`` has what is decoded already.
+    """
     async with aiohttp.ClientSession() as session:
 
         async def get(url: str) -> bytes:
@@ -139,14 +143,14 @@ async def _decoded(main: str) -> tuple[list[Entry], list[bytes]]:
         (name,) = Playlist(text).iframe_playlists or ["iframes.m3u8"]
         address = urljoin(main, name)
         entries = [entry for entry in Playlist((await get(address)).decode()).entries if entry.byte_range]
-        segments = await asyncio.gather(*(get(urljoin(address, entry.uri)) for entry in entries))
-        maps = {name: await get(urljoin(address, name)) for name in {*map(_map_of, entries)} if name}
-    pictures = []
-    for entry, data in zip(entries, segments, strict=True):
+        new = [entry for entry in entries if entry.uri not in decoded]
+        segments = await asyncio.gather(*(get(urljoin(address, entry.uri)) for entry in new))
+        maps = {name: await get(urljoin(address, name)) for name in {*map(_map_of, new)} if name}
+    for entry, data in zip(new, segments, strict=True):
         length, offset = entry.byte_range or (0, 0)
         whole = maps.get(_map_of(entry), b"") + data[: offset + length]
-        pictures.append(await asyncio.to_thread(_picture, whole))
-    return entries, pictures
+        decoded[entry.uri] = await asyncio.to_thread(_picture, whole)
+    return entries, [decoded[entry.uri] for entry in entries]
 
 
 def _map_of(entry: Entry) -> str:

@@ -59,7 +59,8 @@ class Worker:
             PAGE,
             *(["bare"] if self._bare else []),
         ]
-        self._child = await Child.start("worker", command, self.log)
+        # miniflare leaves its folder behind when it is killed.
+        self._child = await Child.start("worker", command, self.log, env={"TMPDIR": str(self._folder)})
         await self._child.until(poll(self._answers), within=PATIENCE)
 
     def _other_release(self) -> Path:

@@ -204,37 +204,35 @@ def _fields(row: sqlite3.Row | Row, plain: str, *, times: str = "", flags: str =
 
 
 def recording_of(row: sqlite3.Row) -> Recording:
-    """The recording of a row of RECORDINGS. Field by field: by names it takes twice as long."""
+    """The recording of a row of RECORDINGS, by the order of its columns: by their names it takes longer."""
+    name, title, visibility, secret, started, ended, keep_until, duration, size, revision, *others = row
+    poster, thumbnails, pictured, opened, deleted, in_bin, prefixes, *file = others
     return Recording(
-        id=row["id"],
-        title=row["title"],
-        visibility=Visibility(row["visibility"]),
-        secret=row["secret"],
-        started=time_of(row["started"]),
-        ended=optional_time(row["ended"]),
-        keep_until=optional_time(row["keep_until"]),
-        duration=row["duration"] * MICROSECOND,
-        size=row["size"],
-        revision=row["revision"],
-        file=_file_of(row) if row["file_key"] else None,
-        poster=bool(row["poster"]),
-        thumbnails=bool(row["thumbnails"]),
-        pictured=bool(row["pictured"]),
-        opened=bool(row["opened"]),
-        deleted=optional_time(row["deleted"]),
-        bin=row["bin"],
+        id=name,
+        title=title,
+        visibility=Visibility(visibility),
+        secret=secret,
+        started=time_of(started),
+        ended=optional_time(ended),
+        keep_until=optional_time(keep_until),
+        duration=duration * MICROSECOND,
+        size=size,
+        revision=revision,
+        file=_file_of(prefixes, file) if file[0] else None,
+        poster=bool(poster),
+        thumbnails=bool(thumbnails),
+        pictured=bool(pictured),
+        opened=bool(opened),
+        deleted=optional_time(deleted),
+        bin=in_bin,
     )
 
 
-def _file_of(row: sqlite3.Row) -> StoredFile:
+def _file_of(prefixes: str | None, columns: list[Any]) -> StoredFile:
     """The file of a recording. Recordings are below the newest prefix."""
-    key = row["file_key"]
-    prefix = (row["prefixes"] or key.partition("/files/")[0]).split()[-1]
-    return StoredFile(
-        key=key,
-        address=posixpath.relpath(key, f"{prefix}/recordings"),
-        **{name: row[f"file_{name}"] for name in ("size", "type", "part_size", "etag")},
-    )
+    key, *described = columns
+    prefix = (prefixes or key.partition("/files/")[0]).split()[-1]
+    return StoredFile(key, posixpath.relpath(key, f"{prefix}/recordings"), *described)
 
 
 def upload_of(row: sqlite3.Row) -> MultipartUpload:
@@ -357,7 +355,10 @@ TITLE = "UPDATE recordings SET title = :title WHERE id = :id AND :title <> '' AN
 KEEP = "UPDATE recordings SET keep_until = :now + :keep WHERE id = :id"  # by the clock of the service
 # With the file of each recording, and all prefixes, the newest last.
 RECORDINGS = """
-SELECT * FROM (SELECT recordings.*, files.key AS file_key, files.size AS file_size, files.type AS file_type,
+SELECT id, title, visibility, secret, started, ended, keep_until, duration, size, revision,
+    poster, thumbnails, pictured, opened, deleted, bin,
+    prefixes, file_key, file_size, file_type, file_part_size, file_etag
+FROM (SELECT recordings.*, files.key AS file_key, files.size AS file_size, files.type AS file_type,
     files.part_size AS file_part_size, files.etag AS file_etag,
     (SELECT value FROM facts WHERE name = 'prefixes') AS prefixes
 FROM recordings LEFT JOIN files ON files.recording = recordings.id AND files.step = 'stored')

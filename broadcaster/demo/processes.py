@@ -197,7 +197,6 @@ GRPC_OFFSET = 10_000  # SeaweedFS also listens on each of its ports plus this
 # Ports below 22768, plus 10000, are below Linux's ephemeral ports: no outgoing connection takes such a port
 # between ``is_free`` and the child's bind. No port of the range is another one plus 10000.
 PORTS = range(12_000, 22_000)
-_CLAIMS: list[socket.socket] = []
 
 
 def free_ports(count: int) -> list[int]:
@@ -224,7 +223,7 @@ def _claim(port: int) -> bool:
     except OSError:
         claim.close()
         return False
-    _CLAIMS.append(claim)
+    claim.detach()  # it stays open
     return True
 
 

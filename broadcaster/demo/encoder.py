@@ -106,7 +106,7 @@ class FfmpegEncoder:
             options += ["-map", "v:0", "-map", "a:0?"]
             options += [part for key, value in values.items() for part in (f"-{key}:{index}", value)]
         common = ["-preset", "ultrafast", "-tune", "zerolatency", "-pix_fmt", "yuv420p", "-sc_threshold", "0"]
-        return options + common
+        return [*options, *common, "-aac_coder", "fast"]  # sound takes more than a small picture otherwise
 
     def hls(self, run_id: str, segment_seconds: int) -> list[str]:
         """The options of the HLS muxer."""

@@ -65,6 +65,7 @@ async def send(
 
 
 MAX_FILES_BYTES = 2**26  # of all files: another folder than a page's must not fill the memory
+MOST_COMPRESSED = 2**20  # bytes: nobody is answered meanwhile, which takes 0.1 s on a slow machine
 COMPRESSED = ("text/", "application/javascript", "application/json", "image/svg+xml")
 # Codings, the best first, and the suffix of files that are compressed so.
 PACKED = {"br": ".br", "gzip": ".gz"}
@@ -74,7 +75,7 @@ FOR_EVER, ASK_EACH_TIME = "public, max-age=31536000, immutable", "no-cache"
 
 
 class ServedFile:
-    """A body that is served under a name. ``packed`` has it compressed by coding; else gzip is made once."""
+    """A body that is served under a name. ``packed`` has it by coding; else a small one is compressed."""
 
     def __init__(self, body: bytes, name: str, packed: Mapping[str, bytes] | None = None) -> None:
         self.body = body
@@ -85,7 +86,7 @@ class ServedFile:
 
     @cached_property
     def _codings(self) -> dict[str, bytes]:
-        if self._packed or not self.type.startswith(COMPRESSED):
+        if self._packed or not self.type.startswith(COMPRESSED) or len(self.body) > MOST_COMPRESSED:
             return dict(self._packed)
         return {"gzip": gzip.compress(self.body, mtime=0)}
 

@@ -16,6 +16,7 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, parse
+from broadcaster.http.static import MOST_COMPRESSED
 from tests.support.length import SOAK
 from tests.support.servers.end_to_end import end_to_end
 from tests.support.servers.service import Service, running_service
@@ -59,7 +60,7 @@ async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
         "out of memory": out_of_memory,
     }
     (page := tmp_path / "page").mkdir()
-    (page / "large.txt").write_bytes(os.urandom(2**24))
+    (page / "large.txt").write_bytes(os.urandom(MOST_COMPRESSED))
     settings = {"BROADCASTER_VIEWER_DIR": str(page)}
     settings |= {"BROADCASTER_RECORDINGS": "keep", "BROADCASTER_VIEWER_CLIPS": "true"}
     async with live(tmp_path, bucket, **settings) as on, aiohttp.ClientSession() as session:

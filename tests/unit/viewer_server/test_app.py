@@ -10,6 +10,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.aio import boot_time
 from broadcaster.hls import ByteRange
+from broadcaster.http.static import MOST_COMPRESSED
 from broadcaster.ipc.messages import HealthReport, Ping, Setup
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.viewer_app import MEDIA, Client, ViewerApp
@@ -223,6 +224,18 @@ async def test_built_files_are_immutable(
     assert response.headers["Vary"] == "Accept-Encoding"
     assert response.headers["ETag"].endswith(f'-{coding}"' if coding else '"')
     assert (await client.get(f"{path}.br")).status == 404
+
+
+@pytest.mark.parametrize(("size", "coding"), [(MOST_COMPRESSED, "gzip"), (MOST_COMPRESSED + 1, None)])
+async def test_large_files_are_not_compressed(
+    tmp_path: Path, aiohttp_client: AiohttpClient, size: int, coding: str | None
+) -> None:
+    """Compressing a large body would keep all viewers waiting."""
+    (tmp_path / "notes.txt").write_bytes(bytes(size))
+    client = await aiohttp_client(ViewerServer(Setup(tmp_path)).app)
+    response = await client.get("/notes.txt", headers={"Accept-Encoding": "gzip"})
+    assert await response.read() == bytes(size)
+    assert response.headers.get("Content-Encoding") == coding
 
 
 async def test_another_broadcaster_may_lead(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:

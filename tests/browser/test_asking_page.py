@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import subprocess
+from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.async_api import Browser, Route, expect
@@ -17,11 +19,14 @@ from broadcaster.http import listening
 from tests.support.fakes.private_site import Site
 from tests.support.judges.gate_cases import WAITS, token
 from tests.support.judges.page import barriers, no_complaints
+from tests.support.length import SOAK
 from tests.support.waiting import PATIENCE
 
 PROGRAM = ffmpeg()[0]
 EVENT = {"title": "An evening", "performer": "The Trio", "startsAt": "2026-12-24T20:00:00+01:00"}
 SIZES = ((1280, 800), (360, 740))
+SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
+LOOKS = list(product(SIZES, SCHEMES) if SOAK else zip(SIZES, SCHEMES, strict=True))
 
 
 def blurred(folder: Path) -> dict[str, str]:
@@ -74,11 +79,10 @@ async def test_an_event_in_another_zone(
                 await expect(page.locator("time")).to_have_text(start)
                 assert await page.locator("time").text_content() == start  # with its spaces
                 assert await page.locator(".poster").evaluate("image => image.naturalWidth") == 24
-                for width, height in SIZES:
+                for (width, height), scheme in LOOKS:
                     await page.set_viewport_size({"width": width, "height": height})
-                    for scheme in ("dark", "light"):
-                        await page.emulate_media(color_scheme=scheme)
-                        name = f"asks {'closed' if len(path) > 1 else 'open'} {width} {scheme}.png"
-                        await page.screenshot(path=pictures / name)
-                        assert not scripts or await barriers(page) == []
+                    await page.emulate_media(color_scheme=scheme)
+                    name = f"asks {'closed' if len(path) > 1 else 'open'} {width} {scheme}.png"
+                    await page.screenshot(path=pictures / name)
+                    assert not scripts or await barriers(page) == []
     await context.close()

@@ -13,12 +13,14 @@ from playwright.async_api import BrowserContext, Locator, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.judges.page import barriers, is_played, no_complaints, until
+from tests.support.length import SOAK
 from tests.support.servers.end_to_end import end_to_end
 from tests.support.waiting import eventually
 
 Scheme = Literal["dark", "light"]
 FAR = 60  # stops of the keyboard
-SCHEMES: tuple[Scheme, ...] = ("dark", "light")
+# ``make soak`` takes them all.
+LOOKS: tuple[tuple[int, Scheme], ...] = ((1280, "light"), (360, "dark"), (1280, "dark"), (360, "light"))
 
 
 async def until_number(shown: Locator, least: int) -> None:
@@ -122,7 +124,7 @@ async def watch(page: Page, address: str, clip: str, pictures: Path) -> None:
     await until(page, lambda s: is_played(s) and s["position"] - s["timeline"]["start"] > 5.5)
     await page.keyboard.press("x")
     state = await until(page, lambda s: (s["clip"] or {}).get("url") is not None)
-    for width, scheme in zip((1280, 360), SCHEMES, strict=True):
+    for width, scheme in LOOKS[-2:] if SOAK else LOOKS[-1:]:
         await look(page, width, scheme, pictures / f"clip-{width}-{scheme}.png")
     for url in (state["clip"]["url"], clip):
         await page.goto(url)
@@ -173,9 +175,8 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page, cont
             viewer = await context.new_page()
             with no_complaints(viewer):
                 await watch(viewer, f"{on.service.address}/", clip, pictures)
-            for scheme in SCHEMES:
-                for width in (1280, 360):
-                    await look(page, width, scheme, pictures / f"dashboard-{width}-{scheme}.png")
+            for width, scheme in LOOKS if SOAK else LOOKS[-2:]:
+                await look(page, width, scheme, pictures / f"dashboard-{width}-{scheme}.png")
             await delete(page, "A goal")
             await on.service.stop()
             await expect(page.locator("#sentence")).to_contain_text("No word from the service for")

@@ -14,6 +14,7 @@ from playwright.async_api import Page, expect
 from tests.support.fakes.event_night import OFFLINE, TROUBLES, WELL, event_night
 from tests.support.judges.dashboard import DASH, fits, tiles_of
 from tests.support.judges.page import barriers, no_complaints
+from tests.support.length import SOAK
 
 TABS = ("Now", "Checklist ✓", "Recordings", "Clips", "Uploads", "Guests", "Figures", "Money")
 WITH_TOKEN = TABS[2:6]
@@ -103,7 +104,7 @@ async def test_the_night_of_the_event(page: Page, tmp_path: Path) -> None:
     with no_complaints(page):
         async with event_night() as (night, address):
             await page.goto(address)
-            for name, shown in NIGHT.items():
+            for name, shown in NIGHT.items() if SOAK else list(NIGHT.items())[-2:]:
                 night.inputs, began = TROUBLES[name], time.monotonic()
                 await expect(page.locator("#sentence")).to_contain_text(shown.sentence)
                 await expect(page.locator("#lines li")).to_have_text(shown.lines)

@@ -12,6 +12,7 @@ from playwright.async_api import Page, expect
 from tests.browser.test_event_page import prepare
 from tests.support.fakes.event_night import OFFLINE, TROUBLES, event_night
 from tests.support.judges.page import is_played, no_complaints, settled, until
+from tests.support.length import SOAK
 from tests.support.servers.fake_origin import on_air
 
 # Roles of what a reader stops at.
@@ -68,6 +69,7 @@ async def read_aloud(page: Page, roles: AbstractSet[str] = frozenset(READ)) -> l
     return found
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_event_page has the order of the parts")
 @pytest.mark.takes(20)
 async def test_the_order_in_which_a_screen_reader_has_the_page(page: Page, tmp_path: Path) -> None:
     """Player, title, what can be done, chat; then wide the description, on a phone the recordings."""

@@ -18,6 +18,7 @@ from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.faults.fault_proxy import Fault, FaultProxy
 from tests.support.faults.hanging_mount import hanging_mount
 from tests.support.judges.check_command import PACKETS, examine, listening, settings_of, small_disk
+from tests.support.length import SOAK
 from tests.support.servers.end_to_end import object_keys
 from tests.support.suspending import resume, suspend
 from tests.support.waiting import PATIENCE, eventually
@@ -207,6 +208,7 @@ async def test_a_folder_that_hangs(tmp_path: Path, bucket: SeaweedBucket, stream
     found.says("access", "ok", "the key opens", "")
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the next test has it without libfaketime")
 async def test_clock_off_by_twenty_minutes(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """A machine whose clock is wrong: libfaketime shifts the doctor's, SeaweedFS's is right."""
     if not shutil.which("faketime"):

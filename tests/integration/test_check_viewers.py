@@ -14,6 +14,7 @@ from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.judges.check_command import Alter, edge, examine, listening, settings_of
+from tests.support.length import SOAK
 from tests.support.servers.shared_bucket import client_of
 
 PAGE = "https://watch.example.com"
@@ -204,7 +205,7 @@ async def test_edges(  # noqa: PLR0913, PLR0917 - a table's columns
     assert others == set()
 
 
-@pytest.mark.parametrize("protocols", [["h2", "http/1.1"], ["http/1.1"]])
+@pytest.mark.parametrize("protocols", [["h2", "http/1.1"], ["http/1.1"]] if SOAK else [["h2", "http/1.1"]])
 async def test_tls(
     tmp_path: Path, bucket: SeaweedBucket, protocols: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ LENGTH = 2400  # seconds of the original's case
 MOST_BYTES = 45e6  # in that time
 LATE = {503, 504}  # a busy machine is too late for the service, or for nginx
 ORIGINAL = Case(variants=1, segment_seconds=6, viewers=600, join_within=60, watch=240, leave=0.1)
-SHORT = Case(variants=3, segment_seconds=2, viewers=150, join_within=3, watch=6)
+SHORT = Case(variants=3, segment_seconds=2, viewers=100, join_within=3, watch=6)
 CASES = [
     replace(ORIGINAL, watch=LENGTH - ORIGINAL.settling),
     replace(ORIGINAL, variants=3, segment_seconds=2),

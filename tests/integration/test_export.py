@@ -26,7 +26,7 @@ from broadcaster.export.job import LOCK_FILE, export, remuxing
 from broadcaster.export.plan import PLAN_FILE, ExportPlan, ExportRendition, ExportRun, Item, Kind, Request
 from tests.support.fakes.encoded_recording import EncodedRecording, encoded_recording, times
 from tests.support.faults.delay_proxy import DelayProxy
-from tests.support.length import seconds
+from tests.support.length import SOAK, seconds
 from tests.support.servers.shared_bucket import client_of
 from tests.support.servers.static_site import static_site
 from tests.support.waiting import PATIENCE
@@ -326,6 +326,7 @@ async def test_a_lower_limit_of_memory(tmp_path: Path) -> None:
     assert times(tmp_path / "out.ts").counts == made.packets[0]
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_killed_at_any_moment has the disk's way")
 async def test_large_segments_take_no_more_memory(tmp_path: Path) -> None:
     """Segments that are suddenly far larger than those before go by way of the disk, several at once."""
     made = encoded_recording(tmp_path / "film", runs=1, segments=1, segment_seconds=1, fps=10)

@@ -19,6 +19,7 @@ from broadcaster.own_files import VIEWER_DIR
 from tests.integration.hostile_requests import hostile_requests
 from tests.support import waiting
 from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.length import SOAK
 from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
@@ -121,7 +122,7 @@ async def test_a_hostile_crawl(tmp_path: Path, bucket: SeaweedBucket) -> None:
         process = psutil.Process(service.child.pid)
         await crawl(port, every=10)  # whatever is made only once
         before = process.memory_info().rss / MEBIBYTE
-        statuses = await crawl(port)
+        statuses = await crawl(port, every=1 if SOAK else 2)
         await flood_tracker(service.address)
         await half_sockets(port)
         growth = process.memory_info().rss / MEBIBYTE - before

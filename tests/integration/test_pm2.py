@@ -13,6 +13,7 @@ import pytest
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.fakes.systemd import Ears
+from tests.support.length import SOAK
 from tests.support.servers.end_to_end import object_keys
 from tests.support.servers.service import Service
 from tests.support.suspending import resume, suspend
@@ -22,7 +23,7 @@ FOLDER = Path(__file__).parents[2] / "deploy/pm2"
 PROGRAM = FOLDER / "node_modules/.bin/pm2"
 DRAIN = 25  # seconds
 
-pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="pm2 is not installed; make test does it")
+pytestmark = pytest.mark.skipif(not SOAK, reason="make soak runs it: test_install has systemd")
 
 
 class Pm2:

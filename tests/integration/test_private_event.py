@@ -527,6 +527,7 @@ async def check_flood(address: str, header: str, *, at_once: int) -> None:
             await take_as_long(ways, at_once=40)
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: tests/unit/access has floods")
 @pytest.mark.takes(15)
 async def test_a_flood_of_wrong_passphrases(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """An address has ten tries a minute; no flood keeps out who knows the passphrase."""

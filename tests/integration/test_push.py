@@ -30,6 +30,8 @@ from tests.support.waiting import eventually
 
 BREAKS, BREAK_EVERY = seconds(6, 2), seconds(20, 2)  # of the link, and segments of a second between two
 BEARER = ("-headers", f"Authorization: Bearer {PUSH_KEY}\r\n")
+TS = (*BEARER, "-http_persistent", "1", "-hls_flags", "+delete_segments")
+FMP4 = ("-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", "init_%v.mp4")
 MEDIA = re.compile(r".*\.(ts|m4s)")
 
 
@@ -176,14 +178,7 @@ async def break_link(link: Link, watcher: Watcher, variants: int = 2) -> None:
 
 
 @pytest.mark.takes(25)
-@pytest.mark.parametrize(
-    "extra",
-    [
-        (*BEARER, "-http_persistent", "1", "-hls_flags", "+delete_segments"),
-        ("-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", "init_%v.mp4"),
-    ],
-    ids=["ts", "fmp4"],
-)
+@pytest.mark.parametrize("extra", [TS, FMP4] if SOAK else [FMP4])
 async def test_ffmpeg_pushes(tmp_path: Path, bucket: SeaweedBucket, extra: tuple[str, ...]) -> None:
     """Of two variants over a link that breaks again and again, all that was acknowledged is served.
 

@@ -92,6 +92,7 @@ async def test_unread_answers_of_the_service(tmp_path: Path, bucket: SeaweedBuck
         assert attack.growth < MOST
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the test above has the same server")
 async def test_unread_answers_of_a_relay(tmp_path: Path, origin: SmallOrigin) -> None:
     """Segments and ranges of them that nobody reads take less than 64 MiB of a relay."""
     origin.publish(4)

@@ -26,6 +26,7 @@ from broadcaster.http import listening
 from broadcaster.http.connections import BodyGatherer
 from broadcaster.push import PushedFile, PushFolder, PushSource
 from tests.support.fakes.hls_writer import PACKET, HlsWriter
+from tests.support.length import SOAK
 from tests.support.waiting import eventually
 
 KEY = "a-key-of-an-encoder"
@@ -380,7 +381,7 @@ async def test_two_thousand_hostile_requests(ingest: Ingest, tmp_path: Path) -> 
             finally:
                 writer.close()
 
-    answers = await asyncio.gather(*map(send, texts))
+    answers = await asyncio.gather(*map(send, texts if SOAK else texts[::3]))
     assert not [answer for answer in answers if answer.startswith(b"HTTP/1.1 500")]
     assert ingest.outside(tmp_path) == before
     await eventually(lambda: not [name for name in ingest.names() if name.endswith(".tmp")])

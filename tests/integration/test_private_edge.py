@@ -147,7 +147,8 @@ async def test_guests_are_one(front: Front) -> None:
                 assert other.encode() not in body
                 assert b"/t/-/" not in body
                 assert (own.encode() in body) is (path not in shared), path
-                assert own is tokens[0] or answered["X-Cache"] == "HIT", path
+                # A copy may have expired meanwhile: /live/events/now is kept for a second.
+                assert own is tokens[0] or answered["X-Cache"] in {"HIT", "EXPIRED"}, path
         _, body, _ = await front.get(f"/t/{own}/config.json")
         assert json.loads(body)["eventsUrl"] == f"/t/{own}/live/events"
         found = json.loads((await front.get("/config.json", **cookie))[1])

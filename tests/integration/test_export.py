@@ -326,7 +326,7 @@ async def test_a_lower_limit_of_memory(tmp_path: Path) -> None:
     assert times(tmp_path / "out.ts").counts == made.packets[0]
 
 
-@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_killed_at_any_moment has the disk's way")
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the test above has a limit of memory")
 async def test_large_segments_take_no_more_memory(tmp_path: Path) -> None:
     """Segments that are suddenly far larger than those before go by way of the disk, several at once."""
     made = encoded_recording(tmp_path / "film", runs=1, segments=1, segment_seconds=1, fps=10)
